@@ -1,0 +1,3 @@
+from nsnet_cli.cli import main
+
+main()

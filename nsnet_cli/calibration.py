@@ -1,0 +1,110 @@
+"""From a raw score to a probability, and from a probability to a verdict.
+
+One decision rule, stored in the weights (``evaluation.md``, rule 3, in the words of the field): Platt
+scaling on out-of-fold scores at a prior of 50:50, a decision point of 0.5, and a band of doubt between two
+thresholds that are set by error rates, not by taste.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+GENERATED, REAL, UNCERTAIN = "generated", "real", "uncertain"
+MAX_FALSE_POSITIVE_RATE = 0.02
+MAX_MISS_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``probability = sigmoid(slope * score + offset)``, and the band.
+
+    ``fpr_at_t_high`` is the share of real pictures at or above ``t_high``, ``miss_rate_at_t_low`` that of
+    generated ones below ``t_low``, both measured on what the calibration was fitted on (``fitted_on``).
+    """
+
+    slope: float
+    offset: float
+    t_low: float
+    t_high: float
+    fpr_at_t_high: float
+    miss_rate_at_t_low: float
+    fitted_on: str
+
+    def probability(self, score: float) -> float:
+        """P(generated) at a prior of 50:50 for a raw score (logit)."""
+        x = self.slope * score + self.offset
+        return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+    def verdict(self, probability: float, threshold: float | None = None) -> str:
+        """``generated``, ``real`` or ``uncertain``; a ``threshold`` replaces the band by one cut."""
+        if threshold is not None:
+            return GENERATED if probability >= threshold else REAL
+        if probability >= self.t_high:
+            return GENERATED
+        return REAL if probability < self.t_low else UNCERTAIN
+
+
+def fit_calibration(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64], fitted_on: str
+) -> Calibration:
+    """Fit Platt's two parameters and the band to held-out scores.
+
+    ``scores``, ``labels`` and ``weights`` are ``(n,)``; weights are scaled so that both classes count
+    alike.  Should the thresholds cross (t_low above t_high) both become their mean, and nothing is
+    uncertain.  Raises `ValueError` when a class is missing.
+    """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    if set(np.unique(labels)) != {0, 1}:
+        raise ValueError("calibration needs held-out scores of real and of generated pictures")
+    balanced = weights.astype(np.float64).copy()
+    for label in (0, 1):
+        balanced[labels == label] /= balanced[labels == label].sum()
+    platt = LogisticRegression(C=1e6).fit(scores[:, None], labels, sample_weight=balanced * len(scores) / 2)
+    slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
+    if slope <= 0:
+        raise ValueError("held-out scores do not rise with the label: the detector has learnt nothing")
+    p = 1.0 / (1.0 + np.exp(-(slope * scores + offset)))
+    t_high = _lowest_cut(p[labels == 0], balanced[labels == 0], MAX_FALSE_POSITIVE_RATE)
+    t_low = _highest_cut(p[labels == 1], balanced[labels == 1], MAX_MISS_RATE)
+    if t_low > t_high:
+        t_low = t_high = (t_low + t_high) / 2
+    return Calibration(
+        slope=slope,
+        offset=offset,
+        t_low=t_low,
+        t_high=t_high,
+        fpr_at_t_high=float(balanced[labels == 0][p[labels == 0] >= t_high].sum()),
+        miss_rate_at_t_low=float(balanced[labels == 1][p[labels == 1] < t_low].sum()),
+        fitted_on=fitted_on,
+    )
+
+
+def _lowest_cut(p: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
+    """The lowest threshold with at most ``share`` of the weight at or above it."""
+    import numpy as np
+
+    order = np.argsort(-p, kind="stable")
+    above = np.cumsum(weights[order])
+    allowed = int(np.searchsorted(above, share, side="right"))
+    values = p[order]
+    if allowed >= len(values):
+        return float(values[-1])
+    return float(np.nextafter(values[allowed], 1.0))
+
+
+def _highest_cut(p: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
+    """The highest threshold with at most ``share`` of the weight below it."""
+    import numpy as np
+
+    order = np.argsort(p, kind="stable")
+    below = np.cumsum(weights[order])
+    allowed = int(np.searchsorted(below, share, side="right"))
+    return float(p[order][min(allowed, len(p) - 1)])

@@ -1,0 +1,91 @@
+"""The application: global options, the commands, and what every error ends as."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from nsnet_cli import __version__
+from nsnet_cli.cli import scan, train, weights
+from nsnet_cli.cli.state import STATE
+from nsnet_cli.errors import ExitCode, NsnetError
+
+app = typer.Typer(
+    name="nsnet",
+    help="Tell AI-generated pictures from real ones, and say how sure that is and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("scan")(scan.scan)
+app.command("train")(train.train)
+app.add_typer(weights.app, name="weights")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"nsnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show full tracebacks.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks on stderr.")] = False,
+) -> None:
+    """Global options."""
+    STATE.debug, STATE.quiet = debug, quiet
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the result document."""
+    from nsnet_cli.document import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or ExitCode.OK)
+    except BrokenPipeError:
+        # Whoever read our output has had enough: end quietly, also when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted")
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except NsnetError as error:
+        if STATE.debug:
+            raise
+        _complain(str(error))
+        return error.exit_code
+    except Exception as error:
+        if STATE.debug:
+            raise
+        _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
+        return ExitCode.INTERNAL
+
+
+def _complain(text: str) -> None:
+    print(f"nsnet: {text}", file=sys.stderr)

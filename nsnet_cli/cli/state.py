@@ -1,0 +1,26 @@
+"""What the global options say, and the two streams: data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+
+@dataclass
+class State:
+    debug: bool = False
+    quiet: bool = False
+
+
+STATE = State()
+
+
+def stderr_console() -> Console:
+    """For progress and remarks."""
+    return Console(stderr=True, quiet=STATE.quiet, highlight=False)
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal; silent with --quiet."""
+    stderr_console().print(text, markup=False, soft_wrap=True)

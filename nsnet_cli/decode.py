@@ -1,0 +1,275 @@
+"""From bytes to pixels: one policy for every kind of file, by content and never by name.
+
+The policy: EXIF orientation is applied; transparency is laid over white; grey, palette, CMYK, 16-bit and
+float pictures become 8-bit RGB; ICC profiles are *not* applied, because converting would rewrite the very
+values that carry the traces; of an animation the first frame is taken and said so; half a picture is an
+error, not a picture.  ``docs/inputs.md`` has the same in a table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nsnet_cli.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image as PilImage
+    from torch import Tensor
+
+# Some kinds that are often met and that we do not read, by their first bytes.
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"%PDF", "PDF document"),
+    (0, b"8BPS", "Photoshop document"),
+    (0, b"FUJIFILMCCD-RAW", "camera RAW (Fujifilm RAF)"),
+    (0, b"IIU\x00", "camera RAW (Panasonic RW2)"),
+    (0, b"IIRO", "camera RAW (Olympus ORF)"),
+    (0, b"IIRS", "camera RAW (Olympus ORF)"),
+    (0, b"MMOR", "camera RAW (Olympus ORF)"),
+    (8, b"CR\x02\x00", "camera RAW (Canon CR2)"),
+    (4, b"ftypcrx", "camera RAW (Canon CR3)"),
+    (4, b"ftypqt", "video"),
+    (4, b"ftypisom", "video"),
+    (4, b"ftypmp4", "video"),
+    (4, b"ftypM4V", "video"),
+    (4, b"ftypavc1", "video"),
+    (4, b"ftyp3gp", "video"),
+    (8, b"AVI ", "video"),
+    (0, b"\x1a\x45\xdf\xa3", "video"),
+    (0, b"\x00\x00\x01\xba", "video"),
+    (0, b"PK\x03\x04", "ZIP archive or office document"),
+)
+# TIFF tags and values by which a camera RAW file that is dressed as TIFF gives itself away.
+_TIFF_DNG_VERSION, _TIFF_SUB_IFDS, _TIFF_PHOTOMETRIC, _PHOTOMETRIC_CFA = 50706, 330, 262, 32803
+_ANIMATED = "animated"
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What is refused before any memory is spent on it."""
+
+    max_pixels: int = 200_000_000
+    max_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known of a file whether or not it can be decoded."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.  ``size`` is (width, height) after orientation; ``format`` is Pillow's name.
+
+    ``pixels`` is ``(height, width, 3)`` uint8 RGB, or None once they have been used and let go.
+    """
+
+    size: tuple[int, int]
+    format: str
+    warnings: tuple[str, ...]
+    pixels: NDArray[np.uint8] | None
+
+
+def read_file(path: Path, limits: DecodeLimits) -> bytes:
+    """Read a regular file whole.  Raises `InputError`; a FIFO or a device is never opened."""
+    try:
+        before = os.stat(path)
+        if not stat.S_ISREG(before.st_mode):
+            raise InputError("not_a_file", f"not a regular file but a {_kind(before.st_mode)}")
+        if before.st_size > limits.max_bytes:
+            raise InputError(
+                "too_large", f"{before.st_size:,} bytes, more than --max-bytes {limits.max_bytes:,} allows"
+            )
+        with open(path, "rb") as file:
+            data = file.read(limits.max_bytes + 1)
+            after = os.fstat(file.fileno())
+    except FileNotFoundError as error:
+        raise InputError("not_found", "no such file") from error
+    except PermissionError as error:
+        raise InputError("permission", "permission denied") from error
+    except (OSError, ValueError) as error:
+        raise InputError("decode_failed", f"could not be read: {error}") from error
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns) or len(data) != after.st_size:
+        raise InputError("changed_while_reading", "the file changed while it was read; scan it again")
+    if not data:
+        raise InputError("empty", "the file is empty")
+    return data
+
+
+def facts_of(data: bytes) -> FileFacts:
+    """SHA-256 and size of a file's bytes."""
+    return FileFacts(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def decode(data: bytes, limits: DecodeLimits) -> Picture:
+    """Decode a picture from the bytes of its file.  Raises `InputError` for everything that goes wrong."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    _register_heif()
+    Image.MAX_IMAGE_PIXELS = None  # our own limit is checked below, before pixels are decoded
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            opened = Image.open(BytesIO(data))
+            width, height = opened.size
+            if width * height > limits.max_pixels:
+                raise InputError(
+                    "too_large",
+                    f"{width} x {height} pixels, more than --max-pixels {limits.max_pixels:,} allows",
+                )
+            file_format = opened.format or "unknown"
+            if file_format == "TIFF" and (raw := _raw_in_tiff(opened)):
+                raise InputError("unsupported_format", f"{raw}: export it as TIFF or JPEG first")
+            flags = (_ANIMATED,) if getattr(opened, "n_frames", 1) > 1 and file_format != "MPO" else ()
+            opened.seek(0)
+            opened.load()
+            # A damaged EXIF block must not cost the picture; without it there is nothing to turn.
+            with suppress(Exception):
+                opened = ImageOps.exif_transpose(opened)
+            pixels = _to_rgb(opened)
+            return Picture((pixels.shape[1], pixels.shape[0]), file_format, flags, pixels)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except MemoryError as error:
+        raise InputError("too_large", "not enough memory to decode it") from error
+    except Exception as error:
+        # Pillow's plugins raise nearly anything on a damaged file: struct.error, SyntaxError, KeyError ...
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        cut = "truncated" in text.lower() or isinstance(error, EOFError) or "end of file" in text.lower()
+        code = "truncated" if cut else "decode_failed"
+        raise InputError(code, f"damaged or cut short: {text}") from error
+
+
+def looks_like_picture(path: Path) -> bool:
+    """Whether the first bytes are those of a format that Pillow knows: for the walk of a directory."""
+    from PIL import Image
+
+    _register_heif()
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError:
+        return True  # a row with an error is better than silence
+    if not head:
+        return False
+    Image.init()
+    if any(head[at:].startswith(magic) for at, magic, _ in _SIGNATURES) and _ftyp_brand(head) is None:
+        return False
+    for plugin in _STRICT_PLUGINS:
+        accept = Image.OPEN.get(plugin, (None, None))[1]
+        if accept is not None and accept(head):
+            return True
+    return False
+
+
+# Formats whose signature is long enough that text or data is not taken for a picture.
+_STRICT_PLUGINS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "AVIF",
+    "HEIF",
+    "JPEG2000",
+    "PPM",
+    "DIB",
+    "QOI",
+    "DDS",
+)
+
+
+def pixels_to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """``(height, width, 3)`` uint8 array to a ``(3, height, width)`` uint8 tensor."""
+    import torch
+
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _to_rgb(image: PilImage) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image
+
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        return _stretch_to_8bit(np.asarray(image))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(image.convert("RGB"))
+
+
+def _stretch_to_8bit(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits: 16-bit range divided by 257, float taken as [0, 1] or by its own range."""
+    import numpy as np
+
+    v = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(v.max(initial=0.0))
+    if values.dtype.kind == "f":
+        v = v * 255.0 if top <= 1.0 else v * (255.0 / top) if top > 255.0 else v
+    elif top > 255.0:
+        v = v / 257.0 if top <= 65535.0 else v * (255.0 / top)
+    grey = v.round().clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _raw_in_tiff(image: Any) -> str | None:
+    tags = image.tag_v2
+    if _TIFF_DNG_VERSION in tags:
+        return "camera RAW (DNG)"
+    if tags.get(_TIFF_PHOTOMETRIC) == _PHOTOMETRIC_CFA:
+        return "camera RAW"
+    # NEF, ARW and their kin keep a thumbnail in front and the sensor's data in a sub-directory.
+    if _TIFF_SUB_IFDS in tags and 271 in tags and max(image.size) <= 1024:
+        return "camera RAW"
+    return None
+
+
+def _ftyp_brand(head: bytes) -> bytes | None:
+    brand = head[8:12] if head[4:8] == b"ftyp" else None
+    return brand if brand in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"hevc") else None
+
+
+def _unidentified(data: bytes) -> InputError:
+    for at, magic, name in _SIGNATURES:
+        if data[at:].startswith(magic):
+            return InputError("unsupported_format", f"{name}: not a format that can be scanned")
+    head = data[:512].lstrip().lower()
+    if head.startswith((b"<svg", b"<?xml")) and b"<svg" in data[:4096].lower():
+        return InputError("unsupported_format", "SVG drawing: it has no pixels to scan")
+    return InputError("not_an_image", "not a picture of any format that is known here")
+
+
+def _kind(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISDIR, "directory"),
+        (stat.S_ISFIFO, "named pipe"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"),
+    ):
+        if test(mode):
+            return name
+    return "special file"
+
+
+def _register_heif() -> None:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()

@@ -1,0 +1,280 @@
+"""The detector: one picture's way from bytes to a verdict, and many pictures' way in batches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nsnet_cli.calibration import UNCERTAIN
+from nsnet_cli.decode import DecodeLimits, FileFacts, Picture, decode, facts_of, pixels_to_tensor, read_file
+from nsnet_cli.discover import STDIN
+from nsnet_cli.document import ErrorInfo, ModelInfo, PatchResult, PictureResult, ScanOptions
+from nsnet_cli.errors import InputError, UsageError, WeightsError
+from nsnet_cli.head import NullSpaceHead
+from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.selection import Selection, build_mosaic, cut_patches, select_patches
+from nsnet_cli.tower import load_tower, tower_info
+from nsnet_cli.vit import VisionTransformer
+from nsnet_cli.weights import NsnetWeights, load_weights
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+
+# Below this side a picture is too small to be judged, whatever its patches say.
+_TOO_SMALL = 64
+# From this share of flat patches on the user is told of borders or plain graphics.
+_CONSTANT_SHARE = 0.25
+# With these a picture holds too little to be more than uncertain about.
+_WEAKENING = frozenset({"few_patches", "too_small"})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture on its way to the network: ``mosaics`` ``(views, 3, S, S)`` uint8, or the error that stopped it."""
+
+    path: str
+    started: float
+    facts: FileFacts | None = None
+    picture: Picture | None = None
+    mosaics: Tensor | None = None
+    selections: tuple[Selection, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+    seconds: float = 0.0
+
+
+class Detector:
+    """NS-Net with its weights loaded.
+
+    >>> Detector.load().scan("photo.jpg").verdict  # doctest: +SKIP
+    'real'
+    """
+
+    def __init__(
+        self,
+        weights: NsnetWeights,
+        device: torch.device,
+        precision: str,
+        views: int | None,
+        threshold: float | None,
+        limits: DecodeLimits,
+        patches: bool,
+    ) -> None:
+        self.weights, self.device, self.limits = weights, device, limits
+        info = weights.info
+        self.views = info.views if views is None else views
+        self.precision = precision
+        self.options = ScanOptions(self.views, precision, threshold, patches, limits.max_pixels, limits.max_bytes)
+        tower = tower_info(weights.tower_path)
+        self._normalise = Normaliser(tower.mean, tower.std)
+        self._tower, self._head = build_network(weights)
+        self._tower.matrices_to(torch.bfloat16 if precision == "bf16" else torch.float32).to(device).eval()
+        self._head.to(device).eval()
+        self.model = ModelInfo(
+            name=info.name,
+            weights_sha256=weights.sha256,
+            tower=tower.name,
+            prior=0.5,
+            t_low=info.calibration.t_low,
+            t_high=info.calibration.t_high,
+            fpr_at_t_high=info.calibration.fpr_at_t_high,
+            miss_rate_at_t_low=info.calibration.miss_rate_at_t_low,
+            precision=precision,
+            device=str(device),
+            views=self.views,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        weights: str = DEFAULT_WEIGHTS,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        views: int | None = None,
+        threshold: float | None = None,
+        limits: DecodeLimits | None = None,
+        patches: bool = True,
+    ) -> Detector:
+        """Load weights by name or path.
+
+        ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``precision`` ``auto``, ``fp32`` or ``bf16``
+        (``auto`` is float32, the reference).  ``views`` mosaics are averaged for each picture; None takes
+        the number that the weights were calibrated with.  Raises `WeightsError` or `UsageError`.
+        """
+        if precision not in ("auto", "fp32", "bf16"):
+            raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
+        if views is not None and not 1 <= views <= 16:
+            raise UsageError(f"views must lie between 1 and 16, not {views}")
+        if threshold is not None and not 0.0 <= threshold <= 1.0:
+            raise UsageError(f"threshold must lie between 0 and 1, not {threshold}")
+        chosen = "fp32" if precision == "auto" else precision
+        return cls(
+            load_weights(weights),
+            _device(device),
+            chosen,
+            views,
+            threshold,
+            limits or DecodeLimits(),
+            patches,
+        )
+
+    def scan(self, path: str | Path) -> PictureResult:
+        """Scan one picture.  A picture that cannot be read gives a result with an ``error``."""
+        return next(self.scan_many([str(path)], batch_size=1))
+
+    def scan_many(self, paths: Iterable[str], batch_size: int = 8) -> Iterator[PictureResult]:
+        """Scan pictures in order, one result for each path.  ``-`` is a picture on standard input."""
+        batch: list[Prepared] = []
+        for path in paths:
+            batch.append(self.prepare(path))
+            if len(batch) >= batch_size:
+                yield from self._judge(batch)
+                batch = []
+        if batch:
+            yield from self._judge(batch)
+
+    def prepare(self, path: str) -> Prepared:
+        """Read, decode and select; never raises for a bad picture."""
+        started = time.perf_counter()
+        prepared = Prepared(path, started)
+        try:
+            data = _read_stdin(self.limits) if path == STDIN else read_file(Path(path), self.limits)
+            prepared = replace(prepared, facts=facts_of(data))
+            picture = decode(data, self.limits)
+            recipe = self.weights.info.selection
+            assert picture.pixels is not None
+            grid = cut_patches(pixels_to_tensor(picture.pixels), recipe)
+            selections = select_patches(grid, recipe, self.views)
+            prepared = replace(
+                prepared,
+                # The pixels have done their work; keeping them would make a batch as large as its pictures.
+                picture=replace(picture, pixels=None),
+                mosaics=torch.stack([build_mosaic(grid, s, recipe) for s in selections]),
+                selections=tuple(selections),
+                warnings=_warnings(picture, grid.distinct, len(grid.entropy), recipe.count),
+            )
+        except InputError as error:
+            prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))
+        return replace(prepared, seconds=time.perf_counter() - started)
+
+    @torch.inference_mode()
+    def score_mosaics(self, mosaics: Tensor) -> Tensor:
+        """Raw scores (logits before calibration) ``(N,)`` float32 of mosaics ``(N, 3, S, S)`` uint8."""
+        x = self._normalise(mosaics.to(self.device))
+        scores: Tensor = self._head(self._tower(x)).logit.float().cpu()
+        return scores
+
+    def _judge(self, batch: list[Prepared]) -> Iterator[PictureResult]:
+        readable = [p for p in batch if p.mosaics is not None]
+        began = time.perf_counter()
+        scores: list[float] = []
+        if readable:
+            stacked = torch.cat([p.mosaics for p in readable if p.mosaics is not None])
+            scores = self.score_mosaics(stacked).view(len(readable), self.views).double().mean(1).tolist()
+        share = (time.perf_counter() - began) / max(1, len(readable))
+        by_path = iter(scores)
+        for prepared in batch:
+            score = next(by_path) if prepared.mosaics is not None else None
+            yield self._result(prepared, score, share)
+
+    def _result(self, prepared: Prepared, score: float | None, network_seconds: float) -> PictureResult:
+        result = PictureResult(
+            path=prepared.path,
+            scanned_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            elapsed_ms=round(1000 * (prepared.seconds + (network_seconds if score is not None else 0.0)), 1),
+            sha256=prepared.facts.sha256 if prepared.facts else None,
+            bytes=prepared.facts.size if prepared.facts else None,
+            warnings=prepared.warnings,
+            error=prepared.error,
+        )
+        if score is None or prepared.picture is None:
+            return result
+        probability = self.weights.info.calibration.probability(score)
+        verdict = self.weights.info.calibration.verdict(probability, self.options.threshold)
+        if _WEAKENING & set(prepared.warnings):
+            verdict = UNCERTAIN
+        return replace(
+            result,
+            format=prepared.picture.format,
+            width=prepared.picture.size[0],
+            height=prepared.picture.size[1],
+            verdict=verdict,
+            probability=probability,
+            score=score,
+            patches=tuple(_patch_results(prepared.selections)) if self.options.patches else None,
+        )
+
+
+def build_network(weights: NsnetWeights) -> tuple[VisionTransformer, NullSpaceHead]:
+    """Tower and head from a weights file, in float32, LoRA merged.
+
+    Raises `WeightsError` when the tensors do not fit the recipe in the metadata.
+    """
+    info = weights.info
+    tower = load_tower(weights.tower_path)
+    head_state = {k.removeprefix("head."): v for k, v in weights.tensors.items() if k.startswith("head.")}
+    lora_state = {k.removeprefix("tower."): v for k, v in weights.tensors.items() if k.startswith("tower.")}
+    if "semantic" not in head_state:
+        raise WeightsError(f"{weights.path}: no semantic basis (head.semantic) in the file")
+    head = NullSpaceHead(tower.config, info.head, head_state["semantic"])
+    try:
+        head.load_state_dict(head_state, strict=True)
+        if info.lora.rank:
+            blocks = range(info.lora.first_block - 1, tower.config.layers)
+            tower.add_lora(blocks, info.lora.rank, info.lora.alpha, 0.0, info.lora.mlp)
+            wrong = set(tower.lora_state()) ^ set(lora_state)
+            if wrong:
+                raise RuntimeError(f"LoRA factors missing or unknown: {sorted(wrong)[:3]}")
+            tower.load_state_dict(lora_state, strict=False)
+            tower.merge_lora()
+    except RuntimeError as error:
+        raise WeightsError(f"{weights.path}: the tensors do not fit the recipe in the metadata: {error}") from error
+    return tower, head.requires_grad_(False)
+
+
+def _patch_results(selections: tuple[Selection, ...]) -> Iterator[PatchResult]:
+    for view, selection in enumerate(selections):
+        for k in range(len(selection.indices)):
+            x, y = selection.corner(k)
+            rank = "high" if bool(selection.is_high[k]) else "low"
+            yield PatchResult(x, y, selection.patch, selection.patch, round(float(selection.entropy[k]), 4), rank, view)
+
+
+def _warnings(picture: Picture, distinct: int, total: int, wanted: int) -> tuple[str, ...]:
+    found = list(picture.warnings)
+    if min(picture.size) < _TOO_SMALL:
+        found.append("too_small")
+    if distinct < wanted:
+        found.append("few_patches")
+    if total - distinct >= _CONSTANT_SHARE * total:
+        found.append("constant_patches")
+    return tuple(found)
+
+
+def _read_stdin(limits: DecodeLimits) -> bytes:
+    data = sys.stdin.buffer.read(limits.max_bytes + 1)
+    if len(data) > limits.max_bytes:
+        raise InputError("too_large", f"more than --max-bytes {limits.max_bytes:,} on standard input")
+    if not data:
+        raise InputError("empty", "nothing on standard input")
+    return data
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: PyTorch finds no CUDA device here; use --device cpu, or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: PyTorch finds no Apple GPU here; use --device cpu, or auto")
+    if name not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device must be auto, cpu, cuda or mps, not {name!r}")
+    return torch.device(name)

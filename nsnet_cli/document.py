@@ -1,0 +1,161 @@
+"""The result document: what a scan says, as plain data.  Every renderer reads this and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from typing import Any
+
+SCHEMA = "nsnet.scan/1"
+
+
+@dataclass(frozen=True)
+class PatchResult:
+    """A selected patch: its place in pixels of the oriented picture, and why it was chosen."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    entropy: float
+    rank: str
+    view: int
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class ErrorInfo:
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """One row: everything that is known of one picture.  ``verdict`` is None when there is an ``error``."""
+
+    path: str
+    scanned_at: str
+    elapsed_ms: float
+    sha256: str | None = None
+    bytes: int | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    verdict: str | None = None
+    probability: float | None = None
+    score: float | None = None
+    patches: tuple[PatchResult, ...] | None = None
+    patch_score_kind: str | None = None
+    warnings: tuple[str, ...] = ()
+    provenance: dict[str, Any] | None = None
+    stability: dict[str, Any] | None = None
+    error: ErrorInfo | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data.  A path that is not UTF-8 also stands in ``path_bytes``, in base64."""
+        data = asdict(self)
+        data["warnings"] = list(self.warnings)
+        data["patches"] = None if self.patches is None else [asdict(p) for p in self.patches]
+        try:
+            self.path.encode("utf-8")
+        except UnicodeEncodeError:
+            raw = self.path.encode("utf-8", "surrogateescape")
+            data["path_bytes"] = base64.b64encode(raw).decode("ascii")
+        return data
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The model behind the verdicts, and the error rates behind the thresholds."""
+
+    name: str
+    weights_sha256: str
+    tower: str
+    prior: float
+    t_low: float
+    t_high: float
+    fpr_at_t_high: float
+    miss_rate_at_t_low: float
+    precision: str
+    device: str
+    views: int
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """What can change a result: a resumed or merged file must agree in all of it."""
+
+    views: int
+    precision: str
+    threshold: float | None
+    patches: bool
+    max_pixels: int
+    max_bytes: int
+
+    def hash(self) -> str:
+        """Short hash of the options; stands in every row."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Summary:
+    """Counts over a scan, kept while it runs."""
+
+    total: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    errors: int = 0
+    skipped: int = 0
+
+    def add(self, result: PictureResult) -> None:
+        self.total += 1
+        if result.error is not None:
+            self.errors += 1
+        elif result.verdict is not None:
+            self.verdicts[result.verdict] += 1
+
+    def to_dict(self) -> dict[str, int]:
+        counts = {name: self.verdicts[name] for name in ("generated", "real", "uncertain")}
+        return {"total": self.total, **counts, "errors": self.errors, "skipped": self.skipped}
+
+
+@dataclass(frozen=True)
+class RowContext:
+    """What every row of a JSONL or CSV file carries, so that files can be merged and resumed."""
+
+    weights_sha256: str
+    options_hash: str
+
+    def row(self, result: PictureResult) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            **result.to_dict(),
+            "weights_sha256": self.weights_sha256,
+            "options_hash": self.options_hash,
+        }
+
+
+def scan_document(
+    version: str, model: ModelInfo, options: ScanOptions, results: Iterable[PictureResult], summary: Summary
+) -> dict[str, Any]:
+    """The whole document of a scan as JSON data."""
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "nsnet", "version": version},
+        "model": asdict(model),
+        "options": {**asdict(options), "options_hash": options.hash()},
+        "results": [result.to_dict() for result in results],
+        "summary": summary.to_dict(),
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the result document, as shipped in the package."""
+    text = resources.files("nsnet_cli").joinpath("nsnet.scan-1.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

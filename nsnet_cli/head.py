@@ -1,0 +1,76 @@
+"""From the tower's features to one logit: null-space projection, then the contrastive head.
+
+The spine is NS-Net's (arXiv 2508.01248): the image embedding ``f`` loses its semantic part, ``f P``, and a
+small head decides.  Beside it the class tokens of earlier blocks may join (RINE, arXiv 2402.19091), because
+that is where frozen CLIP holds most traces; the paper's exact configuration is ``blocks=()``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nsnet_cli.vit import VitConfig, VitFeatures
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Shape of the head.
+
+    ``blocks`` are the tower's blocks (1-based) whose class tokens are used beside the projected
+    embedding; ``reduced`` is the width that each of them, and the embedding, is reduced to; ``hidden``
+    that of the common layer, on which the contrastive loss works.
+    """
+
+    blocks: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+    reduced: int = 64
+    hidden: int = 256
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """``logit`` ``(N,)``, higher is more likely generated; ``contrast`` ``(N, hidden)``, of unit length."""
+
+    logit: Tensor
+    contrast: Tensor
+
+
+class NullSpaceHead(nn.Module):
+    """Projection onto the null space of semantics, reduction, and one decision.
+
+    ``semantic`` is ``(rank, embed_dim)``, an orthonormal basis of what is to be removed (rank 0 removes
+    nothing, which is the baseline that the ablation compares with).
+    """
+
+    semantic: Tensor
+
+    def __init__(self, tower: VitConfig, config: HeadConfig, semantic: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("semantic", semantic.float())
+        self.embedding = nn.Linear(tower.embed_dim, config.reduced)
+        self.norms = nn.ModuleList(nn.LayerNorm(tower.width) for _ in config.blocks)
+        self.blocks = nn.ModuleList(nn.Linear(tower.width, config.reduced) for _ in config.blocks)
+        self.hidden = nn.Linear(config.reduced * (1 + len(config.blocks)), config.hidden)
+        self.decision = nn.Linear(config.hidden, 1)
+
+    def decouple(self, embedding: Tensor) -> Tensor:
+        """``f P`` of the unit-length embedding ``f``, ``(N, embed_dim)``, rescaled to unit length."""
+        f = F.normalize(embedding, dim=-1)
+        return F.normalize(f - (f @ self.semantic.T) @ self.semantic, dim=-1)
+
+    def forward(self, features: VitFeatures) -> HeadOutput:
+        drop = self.config.dropout
+        # sqrt(d) brings the entries of a unit vector to the scale that LayerNorm gives the tokens.
+        spine = self.decouple(features.embedding) * features.embedding.shape[-1] ** 0.5
+        parts = [self.embedding(F.dropout(spine, drop, self.training))]
+        for block, norm, reduce in zip(self.config.blocks, self.norms, self.blocks, strict=True):
+            token = norm(features.class_tokens[:, block - 1])
+            parts.append(reduce(F.dropout(token, drop, self.training)))
+        hidden = self.hidden(F.dropout(F.gelu(torch.cat(parts, dim=-1)), drop, self.training))
+        logit = self.decision(F.dropout(F.gelu(hidden), drop, self.training)).squeeze(-1)
+        return HeadOutput(logit, F.normalize(hidden, dim=-1))

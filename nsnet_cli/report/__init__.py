@@ -1,0 +1,1 @@
+"""Views of the result document.  Nothing here analyses anything, or knows PyTorch."""

@@ -1,0 +1,80 @@
+"""Rows for scripts: JSON documents, JSON lines and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from typing import Any, Protocol, TextIO
+
+from nsnet_cli.document import PictureResult, RowContext
+
+CSV_FIELDS = (
+    "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "warnings",
+    "error_code", "error_message", "scanned_at", "elapsed_ms", "schema", "weights_sha256", "options_hash",
+)  # fmt: skip
+# A spreadsheet takes a cell that begins like this for a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class RowWriter(Protocol):
+    """Writes one row for each result, as soon as it is there."""
+
+    def begin(self) -> None: ...
+    def write(self, result: PictureResult) -> None: ...
+
+
+class JsonlWriter:
+    """One JSON object a line, flushed line by line."""
+
+    def __init__(self, stream: TextIO, context: RowContext) -> None:
+        self._stream, self._context = stream, context
+
+    def begin(self) -> None:
+        pass
+
+    def write(self, result: PictureResult) -> None:
+        self._stream.write(to_json(self._context.row(result)) + "\n")
+        self._stream.flush()
+
+
+class CsvWriter:
+    """Flat fields; warnings joined by spaces; cells that a spreadsheet would run are quoted with an apostrophe."""
+
+    def __init__(self, stream: TextIO, context: RowContext) -> None:
+        self._stream, self._context = stream, context
+
+    def begin(self) -> None:
+        self._write_cells(CSV_FIELDS)
+
+    def write(self, result: PictureResult) -> None:
+        row = self._context.row(result)
+        error = row.pop("error") or {}
+        row["error_code"], row["error_message"] = error.get("code"), error.get("message")
+        row["warnings"] = " ".join(row["warnings"])
+        self._write_cells(_cell(row[name]) for name in CSV_FIELDS)
+
+    def _write_cells(self, cells: Iterable[Any]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        self._stream.write(line.getvalue())
+        self._stream.flush()
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON in UTF-8; a path that is not UTF-8 is escaped, so that the text always encodes."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, ensure_ascii=True, indent=indent, allow_nan=False)
+    return text
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        value = value.encode("utf-8", "backslashreplace").decode("utf-8")
+        if value.startswith(_FORMULA_STARTS):
+            return "'" + value
+    return value

@@ -1,0 +1,111 @@
+"""Tables for people: a report card for one picture, a row each for many."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, Summary
+from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
+
+_STYLE = {"generated": "bold red", "real": "bold green", "uncertain": "bold yellow"}
+_BAR_WIDTH = 40
+
+
+def print_card(console: Console, result: PictureResult, model: ModelInfo, threshold: float | None) -> None:
+    """The report card of one picture."""
+    title = Text(printable(result.path), overflow="fold")
+    if result.error is not None:
+        body: RenderableType = Text(f"could not be scanned ({result.error.code}): {printable(result.error.message)}")
+        console.print(Panel(body, title=title, title_align="left", border_style="red"))
+        return
+    assert result.verdict is not None and result.probability is not None and result.score is not None
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    words = Text(result.verdict.upper(), style=_STYLE[result.verdict])
+    grid.add_row("verdict", words)
+    grid.add_row("", verdict_in_words(result, model, threshold))
+    grid.add_row("probability", f"{result.probability:.3f} that it is generated, if both were equally likely before")
+    grid.add_row("", _bar(result.probability, model, threshold))
+    grid.add_row("picture", f"{result.format}, {result.width} x {result.height}, {result.bytes:,} bytes")
+    for code in result.warnings:
+        grid.add_row("warning", f"{code}: {WARNINGS.get(code, '')}")
+    if result.patches:
+        grid.add_row("patches", _patch_line(result.patches))
+        grid.add_row("", _patch_map(result))
+    grid.add_row(
+        "model",
+        f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {model.views} views",
+    )
+    grid.add_row("sha256", result.sha256 or "")
+    console.print(Panel(grid, title=title, title_align="left"))
+
+
+def print_rows(console: Console, results: list[PictureResult]) -> None:
+    """A row for each of many pictures."""
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("prob.", justify="right", no_wrap=True)
+    table.add_column("picture", overflow="fold", ratio=1)
+    table.add_column("notes", overflow="fold")
+    for result in results:
+        if result.error is not None:
+            verdict, probability = Text("error", style="magenta"), ""
+            notes = f"{result.error.code}: {printable(result.error.message)}"
+        else:
+            verdict = Text(result.verdict or "", style=_STYLE[result.verdict or "uncertain"])
+            probability, notes = f"{result.probability:.3f}", " ".join(result.warnings)
+        table.add_row(verdict, probability, Text(printable(result.path)), Text(notes))
+    console.print(table)
+
+
+def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) -> str:
+    """Counts, and the error rates behind them."""
+    c = summary.to_dict()
+    parts = [f"{c['total']} pictures: {c['generated']} generated, {c['real']} real, {c['uncertain']} uncertain"]
+    if c["errors"]:
+        parts.append(f"{c['errors']} could not be read")
+    if c["skipped"]:
+        parts.append(f"{c['skipped']} other files skipped")
+    rule = (
+        f"one cut at {threshold:g}"
+        if threshold is not None
+        else f"real below {model.t_low:.2f}, generated from {model.t_high:.2f}"
+    )
+    return f"{', '.join(parts)}; {rule}"
+
+
+def _bar(probability: float, model: ModelInfo, threshold: float | None) -> Group:
+    """Probability as a bar, with the thresholds marked below it."""
+    filled = round(probability * _BAR_WIDTH)
+    bar = Text("█" * filled + "░" * (_BAR_WIDTH - filled))
+    marks = {threshold: "threshold"} if threshold is not None else {model.t_low: "real", model.t_high: "generated"}
+    line = [" "] * (_BAR_WIDTH + 12)
+    for value, name in marks.items():
+        at = min(_BAR_WIDTH - 1, round(value * _BAR_WIDTH))
+        label = f"{name}◂" if name == "real" else f"▸{name}" if name == "generated" else f"▴{name}"
+        start = max(0, at - len(label)) if name == "real" else at
+        line[start : start + len(label)] = label
+    return Group(bar, Text("".join(line).rstrip(), style="dim"))
+
+
+def _patch_line(patches: tuple[PatchResult, ...]) -> str:
+    tails = {rank: [p.entropy for p in patches if p.rank == rank] for rank in ("low", "high")}
+    spans = [f"{len(v)} of {rank} entropy ({min(v):.2f}-{max(v):.2f} bits)" for rank, v in tails.items() if v]
+    return " and ".join(spans)
+
+
+def _patch_map(result: PictureResult) -> Text:
+    """Where the selected patches are: ● high and ○ low entropy on a small map of the picture."""
+    assert result.width and result.height and result.patches
+    columns = 32
+    rows = max(1, min(16, round(columns * result.height / result.width / 2)))
+    cells = [["·"] * columns for _ in range(rows)]
+    for patch in result.patches:
+        x = min(columns - 1, (patch.x + patch.width // 2) * columns // result.width)
+        y = min(rows - 1, (patch.y + patch.height // 2) * rows // result.height)
+        cells[y][x] = "●" if patch.rank == "high" else "○" if cells[y][x] != "●" else "●"
+    return Text("\n".join("".join(row) for row in cells) + "\n● high, ○ low", style="dim")

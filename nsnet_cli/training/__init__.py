@@ -1,0 +1,1 @@
+"""Training: manifest -> folds -> fit -> out-of-fold scores -> calibration -> weights."""

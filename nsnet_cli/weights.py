@@ -1,0 +1,123 @@
+"""NS-Net weights files: where they are found, what they say of themselves, and how they are refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nsnet_cli.calibration import Calibration
+from nsnet_cli.errors import WeightsError
+from nsnet_cli.head import HeadConfig
+from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
+from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.weights_store import TOWER_NAME, find_weights
+
+WEIGHTS_FORMAT = "nsnet.weights/1"
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """Rank and scale of the LoRA factors; rank 0 is a frozen tower."""
+
+    rank: int
+    alpha: float
+    first_block: int
+    mlp: bool
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """The metadata of a weights file: all that decides how a picture is prepared and judged."""
+
+    name: str
+    tower: str
+    tower_sha256: str
+    selection: SelectionRecipe
+    head: HeadConfig
+    lora: LoraShape
+    basis: dict[str, Any]
+    views: int
+    calibration: Calibration
+    training: dict[str, Any]
+    licence: str
+
+    def to_metadata(self) -> dict[str, str]:
+        record = {
+            key: json.dumps(value) if not isinstance(value, str) else value for key, value in asdict(self).items()
+        }
+        return {"format": WEIGHTS_FORMAT, **record}
+
+    @staticmethod
+    def from_metadata(path: Path, metadata: dict[str, str]) -> WeightsInfo:
+        """Raises `WeightsError` for a foreign format or an incomplete record: nothing is guessed."""
+        if metadata.get("format") != WEIGHTS_FORMAT:
+            raise WeightsError(
+                f"{path}: expected NS-Net weights ({WEIGHTS_FORMAT}), found {metadata.get('format', 'no format')!r}; "
+                "make weights with `nsnet train`, or leave --weights out to use the shipped ones"
+            )
+        try:
+            head = json.loads(metadata["head"])
+            return WeightsInfo(
+                name=metadata["name"],
+                tower=metadata["tower"],
+                tower_sha256=metadata["tower_sha256"],
+                selection=SelectionRecipe(**json.loads(metadata["selection"])),
+                head=HeadConfig(**{**head, "blocks": tuple(head["blocks"])}),
+                lora=LoraShape(**json.loads(metadata["lora"])),
+                basis=json.loads(metadata["basis"]),
+                views=int(metadata["views"]),
+                calibration=Calibration(**json.loads(metadata["calibration"])),
+                training=json.loads(metadata["training"]),
+                licence=metadata["licence"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{path}: the recipe in its metadata is incomplete or of another version ({error}); "
+                "it was altered, or made by another version of nsnet"
+            ) from error
+
+
+@dataclass(frozen=True)
+class NsnetWeights:
+    """A weights file, read: ``tensors`` are the head's under ``head.`` and LoRA factors under ``tower.``."""
+
+    path: Path
+    sha256: str
+    info: WeightsInfo
+    tensors: dict[str, Tensor]
+    tower_path: Path
+
+
+def weights_info(path: Path) -> WeightsInfo:
+    """Read the metadata of a weights file alone."""
+    return WeightsInfo.from_metadata(path, read_header(path).metadata)
+
+
+def load_weights(name_or_path: str) -> NsnetWeights:
+    """Read weights and find the tower that they were trained on.
+
+    Raises `WeightsError` when either is missing, damaged or when the tower's SHA-256 is not the one that
+    the weights name.
+    """
+    from safetensors.torch import load_file
+
+    path = find_weights(name_or_path)
+    info = weights_info(path)
+    beside = path.parent / f"{info.tower}.safetensors"
+    tower_path = beside if beside.is_file() else find_weights(info.tower or TOWER_NAME)
+    found = sha256_of(tower_path)
+    if found != info.tower_sha256:
+        raise WeightsError(
+            f"{tower_path}: SHA-256 is {found}, but {path.name} was trained on {info.tower_sha256}; "
+            "restore the original file (`nsnet weights verify` checks all)"
+        )
+    return NsnetWeights(path, sha256_of(path), info, load_file(path), tower_path)
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:
+    """Write a weights file; it appears whole or not at all."""
+    write_safetensors(path, tensors, info.to_metadata())
