@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import warnings
 from contextlib import suppress
@@ -171,6 +172,8 @@ def looks_like_picture(path: Path) -> bool:
     Image.init()
     if any(head[at:].startswith(magic) for at, magic, _ in _SIGNATURES) and _ftyp_brand(head) is None:
         return False
+    if re.match(rb"P[1-6]\s+[0-9#]", head):
+        return True
     for plugin in _STRICT_PLUGINS:
         accept = Image.OPEN.get(plugin, (None, None))[1]
         if accept is not None and accept(head):
@@ -189,7 +192,6 @@ _STRICT_PLUGINS = (
     "AVIF",
     "HEIF",
     "JPEG2000",
-    "PPM",
     "DIB",
     "QOI",
     "DDS",

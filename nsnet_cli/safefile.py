@@ -30,7 +30,7 @@ def read_header(path: Path) -> Header:
         raise WeightsError(f"{path}: no such weights file")
     try:
         with safe_open(path, framework="numpy") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             return Header(file.metadata() or {}, shapes)
     except (SafetensorError, OSError) as error:
         raise WeightsError(

@@ -1,0 +1,77 @@
+"""What the tests share: pictures made on the spot, a tiny tower, the shipped weights, the corpus where it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "examples" / "rocket.jpg"
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The project's shared data; a stranger's clone has none, and the test says so."""
+    if not (SHARED / "corpus" / "manifest.csv").is_file():
+        pytest.skip("needs the corpus in ../shared, which is not part of the repository")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def run_nsnet() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run the command line as a user would, in its own process."""
+
+    def run(*args: str, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "nsnet_cli", *args]
+        return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd or ROOT, check=False, timeout=300)
+
+    return run
+
+
+def textured(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """A picture with structure at every scale, so that patches differ in entropy."""
+    rng = np.random.default_rng(seed)
+    out = np.zeros((height, width, 3))
+    for scale in (1, 4, 16, 64):
+        small = rng.normal(size=(height // scale + 1, width // scale + 1, 3)) * scale**0.5
+        out += small.repeat(scale, 0).repeat(scale, 1)[:height, :width]
+    out *= np.linspace(0.2, 1.5, width)[None, :, None]
+    return (128 + 12 * out).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[..., Path]:
+    """Write a textured picture and give its path."""
+
+    def make(name: str = "a.png", width: int = 320, height: int = 256, seed: int = 0, **options: object) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(textured(width, height, seed)).save(path, **options)  # type: ignore[arg-type]
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tower of two blocks with random weights: the same code paths in milliseconds."""
+    from nsnet_cli.tower import save_tower
+    from nsnet_cli.vit import VisionTransformer, VitConfig
+
+    torch.manual_seed(0)
+    config = VitConfig(patch_size=16, width=32, layers=2, heads=2, mlp_width=64, embed_dim=24)
+    tower = VisionTransformer(config)
+    for name, parameter in tower.named_parameters():
+        if "ln_" not in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path_factory.mktemp("tower") / "tiny.safetensors"
+    save_tower(path, tower.state_dict(), config, {"name": "tiny", "licence": "none", "origin": "random"})
+    return path

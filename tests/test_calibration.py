@@ -1,0 +1,53 @@
+"""Scores to probabilities to verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nsnet_cli.calibration import Calibration, fit_calibration
+
+
+def scores(n: int, gap: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    return rng.normal(size=n) + gap * labels, labels, np.ones(n)
+
+
+def test_error_rates_behind_the_band_hold_on_what_it_was_fitted_on() -> None:
+    s, y, w = scores(4000, 2.0)
+    c = fit_calibration(s, y, w, "test")
+    p = np.array([c.probability(x) for x in s])
+    assert 0.015 < np.mean(p[y == 0] >= c.t_high) <= 0.02
+    assert 0.045 < np.mean(p[y == 1] < c.t_low) <= 0.05
+    assert c.fpr_at_t_high == pytest.approx(np.mean(p[y == 0] >= c.t_high))
+    assert c.miss_rate_at_t_low == pytest.approx(np.mean(p[y == 1] < c.t_low))
+
+
+def test_probabilities_are_calibrated_at_even_odds_whatever_the_class_sizes() -> None:
+    s, y, w = scores(6000, 2.0)
+    kept = (y == 1) | (np.arange(len(y)) % 10 == 0)  # five generated for each real
+    c = fit_calibration(s[kept], y[kept], w[kept], "test")
+    assert c.probability(1.0) == pytest.approx(0.5, abs=0.04)  # half-way between the two means
+
+
+def test_crossing_thresholds_become_one() -> None:
+    s, y, w = scores(2000, 12.0)
+    c = fit_calibration(s, y, w, "test")
+    assert c.t_low == c.t_high
+    assert c.verdict(c.t_low) == "generated" and c.verdict(c.t_low - 1e-9) == "real"
+
+
+def test_verdicts() -> None:
+    c = Calibration(1.0, 0.0, 0.3, 0.8, 0.02, 0.05, "test")
+    assert [c.verdict(p) for p in (0.29, 0.3, 0.79, 0.8)] == ["real", "uncertain", "uncertain", "generated"]
+    assert [c.verdict(p, threshold=0.5) for p in (0.49, 0.5)] == ["real", "generated"]
+    assert c.probability(-800.0) == 0.0 and c.probability(800.0) == 1.0
+
+
+def test_one_class_or_a_detector_that_learnt_nothing_is_refused() -> None:
+    s, y, w = scores(100, 1.0)
+    with pytest.raises(ValueError, match="real and of generated"):
+        fit_calibration(s, np.zeros_like(y), w, "test")
+    with pytest.raises(ValueError, match="do not rise"):
+        fit_calibration(-s - 5 * y, y, w, "test")

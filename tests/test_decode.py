@@ -1,0 +1,138 @@
+"""What becomes of every kind of file, good and bad."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import textured
+from PIL import Image
+
+from nsnet_cli.decode import DecodeLimits, Picture, decode, looks_like_picture, read_file
+from nsnet_cli.errors import InputError
+
+LIMITS = DecodeLimits()
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def pixels(picture: Picture) -> np.ndarray:
+    assert picture.pixels is not None
+    return picture.pixels.astype(int)
+
+
+BASE = Image.fromarray(textured(96, 64))
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG", "AVIF", "HEIF", "JPEG2000"])
+def test_formats_give_the_picture(format: str) -> None:
+    if format == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}, "AVIF": {"quality": 95}}.get(format, {})
+    try:
+        data = encoded(BASE, format, **options)
+    except (KeyError, OSError) as error:
+        pytest.skip(f"this Pillow cannot write {format}: {error}")
+    picture = decode(data, LIMITS)
+    assert picture.size == (96, 64)
+    tolerance = {"GIF": 60, "JPEG": 12, "AVIF": 16, "HEIF": 20}.get(format, 1)
+    assert np.abs(pixels(picture) - np.asarray(BASE).astype(int)).mean() < tolerance
+
+
+def test_transparency_is_laid_over_white() -> None:
+    rgba = Image.new("RGBA", (40, 40), (10, 20, 30, 0))
+    assert (pixels(decode(encoded(rgba, "PNG"), LIMITS)) == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "CMYK", "I;16", "F"])
+def test_every_mode_becomes_8_bit_rgb(mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray((np.asarray(BASE.convert("L")).astype(np.uint16)) * 257)
+    elif mode == "F":
+        image = Image.fromarray(np.asarray(BASE.convert("L")).astype(np.float32) / 255)
+    else:
+        image = BASE.convert(mode)
+    picture = decode(encoded(image, "TIFF"), LIMITS)
+    assert pixels(picture).shape == (64, 96, 3)
+    if mode in ("L", "I;16", "F", "LA"):
+        assert np.abs(pixels(picture)[:, :, 0] - np.asarray(BASE.convert("L")).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode(encoded(BASE, "PNG", exif=exif), LIMITS)
+    assert picture.size == ((96, 64) if orientation < 5 else (64, 96))
+
+
+def test_an_animation_gives_its_first_frame_and_a_flag() -> None:
+    data = encoded(BASE, "WEBP", save_all=True, append_images=[BASE.rotate(90)], lossless=True)
+    picture = decode(data, LIMITS)
+    assert picture.warnings == ("animated",)
+    assert np.array_equal(pixels(picture), np.asarray(BASE).astype(int))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (encoded(BASE, "JPEG")[:1500], "truncated"),
+        (encoded(BASE, "PNG")[:2000], "truncated"),
+        (b"hello, world, this is text", "not_an_image"),
+        (b"%PDF-1.7 ...", "unsupported_format"),
+        (b"<?xml version='1.0'?><svg xmlns='x'></svg>", "unsupported_format"),
+        (b"\x00\x00\x00\x18ftypcrx ....", "unsupported_format"),
+        (b"\x00\x00\x00\x18ftypisom....", "unsupported_format"),
+        (b"8BPS\x00\x01" + bytes(40), "unsupported_format"),
+    ],
+)
+def test_damaged_and_foreign_files_have_a_code(data: bytes, code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode(data, LIMITS)
+    assert caught.value.code == code
+
+
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    with pytest.raises(InputError) as caught:
+        decode(encoded(BASE, "PNG"), DecodeLimits(max_pixels=1000))
+    assert caught.value.code == "too_large" and "--max-pixels" in str(caught.value)
+
+
+def test_reading_gives_a_code_for_what_is_no_file(tmp_path: Path) -> None:
+    fifo = tmp_path / "pipe.jpg"
+    os.mkfifo(fifo)
+    (tmp_path / "empty.jpg").touch()
+    cases = {"none.jpg": "not_found", "pipe.jpg": "not_a_file", "empty.jpg": "empty", ".": "not_a_file"}
+    for name, code in cases.items():
+        with pytest.raises(InputError) as caught:
+            read_file(tmp_path / name, LIMITS)
+        assert caught.value.code == code, name
+
+
+def test_a_walk_goes_by_content(picture: Callable[..., Path], tmp_path: Path) -> None:
+    wrong = picture("photo.png").rename(tmp_path / "photo.txt")
+    text = tmp_path / "notes.jpg"
+    text.write_text("P1 plan: II. buy milk")
+    assert looks_like_picture(wrong)
+    assert not looks_like_picture(text)
+
+
+def test_untouched_originals_are_read(shared: Path) -> None:
+    import csv
+
+    folder = shared / "corpus" / "native"
+    for row in csv.DictReader((folder / "manifest.csv").open()):
+        picture = decode(read_file(folder / row["path"], LIMITS), LIMITS)
+        turned = int(row["exif_orientation"]) >= 5
+        size = (int(row["width"]), int(row["height"]))
+        assert picture.size == (size[::-1] if turned else size), row["path"]
