@@ -14,7 +14,7 @@ from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import read_header, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.training.manifest import LabelledPicture, manifest_hash
-from nsnet_cli.training.views import AugmentedMosaics
+from nsnet_cli.training.views import Mosaics, Rendering
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 
 _CACHE_FORMAT = "nsnet.features/1"
@@ -27,23 +27,25 @@ def frozen_features(
     recipe: SelectionRecipe,
     normalise: Normaliser,
     folder: Path,
-    views: int,
-    seed: int,
+    rendering: Rendering,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> VitFeatures:
-    """Features of ``views`` augmented mosaics of each picture: ``(len(pictures) * views, ...)``, views innermost.
+    """Features of one rendering of each picture, class tokens in float16.
 
-    Kept in ``folder`` in shards that are written whole; a run that was killed computes only what is
+    Kept below ``folder`` in shards that are written whole; a run that was killed computes only what is
     missing.  Raises `WeightsError` for shards of another recipe or other data.
     """
-    order = [index for index in range(len(pictures)) for _ in range(views)]
-    fingerprint = f"{manifest_hash(list(pictures))}:{recipe}:{seed}:{views}:{tower.conv1.weight.dtype}"
+    from safetensors.torch import load_file
+
+    precision = tower.conv1.weight.dtype
+    fingerprint = f"{manifest_hash(list(pictures))}:{recipe}:{rendering}:{precision}"
     embeddings: list[Tensor] = []
     tokens: list[Tensor] = []
-    for first in range(0, len(order), _SHARD):
-        path = folder / f"features-{first:07d}.safetensors"
+    for first in range(0, len(pictures), _SHARD):
+        last = min(first + _SHARD, len(pictures))
+        path = folder / rendering.name / f"{first:07d}.safetensors"
         if not path.exists():
-            data = AugmentedMosaics(pictures, order[: first + _SHARD], recipe, seed, start=first)
+            data = Mosaics(pictures, range(last), recipe, rendering, start=first)
             made = [_encode(tower, normalise, mosaics) for mosaics, _ in DataLoader(data, batch_size=16)]
             shard = {
                 "embedding": torch.cat([f.embedding for f in made]),
@@ -52,16 +54,14 @@ def frozen_features(
             write_safetensors(path, shard, {"format": _CACHE_FORMAT, "fingerprint": fingerprint})
         if read_header(path).metadata.get("fingerprint") != fingerprint:
             raise WeightsError(f"{path}: features of another recipe or other data; use another --work folder")
-        from safetensors.torch import load_file
-
         shard = load_file(path)
         embeddings.append(shard["embedding"])
         tokens.append(shard["class_tokens"])
-        report(min(first + _SHARD, len(order)), len(order))
+        report(last, len(pictures))
     return VitFeatures(torch.cat(embeddings), torch.cat(tokens))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _encode(tower: VisionTransformer, normalise: Normaliser, mosaics: Tensor) -> VitFeatures:
     device = tower.class_embedding.device
     features = tower(normalise(mosaics.to(device)))

@@ -1,8 +1,9 @@
-"""Training pictures as the network sees them: augmented, patches selected, stitched in random order."""
+"""Training pictures as the network sees them: augmented or as a scan sees them, cut, selected, stitched."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -20,10 +21,28 @@ from nsnet_cli.training.manifest import LabelledPicture
 _FIRST_VIEW_SHARE = 0.6
 
 
-class AugmentedMosaics(Dataset[tuple[Tensor, int]]):
-    """Mosaics of ``pictures[order[k]]`` for ``k`` from ``start``; item ``k`` depends on ``seed`` and ``k`` alone.
+@dataclass(frozen=True)
+class Rendering:
+    """How a picture becomes a mosaic.
 
-    So a run that was killed goes on with exactly the pictures that it would have seen.
+    With ``augment``: a random delivery, grid offset, view and order that depend on ``seed`` and the
+    position in the run alone.  Without: view ``view`` exactly as a scan makes it.
+    """
+
+    augment: bool
+    seed: int = 0
+    view: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"augmented-{self.seed}" if self.augment else f"scan-{self.view}"
+
+
+class Mosaics(Dataset[tuple[Tensor, int]]):
+    """Mosaics and labels of ``pictures[order[k]]`` for ``k`` from ``start``.
+
+    Item ``k`` depends on the rendering and ``k`` alone, so that a run that was killed goes on with exactly
+    the pictures that it would have seen.
     """
 
     def __init__(
@@ -31,12 +50,11 @@ class AugmentedMosaics(Dataset[tuple[Tensor, int]]):
         pictures: Sequence[LabelledPicture],
         order: Sequence[int],
         recipe: SelectionRecipe,
-        seed: int,
+        rendering: Rendering,
         start: int = 0,
-        augment: bool = True,
     ) -> None:
         self.pictures, self.order, self.recipe = pictures, order, recipe
-        self.seed, self.start, self.augment = seed, start, augment
+        self.rendering, self.start = rendering, start
 
     def __len__(self) -> int:
         return len(self.order) - self.start
@@ -44,12 +62,15 @@ class AugmentedMosaics(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, item: int) -> tuple[Tensor, int]:
         k = self.start + item
         picture = self.pictures[self.order[k]]
-        rng = Random(f"{self.seed}:{k}")
         with Image.open(picture.path) as opened:
             image = opened.convert("RGB")
-        if self.augment:
-            for deliver in random_chain(rng, image.size):
-                image = deliver(image)
+        if not self.rendering.augment:
+            grid = cut_patches(pixels_to_tensor(np.array(image)), self.recipe)
+            view = self.rendering.view
+            return build_mosaic(grid, select_patches(grid, self.recipe, view + 1)[view], self.recipe), picture.label
+        rng = Random(f"{self.rendering.seed}:{k}")
+        for deliver in random_chain(rng, image.size):
+            image = deliver(image)
         return random_mosaic(pixels_to_tensor(np.array(image)), self.recipe, rng), picture.label
 
 

@@ -1,0 +1,69 @@
+"""Weights that are missing, foreign, altered or cut short are refused with a word on what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nsnet_cli.detector import build_network
+from nsnet_cli.errors import WeightsError
+from nsnet_cli.safefile import read_header, write_safetensors
+from nsnet_cli.weights import load_weights
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
+
+
+def copied(tmp_path: Path, change: Callable[[dict, dict], None]) -> Path:
+    from safetensors.torch import load_file
+
+    source = find_weights(DEFAULT_WEIGHTS)
+    tensors, metadata = load_file(source), dict(read_header(source).metadata)
+    change(tensors, metadata)
+    path = tmp_path / "changed.safetensors"
+    write_safetensors(path, tensors, metadata)
+    return path
+
+
+def test_shipped_weights_fit_together() -> None:
+    weights = load_weights(DEFAULT_WEIGHTS)
+    tower, head = build_network(weights)
+    assert not tower.lora_state()
+    semantic = head.semantic
+    assert (semantic @ semantic.T - __import__("torch").eye(len(semantic))).abs().max() < 1e-5
+    assert len(semantic) == weights.info.basis["rank"]
+
+
+def test_a_name_that_is_not_there_says_where_it_looked() -> None:
+    with pytest.raises(WeightsError, match="looked in"):
+        load_weights("no-such-weights")
+
+
+def test_the_tower_alone_is_no_detector() -> None:
+    with pytest.raises(WeightsError, match="expected NS-Net weights"):
+        load_weights("clip-vit-b-16")
+
+
+def test_cut_short(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(find_weights(DEFAULT_WEIGHTS).read_bytes()[:5000])
+    with pytest.raises(WeightsError, match="cut short"):
+        load_weights(str(cut))
+
+
+def test_another_tower_is_refused(tmp_path: Path) -> None:
+    path = copied(tmp_path, lambda tensors, metadata: metadata.update(tower_sha256="0" * 64))
+    with pytest.raises(WeightsError, match="was trained on 0000"):
+        load_weights(str(path))
+
+
+def test_a_recipe_that_is_incomplete_is_refused(tmp_path: Path) -> None:
+    path = copied(tmp_path, lambda tensors, metadata: metadata.pop("calibration"))
+    with pytest.raises(WeightsError, match="incomplete"):
+        load_weights(str(path))
+
+
+def test_tensors_that_do_not_fit_the_recipe_are_refused(tmp_path: Path) -> None:
+    path = copied(tmp_path, lambda tensors, metadata: tensors.pop("head.decision.weight"))
+    with pytest.raises(WeightsError, match="do not fit"):
+        build_network(load_weights(str(path)))
