@@ -25,10 +25,10 @@ class HeadConfig:
     that of the common layer, on which the contrastive loss works.
     """
 
-    blocks: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+    blocks: tuple[int, ...] = (7, 8, 9)
     reduced: int = 64
     hidden: int = 256
-    dropout: float = 0.2
+    dropout: float = 0.5
 
 
 @dataclass(frozen=True)

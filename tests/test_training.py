@@ -32,7 +32,7 @@ from nsnet_cli.training.run import TrainRequest, train
 from nsnet_cli.weights import weights_info
 
 FIT = FitConfig(
-    samples=48, batch=8, lora_rank=2, head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8), frozen_views=1, seed=3
+    samples=48, batch=8, lora_rank=2, head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8), frozen_augmented=1, seed=3
 )
 
 

@@ -20,10 +20,9 @@ from nsnet_cli.head import HeadConfig, NullSpaceHead
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import read_header, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.training.features import frozen_features
 from nsnet_cli.training.losses import nsnet_loss
 from nsnet_cli.training.manifest import LabelledPicture, manifest_hash, picture_weights
-from nsnet_cli.training.views import AugmentedMosaics
+from nsnet_cli.training.views import Mosaics, Rendering
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 
 _CHECKPOINT_FORMAT = "nsnet.checkpoint/1"
@@ -54,7 +53,7 @@ class FitConfig:
     keep: float = 0.4
     full_share: float = 0.15
     augment: bool = True
-    frozen_views: int = 2
+    frozen_augmented: int = 2
     seed: int = 0
     head: HeadConfig = field(default_factory=HeadConfig)
     selection: SelectionRecipe = field(default_factory=SelectionRecipe)
@@ -116,9 +115,7 @@ def fit(
     for _ in range(first):
         schedule.step()
     order = _draw(pictures, config)
-    data = AugmentedMosaics(
-        pictures, order, config.selection, config.seed, first * config.batch, augment=config.augment
-    )
+    data = Mosaics(pictures, order, config.selection, Rendering(config.augment, config.seed), first * config.batch)
     loader = DataLoader(data, batch_size=config.batch, num_workers=workers, prefetch_factor=4 if workers else None)
     tower.train()
     head.train()
@@ -143,51 +140,60 @@ def fit(
     head.eval()
 
 
+def frozen_renderings(config: FitConfig, views: int) -> list[Rendering]:
+    """What a frozen tower is asked for: each view as a scan makes it, then ``frozen_augmented`` random ones."""
+    scanned = [Rendering(augment=False, view=view) for view in range(views)]
+    return scanned + [Rendering(augment=True, seed=k + 1) for k in range(config.frozen_augmented)]
+
+
 def fit_frozen(
-    tower: VisionTransformer,
     head: NullSpaceHead,
+    features: Sequence[VitFeatures],
     pictures: Sequence[LabelledPicture],
+    indices: Sequence[int],
     config: FitConfig,
-    normalise: Normaliser,
-    cache: Path,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> None:
-    """Train ``head`` alone, in place, on features of the frozen tower that are kept in ``cache``.
+    """Train ``head`` alone, in place, on kept ``features``, one entry for each rendering of all ``pictures``.
 
-    Each picture is seen as ``config.frozen_views`` augmented mosaics.  The fit itself takes a minute and
-    is not checkpointed; the features are.
+    Only ``pictures[i]`` for ``i`` in ``indices`` are learnt from; each step takes the next rendering.  This
+    takes a minute and is not checkpointed.
     """
     started = time.monotonic()
-    views = config.frozen_views
-
-    def note(done: int, total: int) -> None:
-        report(Progress(done, total, math.nan, math.nan, time.monotonic() - started))
-
-    kept = frozen_features(tower, pictures, config.selection, normalise, cache, views, config.seed, note)
+    device = next(head.parameters()).device
+    inside = [pictures[i] for i in indices]
+    order = torch.tensor([indices[k] for k in _draw(inside, config)]).view(config.steps, config.batch)
     labels = torch.tensor([p.label for p in pictures])
     torch.manual_seed(config.seed)
     optimiser = torch.optim.AdamW(head.parameters(), lr=config.lr_head, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, config))
-    device = next(head.parameters()).device
-    rng = Random(f"views:{config.seed}")
-    order = _draw(pictures, config)
     head.train()
-    for step in range(config.steps):
-        chosen = order[step * config.batch : (step + 1) * config.batch]
-        rows = torch.tensor([index * views + rng.randrange(views) for index in chosen])
-        features = VitFeatures(kept.embedding[rows].to(device), kept.class_tokens[rows].float().to(device))
-        output = head(features)
-        y = labels[torch.tensor(chosen)].to(device)
+    for step, rows in enumerate(order):
+        output = head(_rows(features[step % len(features)], rows, device))
+        y = labels[rows].to(device)
         loss = nsnet_loss(output.logit, output.contrast, y, config.bce_share, config.temperature)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
         accuracy = ((output.logit > 0) == (y > 0)).float().mean()
-        if (step + 1) % 50 == 0 or step + 1 == config.steps:
-            seconds = time.monotonic() - started
-            report(Progress(step + 1, config.steps, float(loss.detach()), float(accuracy), seconds))
+        seconds = time.monotonic() - started
+        report(Progress(step + 1, config.steps, float(loss.detach()), float(accuracy), seconds))
     head.eval()
+
+
+@torch.inference_mode()
+def score_frozen(head: NullSpaceHead, scanned: Sequence[VitFeatures], indices: Sequence[int]) -> list[float]:
+    """Raw scores of kept features, the mean over the views in ``scanned``, as a scan gives them."""
+    device = next(head.parameters()).device
+    rows = torch.tensor(list(indices))
+    logits = [head.eval()(_rows(view, rows, device)).logit.double() for view in scanned]
+    scores: list[float] = torch.stack(logits).mean(0).tolist()
+    return scores
+
+
+def _rows(features: VitFeatures, rows: Tensor, device: torch.device) -> VitFeatures:
+    return VitFeatures(features.embedding[rows].to(device), features.class_tokens[rows].float().to(device))
 
 
 def _trainable(tower: nn.Module, head: nn.Module) -> dict[str, nn.Parameter]:

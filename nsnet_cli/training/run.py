@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,8 @@ from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
 from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
 from nsnet_cli.tower import load_tower, tower_info
-from nsnet_cli.training.fit import FitConfig, Progress, fit, fit_frozen
+from nsnet_cli.training.features import frozen_features
+from nsnet_cli.training.fit import FitConfig, Progress, fit, fit_frozen, frozen_renderings, score_frozen
 from nsnet_cli.training.manifest import (
     LabelledPicture,
     grouped_folds,
@@ -31,7 +34,7 @@ from nsnet_cli.training.manifest import (
     picture_weights,
     read_manifest,
 )
-from nsnet_cli.vit import VisionTransformer
+from nsnet_cli.vit import VisionTransformer, VitFeatures
 from nsnet_cli.weights import LoraShape, WeightsInfo, save_weights
 
 # More pictures of one group say little new about its scores, and scoring them is what takes the time.
@@ -85,13 +88,21 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis = load_basis(request.labels, request.rule)
     fold_of = grouped_folds(pictures, request.folds)
+    frozen = _features(request, pictures, report) if request.fit.lora_rank == 0 else None
     scores: dict[str, float] = {}
     for fold in range(request.folds):
-        scores |= _held_out_scores(request, pictures, fold_of, fold, basis, log, report)
+        if frozen is not None:
+            scores |= _held_out_frozen(request, pictures, fold_of, fold, basis, frozen, log, report)
+        else:
+            scores |= _held_out_scores(request, pictures, fold_of, fold, basis, log, report)
     calibration = _calibrate(request, pictures, scores, log)
-    tower, head = _fit_one(request, pictures, "final", request.fit, basis, log, report)
-    tensors: dict[str, Tensor] = {f"head.{k}": v for k, v in head.state_dict().items()}
-    tensors |= {f"tower.{k}": v for k, v in tower.lora_state().items()}
+    if frozen is not None:
+        head = _fit_head(request, pictures, range(len(pictures)), "final", request.fit, basis, frozen, log, report)
+        tensors: dict[str, Tensor] = {f"head.{k}": v for k, v in head.state_dict().items()}
+    else:
+        tower, head = _fit_one(request, pictures, "final", request.fit, basis, log, report)
+        tensors = {f"head.{k}": v for k, v in head.state_dict().items()}
+        tensors |= {f"tower.{k}": v for k, v in tower.lora_state().items()}
     info = _describe(request, pictures, basis, calibration)
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
@@ -128,6 +139,71 @@ def score_pictures(
     return scores
 
 
+def _features(
+    request: TrainRequest, pictures: list[LabelledPicture], report: Callable[[str, Progress], None]
+) -> list[VitFeatures]:
+    """Every rendering of every picture through the frozen tower, kept in ``work``."""
+    tower = load_tower(request.tower)
+    tower.matrices_to(torch.bfloat16 if request.precision == "bf16" else torch.float32).to(request.device)
+    kept = []
+    for rendering in frozen_renderings(request.fit, request.views):
+        name = f"features {rendering.name}"
+
+        def note(done: int, total: int, name: str = name) -> None:
+            report(name, Progress(done, total, math.nan, math.nan, math.nan))
+
+        folder = request.work / "features"
+        recipe, normalise = request.fit.selection, _normaliser(request)
+        kept.append(frozen_features(tower, pictures, recipe, normalise, folder, rendering, note))
+    return kept
+
+
+def _held_out_frozen(
+    request: TrainRequest,
+    pictures: list[LabelledPicture],
+    fold_of: list[int],
+    fold: int,
+    basis: SemanticBasis,
+    frozen: list[VitFeatures],
+    log: RunLog,
+    report: Callable[[str, Progress], None],
+) -> dict[str, float]:
+    inside = [i for i, f in enumerate(fold_of) if f != fold]
+    outside = [i for i, f in enumerate(fold_of) if f == fold]
+    config = replace(request.fit, samples=request.fold_samples)
+    head = _fit_head(request, pictures, inside, f"fold-{fold}", config, basis, frozen, log, report)
+    values = score_frozen(head, frozen[: request.views], outside)
+    held_out = [pictures[i] for i in outside]
+    log.write(event="held_out", fold=fold, pictures=len(values), **_quality(held_out, values))
+    return {p.name: v for p, v in zip(held_out, values, strict=True)}
+
+
+def _fit_head(
+    request: TrainRequest,
+    pictures: list[LabelledPicture],
+    indices: Sequence[int],
+    name: str,
+    config: FitConfig,
+    basis: SemanticBasis,
+    frozen: list[VitFeatures],
+    log: RunLog,
+    report: Callable[[str, Progress], None],
+) -> NullSpaceHead:
+    torch.manual_seed(config.seed)
+    head = NullSpaceHead(tower_info(request.tower).config, config.head, basis.vectors).to(request.device)
+    fit_frozen(head, frozen, pictures, list(indices), config, _noting(name, log, report))
+    return head
+
+
+def _noting(name: str, log: RunLog, report: Callable[[str, Progress], None]) -> Callable[[Progress], None]:
+    def note(progress: Progress) -> None:
+        report(name, progress)
+        if progress.step % 10 == 0 or progress.step == progress.steps:
+            log.write(event="step", run=name, **asdict(progress))
+
+    return note
+
+
 def _held_out_scores(
     request: TrainRequest,
     pictures: list[LabelledPicture],
@@ -143,7 +219,7 @@ def _held_out_scores(
         return stored
     inside = [p for p, f in zip(pictures, fold_of, strict=True) if f != fold]
     outside = _at_most([p for p, f in zip(pictures, fold_of, strict=True) if f == fold], _HELD_OUT_PER_GROUP)
-    config = _with_samples(request.fit, request.fold_samples)
+    config = replace(request.fit, samples=request.fold_samples)
     tower, head = _fit_one(request, inside, f"fold-{fold}", config, basis, log, report)
     normalise = _normaliser(request)
     values = score_pictures(tower, head, outside, config.selection, normalise, request.views)
@@ -170,16 +246,8 @@ def _fit_one(
     torch.manual_seed(config.seed)
     head = NullSpaceHead(tower.config, config.head, basis.vectors).to(device)
 
-    def note(progress: Progress) -> None:
-        report(name, progress)
-        if progress.step % 10 == 0 or progress.step == progress.steps:
-            log.write(event="step", run=name, **asdict(progress))
-
     checkpoint = request.work / f"{name}.checkpoint.safetensors"
-    if config.lora_rank == 0:
-        fit_frozen(tower, head, pictures, config, _normaliser(request), request.work / f"{name}.features", note)
-    else:
-        fit(tower, head, pictures, config, _normaliser(request), checkpoint, note)
+    fit(tower, head, pictures, config, _normaliser(request), checkpoint, _noting(name, log, report))
     return tower.eval(), head.eval()
 
 
@@ -190,7 +258,7 @@ def _calibrate(
     values = [scores[p.name] for p in scored]
     fitted_on = (
         f"{len(scored)} out-of-fold scores of {request.folds} grouped folds within "
-        f"{request.split or 'the manifest'}, at most {_HELD_OUT_PER_GROUP} a group"
+        f"{request.split or 'the manifest'}"
     )
     calibration = fit_calibration(
         np.array(values), np.array([p.label for p in scored]), np.array(picture_weights(scored)), fitted_on
@@ -251,16 +319,8 @@ def _describe(
     )
 
 
-def _with_samples(config: FitConfig, samples: int) -> FitConfig:
-    from dataclasses import replace
-
-    return replace(config, samples=samples)
-
-
 def _at_most(pictures: Sequence[LabelledPicture], per_group: int) -> list[LabelledPicture]:
     """The first so many of each group in the order of a hash, which is no order of content."""
-    import hashlib
-
     taken: Counter[tuple[int, str]] = Counter()
     chosen = []
     for picture in sorted(pictures, key=lambda p: hashlib.sha256(p.name.encode()).digest()):
