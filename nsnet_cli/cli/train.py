@@ -40,7 +40,7 @@ def train(
     fold_samples: Annotated[int, typer.Option(min=64, help="The same for each fold's fit.")] = 192_000,
     folds: Annotated[int, typer.Option(min=2, max=10, help="Grouped folds for calibration.")] = 3,
     views: Annotated[int, typer.Option(min=1, max=8, help="Mosaics a picture that scores are averaged over.")] = 2,
-    batch: Annotated[int, typer.Option(min=4, help="Pictures a step.")] = 32,
+    batch: Annotated[int, typer.Option(min=4, help="Pictures a step.")] = 128,
     blocks: Annotated[
         str,
         typer.Option(metavar="A-B", help="Blocks whose class tokens join the spine; 'none' is the paper."),
