@@ -123,7 +123,7 @@ def decode(data: bytes, limits: DecodeLimits) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            opened = Image.open(BytesIO(data))
+            opened: PilImage = Image.open(BytesIO(data))
             width, height = opened.size
             if width * height > limits.max_pixels:
                 raise InputError(

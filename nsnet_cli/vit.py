@@ -201,6 +201,7 @@ class VisionTransformer(nn.Module):
         width, hidden = self.config.width, self.config.mlp_width
         for index in blocks:
             block = self.transformer.resblocks[index]
+            assert isinstance(block, Block)
             block.attn.lora_qkv = nn.ModuleList(LoraFactors(width, width, rank, alpha, dropout) for _ in range(3))
             block.attn.out_proj.lora = LoraFactors(width, width, rank, alpha, dropout)
             if mlp:
@@ -216,11 +217,11 @@ class VisionTransformer(nn.Module):
         """Add every update to its frozen weight and drop the factors: scanning pays nothing for them."""
         for module in self.modules():
             if isinstance(module, LoraLinear) and module.lora is not None:
-                module.weight += module.lora.delta().to(module.weight.dtype)
+                module.weight.data += module.lora.delta().to(module.weight.dtype)
                 module.lora = None
             elif isinstance(module, Attention) and module.lora_qkv is not None:
-                delta = torch.cat([factors.delta() for factors in module.lora_qkv])
-                module.in_proj_weight += delta.to(module.in_proj_weight.dtype)
+                delta = torch.cat([f.delta() for f in module.lora_qkv if isinstance(f, LoraFactors)])
+                module.in_proj_weight.data += delta.to(module.in_proj_weight.dtype)
                 module.lora_qkv = None
 
     def matrices_to(self, dtype: torch.dtype) -> VisionTransformer:

@@ -257,8 +257,7 @@ def _calibrate(
     scored = [p for p in pictures if p.name in scores]
     values = [scores[p.name] for p in scored]
     fitted_on = (
-        f"{len(scored)} out-of-fold scores of {request.folds} grouped folds within "
-        f"{request.split or 'the manifest'}"
+        f"{len(scored)} out-of-fold scores of {request.folds} grouped folds within {request.split or 'the manifest'}"
     )
     calibration = fit_calibration(
         np.array(values), np.array([p.label for p in scored]), np.array(picture_weights(scored)), fitted_on
