@@ -42,7 +42,7 @@ def row(name: str, label: int, group: str) -> LabelledPicture:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty small pictures; the generated ones carry a faint grid, as an upsampling network leaves it."""
+    """Forty small pictures; the generated ones are dark, which even a random tower sees."""
     folder = tmp_path_factory.mktemp("corpus")
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -50,7 +50,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for k in range(40):
             label = k % 2
             pixels = textured(256, 256, seed=k).astype(int)
-            pixels[:: 2 - label, ::2] += 14 * label
+            pixels //= 1 + 3 * label
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{k}.png")
             writer.writerow([f"{k}.png", label, f"{'gen' if label else 'cam'}{'abcd'[k // 2 % 4]}-x", "train"])
         writer.writerow(["not-there.png", 1, "gen-val", "val"])
@@ -125,12 +125,9 @@ def test_train_writes_weights_that_scan(
     manifest: Path, tiny_tower: Path, tmp_path: Path, lora_rank: int, run_nsnet: Callable[..., object]
 ) -> None:
     work = tmp_path / "work"
-    fit_config = replace(FIT, lora_rank=lora_rank, samples=640 if lora_rank == 0 else 48)
+    fit_config = replace(FIT, lora_rank=lora_rank, samples=640 if lora_rank == 0 else 320, lr_head=0.02)
     asked = request(manifest, tiny_tower, work, fit=fit_config, fold_samples=fit_config.samples)
-    try:
-        train(asked, lambda name, progress: None)
-    except ValueError as error:
-        pytest.skip(f"48 pictures taught a random tower nothing: {error}")
+    train(asked, lambda name, progress: None)
     info = weights_info(asked.output)
     assert info.tower_sha256 == sha256_of(tiny_tower) and info.basis["rank"] == 5 and info.lora.rank == lora_rank
     assert info.training["pictures"] == {"0": 20, "1": 20}
