@@ -125,7 +125,7 @@ def test_train_writes_weights_that_scan(
     manifest: Path, tiny_tower: Path, tmp_path: Path, lora_rank: int, run_nsnet: Callable[..., object]
 ) -> None:
     work = tmp_path / "work"
-    fit_config = replace(FIT, lora_rank=lora_rank, samples=640 if lora_rank == 0 else 320, lr_head=0.02)
+    fit_config = replace(FIT, lora_rank=lora_rank, samples=640, lr_head=0.01, bce_share=1.0, augment=False, keep=1.0)
     asked = request(manifest, tiny_tower, work, fit=fit_config, fold_samples=fit_config.samples)
     train(asked, lambda name, progress: None)
     info = weights_info(asked.output)

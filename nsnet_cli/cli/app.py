@@ -7,7 +7,6 @@ import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from nsnet_cli import __version__
@@ -69,18 +68,28 @@ def _run() -> int:
         # Whoever read our output has had enough: end quietly, also when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except (KeyboardInterrupt, click.Abort):
+    except SystemExit as ended:
+        # Typer turns a closed pipe into exit code 1 before we see it.
+        if isinstance(ended.__context__, BrokenPipeError):
+            return ExitCode.OK
+        raise
+    except KeyboardInterrupt:
         _complain("interrupted")
         return ExitCode.INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
     except NsnetError as error:
         if STATE.debug:
             raise
         _complain(str(error))
         return error.exit_code
     except Exception as error:
+        # Typer brings click as a dependency or inside itself, by version; its errors are known by their form.
+        if type(error).__name__ == "Abort":
+            _complain("interrupted")
+            return ExitCode.INTERRUPTED
+        show = getattr(error, "show", None)
+        if callable(show):
+            show()
+            return ExitCode.USAGE
         if STATE.debug:
             raise
         _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
