@@ -103,17 +103,14 @@ def fit(
     parameters = _trainable(tower, head)
     optimiser = torch.optim.AdamW(
         [
-            {"params": [p for n, p in parameters.items() if n.startswith("tower.")], "lr": config.lr_lora},
-            {"params": [p for n, p in parameters.items() if n.startswith("head.")], "lr": config.lr_head},
+            {"params": [p for n, p in parameters.items() if n.startswith("tower.")], "peak": config.lr_lora},
+            {"params": [p for n, p in parameters.items() if n.startswith("head.")], "peak": config.lr_head},
         ],
         weight_decay=config.weight_decay,
         betas=(0.9, 0.98),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, config))
     fingerprint = config.fingerprint(pictures)
     first = _restore(checkpoint, fingerprint, parameters, optimiser)
-    for _ in range(first):
-        schedule.step()
     order = _draw(pictures, config)
     data = Mosaics(pictures, order, config.selection, Rendering(config.augment, config.seed), first * config.batch)
     loader = DataLoader(data, batch_size=config.batch, num_workers=workers, prefetch_factor=4 if workers else None)
@@ -121,6 +118,7 @@ def fit(
     head.train()
     started = time.monotonic()
     for step, (mosaics, labels) in enumerate(loader, start=first):
+        _set_rates(optimiser, step, config)
         labels = labels.to(device)
         keep = _kept_tokens(len(mosaics), step, config, tower.config.tokens).to(device)
         torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, too, goes on as it would have
@@ -130,7 +128,6 @@ def fit(
         loss.backward()
         nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
         optimiser.step()
-        schedule.step()
         accuracy = ((output.logit > 0) == (labels > 0)).float().mean()
         done = step + 1
         report(Progress(done, config.steps, float(loss.detach()), float(accuracy), time.monotonic() - started))
@@ -165,17 +162,17 @@ def fit_frozen(
     order = torch.tensor([indices[k] for k in _draw(inside, config)]).view(config.steps, config.batch)
     labels = torch.tensor([p.label for p in pictures])
     torch.manual_seed(config.seed)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=config.lr_head, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, config))
+    groups = [{"params": list(head.parameters()), "peak": config.lr_head}]
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     head.train()
     for step, rows in enumerate(order):
+        _set_rates(optimiser, step, config)
         output = head(_rows(features[step % len(features)], rows, device))
         y = labels[rows].to(device)
         loss = nsnet_loss(output.logit, output.contrast, y, config.bce_share, config.temperature)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        schedule.step()
         accuracy = ((output.logit > 0) == (y > 0)).float().mean()
         seconds = time.monotonic() - started
         report(Progress(step + 1, config.steps, float(loss.detach()), float(accuracy), seconds))
@@ -199,6 +196,12 @@ def _rows(features: VitFeatures, rows: Tensor, device: torch.device) -> VitFeatu
 def _trainable(tower: nn.Module, head: nn.Module) -> dict[str, nn.Parameter]:
     found = {f"tower.{n}": p for n, p in tower.named_parameters() if p.requires_grad}
     return found | {f"head.{n}": p for n, p in head.named_parameters()}
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, step: int, config: FitConfig) -> None:
+    """Learning rates are a function of the step alone, so that a resumed run needs no scheduler's state."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * _cosine(step, config)
 
 
 def _cosine(step: int, config: FitConfig) -> float:
