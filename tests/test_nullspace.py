@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nsnet_cli.errors import UsageError
@@ -18,6 +18,7 @@ def labels(n: int, d: int, rank: int, seed: int) -> torch.Tensor:
 
 
 @settings(deadline=None, max_examples=40)
+@example(n=7, d=8, rank=6, seed=7)
 @given(n=st.integers(3, 40), d=st.integers(8, 48), rank=st.integers(1, 7), seed=st.integers(0, 10_000))
 def test_projector_is_symmetric_idempotent_and_of_the_stated_rank(n: int, d: int, rank: int, seed: int) -> None:
     basis = semantic_basis(labels(n, d, 8, seed), BasisRule("rank", min(rank, n)))
@@ -25,7 +26,8 @@ def test_projector_is_symmetric_idempotent_and_of_the_stated_rank(n: int, d: int
     assert torch.allclose(p, p.T, atol=1e-12)
     assert torch.allclose(p @ p, p, atol=1e-10)
     assert p.trace().item() == pytest.approx(basis.null_dimension, abs=1e-8)
-    assert torch.linalg.matrix_rank(p).item() == basis.null_dimension
+    # Eigenvalues are 0 or 1; the default cut of 2e-15 would count rounding noise of the zeros.
+    assert torch.linalg.matrix_rank(p, atol=1e-10).item() == basis.null_dimension
     assert basis.rank + basis.null_dimension == d
 
 
