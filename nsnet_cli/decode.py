@@ -170,7 +170,7 @@ def looks_like_picture(path: Path) -> bool:
     if not head:
         return False
     Image.init()
-    if any(head[at:].startswith(magic) for at, magic, _ in _SIGNATURES) and _ftyp_brand(head) is None:
+    if any(head[at:].startswith(magic) for at, magic, _ in _SIGNATURES):
         return False
     if re.match(rb"P[1-6]\s+[0-9#]", head):
         return True
@@ -241,11 +241,6 @@ def _raw_in_tiff(image: Any) -> str | None:
     if _TIFF_SUB_IFDS in tags and 271 in tags and max(image.size) <= 1024:
         return "camera RAW"
     return None
-
-
-def _ftyp_brand(head: bytes) -> bytes | None:
-    brand = head[8:12] if head[4:8] == b"ftyp" else None
-    return brand if brand in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"hevc") else None
 
 
 def _unidentified(data: bytes) -> InputError:

@@ -15,7 +15,7 @@ from torch import Tensor
 from nsnet_cli.calibration import UNCERTAIN
 from nsnet_cli.decode import DecodeLimits, FileFacts, Picture, decode, facts_of, pixels_to_tensor, read_file
 from nsnet_cli.discover import STDIN
-from nsnet_cli.document import ErrorInfo, ModelInfo, PatchResult, PictureResult, ScanOptions
+from nsnet_cli.document import WEAKENING_WARNINGS, ErrorInfo, ModelInfo, PatchResult, PictureResult, ScanOptions
 from nsnet_cli.errors import InputError, UsageError, WeightsError
 from nsnet_cli.head import NullSpaceHead
 from nsnet_cli.preprocess import Normaliser
@@ -29,8 +29,6 @@ from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 _TOO_SMALL = 64
 # From this share of flat patches on the user is told of borders or plain graphics.
 _CONSTANT_SHARE = 0.25
-# With these a picture holds too little to be more than uncertain about.
-_WEAKENING = frozenset({"few_patches", "too_small"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class Prepared:
     """A picture on its way to the network: ``mosaics`` ``(views, 3, S, S)`` uint8, or the error that stopped it."""
 
     path: str
-    started: float
     facts: FileFacts | None = None
     picture: Picture | None = None
     mosaics: Tensor | None = None
@@ -142,7 +139,7 @@ class Detector:
     def prepare(self, path: str) -> Prepared:
         """Read, decode and select; never raises for a bad picture."""
         started = time.perf_counter()
-        prepared = Prepared(path, started)
+        prepared = Prepared(path)
         try:
             data = _read_stdin(self.limits) if path == STDIN else read_file(Path(path), self.limits)
             prepared = replace(prepared, facts=facts_of(data))
@@ -197,7 +194,7 @@ class Detector:
             return result
         probability = self.weights.info.calibration.probability(score)
         verdict = self.weights.info.calibration.verdict(probability, self.options.threshold)
-        if _WEAKENING & set(prepared.warnings):
+        if WEAKENING_WARNINGS & set(prepared.warnings):
             verdict = UNCERTAIN
         return replace(
             result,

@@ -13,14 +13,6 @@ from nsnet_cli.decode import looks_like_picture
 STDIN = "-"
 
 
-@dataclass(frozen=True)
-class Found:
-    """One picture to scan.  ``named`` tells a file that the user gave from one met on a walk."""
-
-    path: str
-    named: bool
-
-
 @dataclass
 class WalkCount:
     """Files met on a walk that are no pictures, by content."""
@@ -30,7 +22,7 @@ class WalkCount:
 
 def find_pictures(
     inputs: Sequence[str], include: Sequence[str], exclude: Sequence[str], count: WalkCount
-) -> Iterator[Found]:
+) -> Iterator[str]:
     """Every named file and every picture below a named directory, once a mention, in input order.
 
     Hidden files, and links to directories that were already visited, are left out of walks.  ``include``
@@ -40,10 +32,10 @@ def find_pictures(
         if given != STDIN and os.path.isdir(given):
             yield from _walk(given, include, exclude, count)
         else:
-            yield Found(given, named=True)
+            yield given
 
 
-def _walk(root: str, include: Sequence[str], exclude: Sequence[str], count: WalkCount) -> Iterator[Found]:
+def _walk(root: str, include: Sequence[str], exclude: Sequence[str], count: WalkCount) -> Iterator[str]:
     seen: set[tuple[int, int]] = set()
     stack = [root]
     while stack:
@@ -52,7 +44,7 @@ def _walk(root: str, include: Sequence[str], exclude: Sequence[str], count: Walk
             status = os.stat(folder)
             entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
         except OSError:
-            yield Found(folder, named=False)  # becomes a row that says why it could not be read
+            yield folder  # becomes a row that says why it could not be read
             continue
         if (status.st_dev, status.st_ino) in seen:
             continue
@@ -65,7 +57,7 @@ def _walk(root: str, include: Sequence[str], exclude: Sequence[str], count: Walk
                 below.append(entry.path)
             elif _wanted(os.path.relpath(entry.path, root), include, exclude):
                 if looks_like_picture(Path(entry.path)):
-                    yield Found(entry.path, named=False)
+                    yield entry.path
                 else:
                     count.skipped += 1
         stack.extend(reversed(below))

@@ -12,6 +12,8 @@ from importlib import resources
 from typing import Any
 
 SCHEMA = "nsnet.scan/1"
+# With one of these a picture holds too little to be more than uncertain about.
+WEAKENING_WARNINGS = frozenset({"few_patches", "too_small"})
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def spectral_entropy(grey: Tensor, recipe: SelectionRecipe) -> Tensor:
 def cut_patches(image: Tensor, recipe: SelectionRecipe, offset: tuple[int, int] = (0, 0)) -> PatchGrid:
     """Cut ``image`` ``(3, H, W)`` uint8 into patches and measure each.
 
-    ``offset`` ``(x, y)`` shifts the grid, for training.  A picture smaller than one patch is extended
-    by reflection (or repetition, where it is too small for that) to a single patch.
+    ``offset`` ``(x, y)`` shifts the grid, for training.  A side smaller than one patch is extended
+    by repetition.
     """
     p = recipe.patch
     image = _at_least(image[:, offset[1] :, offset[0] :], p)

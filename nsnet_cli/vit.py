@@ -10,6 +10,7 @@ while training (FLIP, arXiv 2212.00794).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -220,7 +221,7 @@ class VisionTransformer(nn.Module):
                 module.weight.data += module.lora.delta().to(module.weight.dtype)
                 module.lora = None
             elif isinstance(module, Attention) and module.lora_qkv is not None:
-                delta = torch.cat([f.delta() for f in module.lora_qkv if isinstance(f, LoraFactors)])
+                delta = torch.cat([cast("LoraFactors", f).delta() for f in module.lora_qkv])
                 module.in_proj_weight.data += delta.to(module.in_proj_weight.dtype)
                 module.lora_qkv = None
 

@@ -20,7 +20,7 @@ from nsnet_cli.nullspace import BasisRule
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
 from nsnet_cli.tower import load_tower
-from nsnet_cli.training.fit import FitConfig, Progress, fit
+from nsnet_cli.training.fit import FitConfig, Progress, fit, frozen_renderings
 from nsnet_cli.training.manifest import (
     LabelledPicture,
     grouped_folds,
@@ -149,3 +149,40 @@ def test_the_manifest_is_checked(tmp_path: Path) -> None:
     bad.write_text("path,label,generator\na.png,fake,x\n")
     with pytest.raises(UsageError, match=r"m\.csv:2: label must be 0 or 1"):
         read_manifest(bad, None)
+
+
+def test_scores_of_another_recipe_are_not_taken_for_ours(manifest: Path, tiny_tower: Path, tmp_path: Path) -> None:
+    """A killed LoRA run leaves scores of its finished folds; another recipe must not be calibrated on them."""
+    work = tmp_path / "work"
+    asked = request(manifest, tiny_tower, work, fit=replace(FIT, bce_share=1.0))
+
+    def stop(name: str, progress: Progress) -> None:
+        if name == "fold-1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, stop)
+    assert (work / "fold-0.scores.json").exists()
+    with pytest.raises(WeightsError, match="another recipe"):
+        train(replace(asked, fit=replace(asked.fit, temperature=0.5)), lambda name, progress: None)
+
+
+def test_a_frozen_fit_honours_seed_and_no_augment() -> None:
+    names = [r.name for r in frozen_renderings(replace(FIT, frozen_augmented=2, seed=0), views=2)]
+    assert names == ["scan-0", "scan-1", "augmented-1", "augmented-2"]
+    other = {r.name for r in frozen_renderings(replace(FIT, frozen_augmented=2, seed=1), views=2)}
+    assert other & set(names) == {"scan-0", "scan-1"}
+    plain = frozen_renderings(replace(FIT, augment=False), views=1)
+    assert [r.name for r in plain] == ["scan-0"]
+
+
+def test_the_commands_defaults_are_the_recipes() -> None:
+    import inspect
+
+    from nsnet_cli.cli.train import train as command
+
+    given = {name: p.default for name, p in inspect.signature(command).parameters.items()}
+    recipe = FitConfig()
+    for name in given.keys() & vars(recipe).keys():
+        assert given[name] == getattr(recipe, name), name
+    assert given["dropout"] == recipe.head.dropout and given["dc"] == recipe.selection.dc

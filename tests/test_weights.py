@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from nsnet_cli.detector import build_network
 from nsnet_cli.errors import WeightsError
@@ -30,7 +31,7 @@ def test_shipped_weights_fit_together() -> None:
     tower, head = build_network(weights)
     assert not tower.lora_state()
     semantic = head.semantic
-    assert (semantic @ semantic.T - __import__("torch").eye(len(semantic))).abs().max() < 1e-5
+    assert (semantic @ semantic.T - torch.eye(len(semantic))).abs().max() < 1e-5
     assert len(semantic) == weights.info.basis["rank"]
 
 

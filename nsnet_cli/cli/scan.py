@@ -13,7 +13,9 @@ import typer
 
 from nsnet_cli import __version__
 from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import ExitCode, UsageError
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.detector import Detector
@@ -64,7 +66,7 @@ def scan(
         typer.Option("--output", "-o", metavar="FILE", help="Write to FILE; its suffix says the format."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")] = "nsnet-vit-b-16",
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")] = DEFAULT_WEIGHTS,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is fp32.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent through the network together.")] = 8,
@@ -83,8 +85,8 @@ def scan(
     fail_on: Annotated[
         list[FailOn] | None, typer.Option(help="Exit with 10 when such a row was found; repeatable.")
     ] = None,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")] = 200_000_000,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Refuse larger files.")] = 536_870_912,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")] = DecodeLimits.max_pixels,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Refuse larger files.")] = DecodeLimits.max_bytes,
 ) -> None:
     """Scan pictures for traces of generation.
 
@@ -103,14 +105,12 @@ def scan(
     from nsnet_cli.discover import WalkCount, find_pictures
 
     count = WalkCount()
-    # A walk of a large archive should not hold up the first result, but one file or a list needs no walk.
     single = len(given) == 1 and not Path(given[0]).is_dir()
     want_patches = patches if patches is not None else single and style in (Format.TABLE, Format.JSON)
-    paths = [found.path for found in find_pictures(given, include or [], exclude or [], count)]
+    paths = list(find_pictures(given, include or [], exclude or [], count))
     if not paths:
         say(f"no pictures found in {', '.join(given)}")
 
-    from nsnet_cli.decode import DecodeLimits
     from nsnet_cli.detector import Detector
     from nsnet_cli.document import Summary
 
@@ -144,10 +144,10 @@ def _render(
     from nsnet_cli.document import RowContext, scan_document
 
     if style in (Format.JSONL, Format.CSV):
-        from nsnet_cli.report.rows import CsvWriter, JsonlWriter
+        from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
 
         context = RowContext(detector.model.weights_sha256, detector.options.hash())
-        writer = JsonlWriter(stream, context) if style == Format.JSONL else CsvWriter(stream, context)
+        writer: RowWriter = JsonlWriter(stream, context) if style == Format.JSONL else CsvWriter(stream, context)
         writer.begin()
         for result in results:
             writer.write(result)

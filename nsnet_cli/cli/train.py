@@ -11,6 +11,7 @@ import typer
 
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.errors import UsageError
+from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
 if TYPE_CHECKING:
     from nsnet_cli.nullspace import BasisRule
@@ -32,7 +33,7 @@ def train(
         typer.Option(metavar="DIR", help="Checkpoints, caches and the log; a killed run goes on from here."),
     ],
     split: Annotated[str, typer.Option(help="Train on rows of this split only; empty for all rows.")] = "train",
-    tower: Annotated[str, typer.Option(metavar="NAME|PATH", help="CLIP image tower.")] = "clip-vit-b-16",
+    tower: Annotated[str, typer.Option(metavar="NAME|PATH", help="CLIP image tower.")] = TOWER_NAME,
     rule: Annotated[
         str, typer.Option(metavar="KIND=VALUE", help="What counts as semantic: rank=, energy= or tolerance=.")
     ] = "rank=100",
@@ -77,7 +78,6 @@ def train(
     from nsnet_cli.selection import SelectionRecipe
     from nsnet_cli.training import run
     from nsnet_cli.training.fit import FitConfig
-    from nsnet_cli.weights_store import find_weights
 
     used_device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     used_precision = ("bf16" if _has_fast_bf16(used_device) else "fp32") if precision == "auto" else precision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from nsnet_cli.document import ModelInfo, PictureResult
+from nsnet_cli.document import WEAKENING_WARNINGS, ModelInfo, PictureResult
 
 WARNINGS = {
     "few_patches": "fewer than 49 distinct patches of 32 x 32 pixels: too little to be certain of",
@@ -23,7 +23,7 @@ def verdict_in_words(result: PictureResult, model: ModelInfo, threshold: float |
         return f"traces of generation found (about {rate} of real pictures in our held-out data score this high)"
     if result.verdict == "real":
         return "no traces of generation found (this does not show that the picture is authentic)"
-    if set(result.warnings) & {"few_patches", "too_small"}:
+    if WEAKENING_WARNINGS & set(result.warnings):
         return "undecided: too little of a picture to judge"
     return "undecided: between the two thresholds, where both kinds of pictures score"
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.head import HeadConfig, NullSpaceHead
+from nsnet_cli.head import HeadConfig, HeadOutput, NullSpaceHead
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import read_header, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
@@ -37,9 +37,9 @@ class FitConfig:
     all of them, as inference does.  ``bce_share`` is NS-Net's lambda.
     """
 
-    samples: int = 12_000
-    batch: int = 32
-    lora_rank: int = 8
+    samples: int = 192_000
+    batch: int = 128
+    lora_rank: int = 0
     lora_alpha: float = 16.0
     lora_dropout: float = 0.0
     lora_first_block: int = 1
@@ -123,14 +123,9 @@ def fit(
         keep = _kept_tokens(len(mosaics), step, config, tower.config.tokens).to(device)
         torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, too, goes on as it would have
         output = head(tower(normalise(mosaics.to(device)), keep))
-        loss = nsnet_loss(output.logit, output.contrast, labels, config.bce_share, config.temperature)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
-        optimiser.step()
-        accuracy = ((output.logit > 0) == (labels > 0)).float().mean()
+        loss, accuracy = _learn(output, labels, optimiser, config, clip=1.0)
         done = step + 1
-        report(Progress(done, config.steps, float(loss.detach()), float(accuracy), time.monotonic() - started))
+        report(Progress(done, config.steps, loss, accuracy, time.monotonic() - started))
         if done % checkpoint_every == 0 or done == config.steps:
             _save(checkpoint, fingerprint, done, parameters, optimiser)
     tower.eval()
@@ -140,7 +135,9 @@ def fit(
 def frozen_renderings(config: FitConfig, views: int) -> list[Rendering]:
     """What a frozen tower is asked for: each view as a scan makes it, then ``frozen_augmented`` random ones."""
     scanned = [Rendering(augment=False, view=view) for view in range(views)]
-    return scanned + [Rendering(augment=True, seed=k + 1) for k in range(config.frozen_augmented)]
+    augmented = config.frozen_augmented if config.augment else 0
+    first_seed = 1_000 * config.seed + 1
+    return scanned + [Rendering(augment=True, seed=first_seed + k) for k in range(augmented)]
 
 
 def fit_frozen(
@@ -168,14 +165,8 @@ def fit_frozen(
     for step, rows in enumerate(order):
         _set_rates(optimiser, step, config)
         output = head(_rows(features[step % len(features)], rows, device))
-        y = labels[rows].to(device)
-        loss = nsnet_loss(output.logit, output.contrast, y, config.bce_share, config.temperature)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        accuracy = ((output.logit > 0) == (y > 0)).float().mean()
-        seconds = time.monotonic() - started
-        report(Progress(step + 1, config.steps, float(loss.detach()), float(accuracy), seconds))
+        loss, accuracy = _learn(output, labels[rows].to(device), optimiser, config)
+        report(Progress(step + 1, config.steps, loss, accuracy, time.monotonic() - started))
     head.eval()
 
 
@@ -187,6 +178,24 @@ def score_frozen(head: NullSpaceHead, scanned: Sequence[VitFeatures], indices: S
     logits = [head.eval()(_rows(view, rows, device)).logit.double() for view in scanned]
     scores: list[float] = torch.stack(logits).mean(0).tolist()
     return scores
+
+
+def _learn(
+    output: HeadOutput,
+    labels: Tensor,
+    optimiser: torch.optim.Optimizer,
+    config: FitConfig,
+    clip: float | None = None,
+) -> tuple[float, float]:
+    """One gradient step; loss and accuracy of the batch before it.  ``clip`` bounds the gradient's norm."""
+    loss = nsnet_loss(output.logit, output.contrast, labels, config.bce_share, config.temperature)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    optimiser.step()
+    accuracy = ((output.logit > 0) == (labels > 0)).float().mean()
+    return float(loss.detach()), float(accuracy)
 
 
 def _rows(features: VitFeatures, rows: Tensor, device: torch.device) -> VitFeatures:

@@ -8,22 +8,22 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from nsnet_cli import __version__
 from nsnet_cli.calibration import Calibration, fit_calibration
-from nsnet_cli.decode import pixels_to_tensor
-from nsnet_cli.errors import UsageError
+from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.head import NullSpaceHead
 from nsnet_cli.nullspace import BasisRule, SemanticBasis, semantic_basis
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
-from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.tower import load_tower, tower_info
 from nsnet_cli.training.features import frozen_features
 from nsnet_cli.training.fit import FitConfig, Progress, fit, fit_frozen, frozen_renderings, score_frozen
@@ -34,6 +34,7 @@ from nsnet_cli.training.manifest import (
     picture_weights,
     read_manifest,
 )
+from nsnet_cli.training.views import Mosaics, Rendering
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 from nsnet_cli.weights import LoraShape, WeightsInfo, save_weights
 
@@ -77,8 +78,8 @@ class RunLog:
 def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> WeightsInfo:
     """Train, calibrate out of fold and write the weights; the metadata written is returned.
 
-    Every stage leaves its result in ``request.work`` and is not repeated; a killed run goes on from its
-    last checkpoint.  Pictures of other splits are never read.
+    What takes long leaves its result in ``request.work`` and is not repeated; a killed run goes on from
+    there.  Pictures of other splits are never read.
     """
     pictures = read_manifest(request.manifest, request.split)
     missing = [p.name for p in pictures if not p.path.is_file()]
@@ -87,22 +88,21 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
     log = RunLog(request.work / "log.jsonl")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis = load_basis(request.labels, request.rule)
+    kind = LoraFits if request.fit.lora_rank else FrozenFits
+    fits = kind(request, pictures, basis, log, report)
     fold_of = grouped_folds(pictures, request.folds)
-    frozen = _features(request, pictures, report) if request.fit.lora_rank == 0 else None
+    fold_config = replace(request.fit, samples=request.fold_samples)
     scores: dict[str, float] = {}
     for fold in range(request.folds):
-        if frozen is not None:
-            scores |= _held_out_frozen(request, pictures, fold_of, fold, basis, frozen, log, report)
-        else:
-            scores |= _held_out_scores(request, pictures, fold_of, fold, basis, log, report)
+        inside = [i for i, f in enumerate(fold_of) if f != fold]
+        outside = [i for i, f in enumerate(fold_of) if f == fold]
+        found = fits.held_out(f"fold-{fold}", inside, outside, fold_config)
+        held_out = [p for p in pictures if p.name in found]
+        quality = _quality(held_out, [found[p.name] for p in held_out])
+        log.write(event="held_out", fold=fold, pictures=len(found), **quality)
+        scores |= found
     calibration = _calibrate(request, pictures, scores, log)
-    if frozen is not None:
-        head = _fit_head(request, pictures, range(len(pictures)), "final", request.fit, basis, frozen, log, report)
-        tensors: dict[str, Tensor] = {f"head.{k}": v for k, v in head.state_dict().items()}
-    else:
-        tower, head = _fit_one(request, pictures, "final", request.fit, basis, log, report)
-        tensors = {f"head.{k}": v for k, v in head.state_dict().items()}
-        tensors |= {f"tower.{k}": v for k, v in tower.lora_state().items()}
+    tensors = fits.final(request.fit)
     info = _describe(request, pictures, basis, calibration)
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
@@ -116,6 +116,7 @@ def load_basis(labels: Path, rule: BasisRule) -> SemanticBasis:
     return semantic_basis(torch.from_numpy(np.load(labels, allow_pickle=False)), rule)
 
 
+@torch.inference_mode()
 def score_pictures(
     tower: VisionTransformer,
     head: NullSpaceHead,
@@ -126,129 +127,124 @@ def score_pictures(
 ) -> list[float]:
     """Raw scores as a scan gives them: no augmentation, the mean over ``views`` mosaics."""
     device = next(head.parameters()).device
-    scores: list[float] = []
-    with torch.inference_mode():
-        for first in range(0, len(pictures), _SCORE_BATCH):
-            mosaics = []
-            for picture in pictures[first : first + _SCORE_BATCH]:
-                with Image.open(picture.path) as image:
-                    grid = cut_patches(pixels_to_tensor(np.array(image.convert("RGB"))), recipe)
-                mosaics += [build_mosaic(grid, s, recipe) for s in select_patches(grid, recipe, views)]
-            logits = head(tower(normalise(torch.stack(mosaics).to(device)))).logit
-            scores += logits.view(-1, views).double().mean(1).tolist()
+    of_views = []
+    for view in range(views):
+        data = Mosaics(pictures, range(len(pictures)), recipe, Rendering(augment=False, view=view))
+        batches = DataLoader(data, batch_size=_SCORE_BATCH)
+        of_views.append(torch.cat([head(tower(normalise(x.to(device)))).logit.double() for x, _ in batches]))
+    scores: list[float] = torch.stack(of_views).mean(0).tolist()
     return scores
 
 
-def _features(
-    request: TrainRequest, pictures: list[LabelledPicture], report: Callable[[str, Progress], None]
-) -> list[VitFeatures]:
-    """Every rendering of every picture through the frozen tower, kept in ``work``."""
-    tower = load_tower(request.tower)
-    tower.matrices_to(torch.bfloat16 if request.precision == "bf16" else torch.float32).to(request.device)
-    kept = []
-    for rendering in frozen_renderings(request.fit, request.views):
-        name = f"features {rendering.name}"
+class _Fits:
+    """What the two ways of fitting share: data, basis, precision, and where progress goes."""
 
-        def note(done: int, total: int, name: str = name) -> None:
-            report(name, Progress(done, total, math.nan, math.nan, math.nan))
+    def __init__(
+        self,
+        request: TrainRequest,
+        pictures: list[LabelledPicture],
+        basis: SemanticBasis,
+        log: RunLog,
+        report: Callable[[str, Progress], None],
+    ) -> None:
+        self.request, self.pictures, self.basis = request, pictures, basis
+        self.log, self.report = log, report
+        self.tower_info = tower_info(request.tower)
+        self.normalise = Normaliser(self.tower_info.mean, self.tower_info.std)
 
-        folder = request.work / "features"
-        recipe, normalise = request.fit.selection, _normaliser(request)
-        kept.append(frozen_features(tower, pictures, recipe, normalise, folder, rendering, note))
-    return kept
+    def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int], config: FitConfig) -> dict[str, float]:
+        """Fit on ``pictures[i]`` for ``i`` in ``inside``; raw scores by name of (some of) those in ``outside``."""
+        raise NotImplementedError
 
+    def final(self, config: FitConfig) -> dict[str, Tensor]:
+        """Fit on all pictures; the tensors of the weights file."""
+        raise NotImplementedError
 
-def _held_out_frozen(
-    request: TrainRequest,
-    pictures: list[LabelledPicture],
-    fold_of: list[int],
-    fold: int,
-    basis: SemanticBasis,
-    frozen: list[VitFeatures],
-    log: RunLog,
-    report: Callable[[str, Progress], None],
-) -> dict[str, float]:
-    inside = [i for i, f in enumerate(fold_of) if f != fold]
-    outside = [i for i, f in enumerate(fold_of) if f == fold]
-    config = replace(request.fit, samples=request.fold_samples)
-    head = _fit_head(request, pictures, inside, f"fold-{fold}", config, basis, frozen, log, report)
-    values = score_frozen(head, frozen[: request.views], outside)
-    held_out = [pictures[i] for i in outside]
-    log.write(event="held_out", fold=fold, pictures=len(values), **_quality(held_out, values))
-    return {p.name: v for p, v in zip(held_out, values, strict=True)}
+    def _tower(self) -> VisionTransformer:
+        dtype = torch.bfloat16 if self.request.precision == "bf16" else torch.float32
+        return load_tower(self.request.tower).matrices_to(dtype).to(self.request.device)
 
+    def _head(self, config: FitConfig) -> NullSpaceHead:
+        torch.manual_seed(config.seed)
+        return NullSpaceHead(self.tower_info.config, config.head, self.basis.vectors).to(self.request.device)
 
-def _fit_head(
-    request: TrainRequest,
-    pictures: list[LabelledPicture],
-    indices: Sequence[int],
-    name: str,
-    config: FitConfig,
-    basis: SemanticBasis,
-    frozen: list[VitFeatures],
-    log: RunLog,
-    report: Callable[[str, Progress], None],
-) -> NullSpaceHead:
-    torch.manual_seed(config.seed)
-    head = NullSpaceHead(tower_info(request.tower).config, config.head, basis.vectors).to(request.device)
-    fit_frozen(head, frozen, pictures, list(indices), config, _noting(name, log, report))
-    return head
+    def _noting(self, name: str) -> Callable[[Progress], None]:
+        def note(progress: Progress) -> None:
+            self.report(name, progress)
+            if progress.step % 10 == 0 or progress.step == progress.steps:
+                self.log.write(event="step", run=name, **asdict(progress))
+
+        return note
 
 
-def _noting(name: str, log: RunLog, report: Callable[[str, Progress], None]) -> Callable[[Progress], None]:
-    def note(progress: Progress) -> None:
-        report(name, progress)
-        if progress.step % 10 == 0 or progress.step == progress.steps:
-            log.write(event="step", run=name, **asdict(progress))
+class FrozenFits(_Fits):
+    """Heads on features of the frozen tower, which are computed once for all folds."""
 
-    return note
+    @cached_property
+    def _features(self) -> list[VitFeatures]:
+        tower, folder, config = self._tower(), self.request.work / "features", self.request.fit
+        return [
+            frozen_features(
+                tower, self.pictures, config.selection, self.normalise, folder, rendering, self._counting(rendering)
+            )
+            for rendering in frozen_renderings(config, self.request.views)
+        ]
 
+    def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int], config: FitConfig) -> dict[str, float]:
+        head = self._fit(name, inside, config)
+        values = score_frozen(head, self._features[: self.request.views], outside)
+        return {self.pictures[i].name: value for i, value in zip(outside, values, strict=True)}
 
-def _held_out_scores(
-    request: TrainRequest,
-    pictures: list[LabelledPicture],
-    fold_of: list[int],
-    fold: int,
-    basis: SemanticBasis,
-    log: RunLog,
-    report: Callable[[str, Progress], None],
-) -> dict[str, float]:
-    kept = request.work / f"fold-{fold}.scores.json"
-    if kept.exists():
-        stored: dict[str, float] = json.loads(kept.read_text("utf-8"))
-        return stored
-    inside = [p for p, f in zip(pictures, fold_of, strict=True) if f != fold]
-    outside = _at_most([p for p, f in zip(pictures, fold_of, strict=True) if f == fold], _HELD_OUT_PER_GROUP)
-    config = replace(request.fit, samples=request.fold_samples)
-    tower, head = _fit_one(request, inside, f"fold-{fold}", config, basis, log, report)
-    normalise = _normaliser(request)
-    values = score_pictures(tower, head, outside, config.selection, normalise, request.views)
-    scores = {p.name: v for p, v in zip(outside, values, strict=True)}
-    partial = kept.with_suffix(".partial")
-    partial.write_text(json.dumps(scores), "utf-8")
-    partial.replace(kept)
-    log.write(event="held_out", fold=fold, pictures=len(scores), **_quality(outside, values))
-    return scores
+    def final(self, config: FitConfig) -> dict[str, Tensor]:
+        head = self._fit("final", range(len(self.pictures)), config)
+        return {f"head.{k}": v for k, v in head.state_dict().items()}
+
+    def _fit(self, name: str, indices: Sequence[int], config: FitConfig) -> NullSpaceHead:
+        head = self._head(config)
+        fit_frozen(head, self._features, self.pictures, indices, config, self._noting(name))
+        return head
+
+    def _counting(self, rendering: Rendering) -> Callable[[int, int], None]:
+        def count(done: int, total: int) -> None:
+            self.report(f"features {rendering.name}", Progress(done, total, math.nan, math.nan, math.nan))
+
+        return count
 
 
-def _fit_one(
-    request: TrainRequest,
-    pictures: Sequence[LabelledPicture],
-    name: str,
-    config: FitConfig,
-    basis: SemanticBasis,
-    log: RunLog,
-    report: Callable[[str, Progress], None],
-) -> tuple[VisionTransformer, NullSpaceHead]:
-    device = torch.device(request.device)
-    tower = load_tower(request.tower)
-    tower.matrices_to(torch.bfloat16 if request.precision == "bf16" else torch.float32).to(device)
-    torch.manual_seed(config.seed)
-    head = NullSpaceHead(tower.config, config.head, basis.vectors).to(device)
+class LoraFits(_Fits):
+    """Towers adapted by LoRA with a head on top: hours, so checkpoints and scores of folds are kept."""
 
-    checkpoint = request.work / f"{name}.checkpoint.safetensors"
-    fit(tower, head, pictures, config, _normaliser(request), checkpoint, _noting(name, log, report))
-    return tower.eval(), head.eval()
+    def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int], config: FitConfig) -> dict[str, float]:
+        learnt_from = [self.pictures[i] for i in inside]
+        kept = self.request.work / f"{name}.scores.json"
+        made_by = f"{config.fingerprint(learnt_from)}:{self.request.views}:{self.request.precision}"
+        if kept.exists():
+            stored = json.loads(kept.read_text("utf-8"))
+            if stored.get("made_by") != made_by:
+                raise WeightsError(f"{kept}: scores of another recipe or other data; use another --work folder")
+            scores: dict[str, float] = stored["scores"]
+            return scores
+        tower, head = self._fit(name, learnt_from, config)
+        chosen = _at_most([self.pictures[i] for i in outside], _HELD_OUT_PER_GROUP)
+        values = score_pictures(tower, head, chosen, config.selection, self.normalise, self.request.views)
+        scores = {p.name: v for p, v in zip(chosen, values, strict=True)}
+        partial = kept.with_suffix(".partial")
+        partial.write_text(json.dumps({"made_by": made_by, "scores": scores}), "utf-8")
+        partial.replace(kept)
+        return scores
+
+    def final(self, config: FitConfig) -> dict[str, Tensor]:
+        tower, head = self._fit("final", self.pictures, config)
+        tensors = {f"head.{k}": v for k, v in head.state_dict().items()}
+        return tensors | {f"tower.{k}": v for k, v in tower.lora_state().items()}
+
+    def _fit(
+        self, name: str, pictures: Sequence[LabelledPicture], config: FitConfig
+    ) -> tuple[VisionTransformer, NullSpaceHead]:
+        tower, head = self._tower(), self._head(config)
+        checkpoint = self.request.work / f"{name}.checkpoint.safetensors"
+        fit(tower, head, pictures, config, self.normalise, checkpoint, self._noting(name))
+        return tower, head
 
 
 def _calibrate(
@@ -328,8 +324,3 @@ def _at_most(pictures: Sequence[LabelledPicture], per_group: int) -> list[Labell
         if taken[key] <= per_group:
             chosen.append(picture)
     return chosen
-
-
-def _normaliser(request: TrainRequest) -> Normaliser:
-    info = tower_info(request.tower)
-    return Normaliser(info.mean, info.std)
