@@ -9,13 +9,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nsnet_cli.calibration import UNCERTAIN
 from nsnet_cli.decode import DecodeLimits, FileFacts, Picture, decode, facts_of, pixels_to_tensor, read_file
 from nsnet_cli.discover import STDIN
-from nsnet_cli.document import WEAKENING_WARNINGS, ErrorInfo, ModelInfo, PatchResult, PictureResult, ScanOptions
+from nsnet_cli.document import (
+    THUMBNAIL_SIDE,
+    WEAKENING_WARNINGS,
+    ErrorInfo,
+    ModelInfo,
+    PatchResult,
+    PictureResult,
+    ScanOptions,
+)
 from nsnet_cli.errors import InputError, UsageError, WeightsError
 from nsnet_cli.head import NullSpaceHead
 from nsnet_cli.preprocess import Normaliser
@@ -41,8 +51,22 @@ class Prepared:
     mosaics: Tensor | None = None
     selections: tuple[Selection, ...] = ()
     warnings: tuple[str, ...] = ()
+    thumbnail: NDArray[np.uint8] | None = None
     error: ErrorInfo | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A result, and what controls need beside it.
+
+    ``thumbnail`` is ``(32, 32, 3)`` uint8; ``semantic`` ``(rank,)`` float32, the coordinates of the first
+    mosaic's embedding in the semantic basis, what the null space leaves out.  None for unreadable pictures.
+    """
+
+    result: PictureResult
+    thumbnail: NDArray[np.uint8] | None = None
+    semantic: NDArray[np.float32] | None = None
 
 
 class Detector:
@@ -127,16 +151,23 @@ class Detector:
 
     def scan_many(self, paths: Iterable[str], batch_size: int = 8) -> Iterator[PictureResult]:
         """Scan pictures in order, one result for each path.  ``-`` is a picture on standard input."""
+        return (observed.result for observed in self._observe(paths, batch_size, thumbnails=False))
+
+    def observe_many(self, paths: Iterable[str], batch_size: int = 8) -> Iterator[Observation]:
+        """The same results with what an evaluation's controls look at."""
+        return self._observe(paths, batch_size, thumbnails=True)
+
+    def _observe(self, paths: Iterable[str], batch_size: int, thumbnails: bool) -> Iterator[Observation]:
         batch: list[Prepared] = []
         for path in paths:
-            batch.append(self.prepare(path))
+            batch.append(self.prepare(path, thumbnails))
             if len(batch) >= batch_size:
                 yield from self._judge(batch)
                 batch = []
         if batch:
             yield from self._judge(batch)
 
-    def prepare(self, path: str) -> Prepared:
+    def prepare(self, path: str, thumbnail: bool = False) -> Prepared:
         """Read, decode and select; never raises for a bad picture."""
         started = time.perf_counter()
         prepared = Prepared(path)
@@ -155,30 +186,33 @@ class Detector:
                 mosaics=torch.stack([build_mosaic(grid, s, recipe) for s in selections]),
                 selections=tuple(selections),
                 warnings=_warnings(picture, grid.distinct, len(grid.entropy), recipe.count),
+                thumbnail=_thumbnail(picture.pixels) if thumbnail else None,
             )
         except InputError as error:
             prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))
         return replace(prepared, seconds=time.perf_counter() - started)
 
     @torch.inference_mode()
-    def score_mosaics(self, mosaics: Tensor) -> Tensor:
-        """Raw scores (logits before calibration) ``(N,)`` float32 of mosaics ``(N, 3, S, S)`` uint8."""
-        x = self._normalise(mosaics.to(self.device))
-        scores: Tensor = self._head(self._tower(x)).logit.float().cpu()
-        return scores
+    def score_mosaics(self, mosaics: Tensor) -> tuple[Tensor, Tensor]:
+        """Of mosaics ``(N, 3, S, S)`` uint8: raw scores (logits before calibration) ``(N,)``, and the semantic
+        parts of their embeddings ``(N, rank)``, both float32."""
+        features = self._tower(self._normalise(mosaics.to(self.device)))
+        scores, semantic = self._head(features).logit, self._head.semantic_part(features.embedding)
+        return scores.float().cpu(), semantic.float().cpu()
 
-    def _judge(self, batch: list[Prepared]) -> Iterator[PictureResult]:
+    def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
         readable = [p for p in batch if p.mosaics is not None]
         began = time.perf_counter()
-        scores: list[float] = []
+        scored: Iterator[tuple[float, NDArray[np.float32]]] = iter(())
         if readable:
             stacked = torch.cat([p.mosaics for p in readable if p.mosaics is not None])
-            scores = self.score_mosaics(stacked).view(len(readable), self.views).double().mean(1).tolist()
+            scores, semantic = self.score_mosaics(stacked)
+            means: list[float] = scores.view(len(readable), self.views).double().mean(1).tolist()
+            scored = zip(means, semantic[:: self.views].numpy(), strict=True)
         share = (time.perf_counter() - began) / max(1, len(readable))
-        by_path = iter(scores)
         for prepared in batch:
-            score = next(by_path) if prepared.mosaics is not None else None
-            yield self._result(prepared, score, share)
+            score, part = next(scored) if prepared.mosaics is not None else (None, None)
+            yield Observation(self._result(prepared, score, share), prepared.thumbnail, part)
 
     def _result(self, prepared: Prepared, score: float | None, network_seconds: float) -> PictureResult:
         result = PictureResult(
@@ -241,6 +275,13 @@ def _patch_results(selections: tuple[Selection, ...]) -> Iterator[PatchResult]:
             x, y = selection.corner(k)
             rank = "high" if bool(selection.is_high[k]) else "low"
             yield PatchResult(x, y, selection.patch, selection.patch, round(float(selection.entropy[k]), 4), rank, view)
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    small = Image.fromarray(pixels).resize((THUMBNAIL_SIDE,) * 2, Image.Resampling.BOX, reducing_gap=3.0)
+    return np.asarray(small)
 
 
 def _warnings(picture: Picture, distinct: int, total: int, wanted: int) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from importlib import resources
 from typing import Any
 
 SCHEMA = "nsnet.scan/1"
+# Side in pixels of the thumbnails that the content control looks at.
+THUMBNAIL_SIDE = 32
 # With one of these a picture holds too little to be more than uncertain about.
 WEAKENING_WARNINGS = frozenset({"few_patches", "too_small"})
 

@@ -63,6 +63,10 @@ class NullSpaceHead(nn.Module):
         f = F.normalize(embedding, dim=-1)
         return F.normalize(f - (f @ self.semantic.T) @ self.semantic, dim=-1)
 
+    def semantic_part(self, embedding: Tensor) -> Tensor:
+        """Coordinates ``(N, rank)`` in the semantic basis of what `decouple` removes."""
+        return F.normalize(embedding, dim=-1).float() @ self.semantic.T
+
     def forward(self, features: VitFeatures) -> HeadOutput:
         drop = self.config.dropout
         # sqrt(d) brings the entries of a unit vector to the scale that LayerNorm gives the tokens.

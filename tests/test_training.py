@@ -16,18 +16,13 @@ from PIL import Image
 
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.head import HeadConfig, NullSpaceHead
+from nsnet_cli.labelled import LabelledPicture, read_manifest
 from nsnet_cli.nullspace import BasisRule
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
 from nsnet_cli.tower import load_tower
 from nsnet_cli.training.fit import FitConfig, Progress, fit, frozen_renderings
-from nsnet_cli.training.manifest import (
-    LabelledPicture,
-    grouped_folds,
-    lineage,
-    picture_weights,
-    read_manifest,
-)
+from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights
 from nsnet_cli.training.run import TrainRequest, train
 from nsnet_cli.weights import weights_info
 

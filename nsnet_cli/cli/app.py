@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nsnet_cli import __version__
-from nsnet_cli.cli import scan, train, weights
+from nsnet_cli.cli import evaluate, scan, train, weights
 from nsnet_cli.cli.state import STATE
 from nsnet_cli.errors import ExitCode, NsnetError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("scan")(scan.scan)
+app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.add_typer(weights.app, name="weights")
 

@@ -53,7 +53,7 @@ class CsvWriter:
         error = row.pop("error") or {}
         row["error_code"], row["error_message"] = error.get("code"), error.get("message")
         row["warnings"] = " ".join(row["warnings"])
-        self._write_cells(_cell(row[name]) for name in CSV_FIELDS)
+        self._write_cells(spreadsheet_cell(row[name]) for name in CSV_FIELDS)
 
     def _write_cells(self, cells: Iterable[Any]) -> None:
         line = io.StringIO()
@@ -72,7 +72,8 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return text
 
 
-def _cell(value: Any) -> Any:
+def spreadsheet_cell(value: Any) -> Any:
+    """Text that a spreadsheet will not run as a formula, and that always encodes."""
     if isinstance(value, str):
         value = value.encode("utf-8", "backslashreplace").decode("utf-8")
         if value.startswith(_FORMULA_STARTS):

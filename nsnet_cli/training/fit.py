@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader
 
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import HeadConfig, HeadOutput, NullSpaceHead
+from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import read_header, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.losses import nsnet_loss
-from nsnet_cli.training.manifest import LabelledPicture, manifest_hash, picture_weights
 from nsnet_cli.training.views import Mosaics, Rendering
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 

@@ -20,6 +20,7 @@ from nsnet_cli import __version__
 from nsnet_cli.calibration import Calibration, fit_calibration
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.head import NullSpaceHead
+from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.nullspace import BasisRule, SemanticBasis, semantic_basis
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
@@ -27,13 +28,7 @@ from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.tower import load_tower, tower_info
 from nsnet_cli.training.features import frozen_features
 from nsnet_cli.training.fit import FitConfig, Progress, fit, fit_frozen, frozen_renderings, score_frozen
-from nsnet_cli.training.manifest import (
-    LabelledPicture,
-    grouped_folds,
-    manifest_hash,
-    picture_weights,
-    read_manifest,
-)
+from nsnet_cli.training.folds import grouped_folds, picture_weights
 from nsnet_cli.training.views import Mosaics, Rendering
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 from nsnet_cli.weights import LoraShape, WeightsInfo, save_weights

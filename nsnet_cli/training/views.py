@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from nsnet_cli.decode import pixels_to_tensor
 from nsnet_cli.deliveries import random_chain
+from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
-from nsnet_cli.training.manifest import LabelledPicture
 
 # A training mosaic is mostly the first view, the one that counts most at inference.
 _FIRST_VIEW_SHARE = 0.6

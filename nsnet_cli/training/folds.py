@@ -1,65 +1,14 @@
-"""The list of labelled pictures, how much each counts, and folds that keep groups together."""
+"""How much each labelled picture counts, and folds that keep groups together."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
-from pathlib import Path
 
-from nsnet_cli.errors import UsageError
+from nsnet_cli.labelled import LabelledPicture
 
 _SMALL_GROUP = 10
-
-
-@dataclass(frozen=True)
-class LabelledPicture:
-    """One row of a manifest.  ``label`` is 1 for generated; ``group`` is its generator or source."""
-
-    path: Path
-    name: str
-    label: int
-    group: str
-    photo_like: str
-    repository: str
-
-
-def read_manifest(path: Path, split: str | None) -> list[LabelledPicture]:
-    """Read a manifest CSV with ``path`` (relative to it or absolute), ``label``, ``generator``, maybe ``split``.
-
-    Raises `UsageError` naming the line for a missing column or a label other than 0 and 1.
-    """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such manifest")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {"path", "label", "generator"} - set(reader.fieldnames or ())
-        if split is not None:
-            missing |= {"split"} - set(reader.fieldnames or ())
-        if missing:
-            raise UsageError(f"{path}: the manifest lacks the columns {', '.join(sorted(missing))}")
-        pictures = []
-        for row in reader:
-            if split is not None and row["split"] != split:
-                continue
-            if row["label"] not in ("0", "1"):
-                raise UsageError(f"{path}:{reader.line_num}: label must be 0 or 1, found {row['label']!r}")
-            pictures.append(
-                LabelledPicture(
-                    path=path.parent / row["path"],
-                    name=row["path"],
-                    label=int(row["label"]),
-                    group=row["generator"] or row.get("source") or "unnamed",
-                    photo_like=row.get("photo_like") or "",
-                    repository=row.get("source_repo") or "",
-                )
-            )
-    if not pictures:
-        raise UsageError(f"{path}: no pictures{f' with split {split!r}' if split else ''}")
-    return pictures
 
 
 def picture_weights(pictures: list[LabelledPicture]) -> list[float]:
@@ -107,11 +56,3 @@ def grouped_folds(pictures: list[LabelledPicture], folds: int) -> list[int]:
         fold_of[name] = side.index(min(side))
         side[fold_of[name]] += load[name]
     return [fold_of[lineage(p.group, p.label)] for p in pictures]
-
-
-def manifest_hash(pictures: list[LabelledPicture]) -> str:
-    """SHA-256 over names, labels and groups: which data a model was trained on."""
-    digest = hashlib.sha256()
-    for picture in sorted(pictures, key=lambda p: p.name):
-        digest.update(f"{picture.name}\t{picture.label}\t{picture.group}\n".encode())
-    return digest.hexdigest()

@@ -1,0 +1,191 @@
+"""``nsnet evaluate``."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.decode import DecodeLimits
+from nsnet_cli.errors import ExitCode, UsageError
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+
+if TYPE_CHECKING:
+    from nsnet_cli.detector import Detector
+    from nsnet_cli.document import PictureResult
+    from nsnet_cli.evaluation.evaluate import Look
+    from nsnet_cli.evaluation.predictions import Prediction
+    from nsnet_cli.labelled import LabelledSet
+
+_SUFFIXES = (".json", ".csv", ".html", ".jsonl")
+
+
+class Shown(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def evaluate(
+    dataset: Annotated[
+        Path,
+        typer.Argument(metavar="DATASET", help="A manifest CSV, or a directory with class folders."),
+    ],
+    split: Annotated[str | None, typer.Option(help="Rows of this split of a manifest only.")] = None,
+    real_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Real pictures; DATASET is then a folder of generators.")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Scores of an earlier scan, or any CSV with path and probability."),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", metavar="FILE", help=".json, .csv, .html, or .jsonl for scan rows; repeatable."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite output files.")] = False,
+    format: Annotated[Shown, typer.Option("--format", help="What stdout gets.")] = Shown.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    every_group: Annotated[bool, typer.Option("--all", help="List every generator and source in the table.")] = False,
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")] = DEFAULT_WEIGHTS,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is fp32.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent through the network together.")] = 8,
+    views: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Mosaics a picture [default: as calibrated].")
+    ] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")] = DecodeLimits.max_pixels,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Refuse larger files.")] = DecodeLimits.max_bytes,
+) -> None:
+    """Measure the detector, or saved predictions, on labelled pictures.
+
+    DATASET is a manifest CSV (path, label, generator, maybe split), or a directory with 0_real/1_fake,
+    nature/ai or real/fake in it at any depth, or with --real-dir a folder of generators.
+
+    Exit codes: 0 done, 2 wrong usage, 3 some pictures have no score, 4 bad weights, 130 interrupted.
+    """
+    outputs = output or []
+    _check(outputs, force, predictions)
+
+    from nsnet_cli.evaluation.evaluate import evaluate as measure
+    from nsnet_cli.evaluation.predictions import match_predictions, missing, read_predictions
+    from nsnet_cli.labelled import find_labelled
+
+    data = find_labelled(dataset, split, real_dir)
+    model: dict[str, Any]
+    look, trained_on = None, None
+    if predictions is not None:
+        read = read_predictions(predictions)
+        found = match_predictions(data.pictures, read.by_path)
+        if missing(found) == len(found):
+            raise UsageError(f"{predictions}: none of its rows is of a picture of {dataset}")
+        model = {"predictions": str(predictions), **read.model}
+    else:
+        from dataclasses import asdict
+
+        from nsnet_cli.detector import Detector
+
+        detector = Detector.load(
+            weights,
+            device=device,
+            precision=precision,
+            views=views,
+            limits=DecodeLimits(max_pixels, max_bytes),
+            patches=False,
+        )
+        model = asdict(detector.model)
+        trained_on = detector.weights.info.training.get("data_sha256")
+        found, look = _score(detector, data, batch_size, next((o for o in outputs if o.suffix == ".jsonl"), None))
+    evaluation = measure(data, found, model, shlex.join(["nsnet", *sys.argv[1:]]), look, trained_on)
+    document = evaluation.to_dict()
+    for path in outputs:
+        if path.suffix != ".jsonl":
+            _write(path, document)
+    _show(document, Shown.JSON if as_json else format, every_group)
+    raise typer.Exit(ExitCode.SOME_UNREADABLE if evaluation.total.missing else ExitCode.OK)
+
+
+def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
+    """Refuse now what would otherwise be refused after the scan."""
+    for path in outputs:
+        if path.suffix.lower() not in _SUFFIXES:
+            raise UsageError(f"{path}: the suffix names no format; use one of {', '.join(_SUFFIXES)}")
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
+        if not path.parent.is_dir():
+            raise UsageError(f"{path}: no directory {path.parent}")
+        if path.suffix == ".jsonl" and predictions is not None:
+            raise UsageError(f"{path}: rows of a scan are written when pictures are scanned, not with --predictions")
+        if path.suffix == ".html":
+            from nsnet_cli.report.plots import need_matplotlib
+
+            need_matplotlib()
+
+
+def _score(detector: Detector, data: LabelledSet, batch_size: int, rows: Path | None) -> tuple[list[Prediction], Look]:
+    from nsnet_cli.document import RowContext
+    from nsnet_cli.evaluation.evaluate import score_dataset
+    from nsnet_cli.report.rows import JsonlWriter
+
+    with contextlib.ExitStack() as stack:
+        writer = None
+        if rows is not None:
+            context = RowContext(detector.model.weights_sha256, detector.options.hash())
+            writer = JsonlWriter(stack.enter_context(rows.open("w", encoding="utf-8", newline="")), context)
+        advance = stack.enter_context(_progress(len(data.pictures)))
+
+        def on_result(result: PictureResult) -> None:
+            if writer is not None:
+                writer.write(result)
+            advance()
+
+        return score_dataset(detector, data, batch_size, on_result)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    console = stderr_console()
+    if STATE.quiet or not console.is_terminal:
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True) as shown:
+        task = shown.add_task("scanning", total=total)
+        yield lambda: shown.advance(task)
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    from nsnet_cli.report import evaluation_files as files
+
+    render = {".json": files.evaluation_json, ".csv": files.evaluation_csv, ".html": files.evaluation_html}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(render[path.suffix.lower()](document), "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    say(f"written to {path}")
+
+
+def _show(document: dict[str, Any], shown: Shown, every_group: bool) -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if shown == Shown.TABLE:
+        from rich.console import Console
+
+        from nsnet_cli.report.evaluation_table import print_evaluation
+
+        print_evaluation(Console(highlight=False), document, every_group)
+        return
+    from nsnet_cli.report import evaluation_files as files
+
+    render = files.evaluation_json if shown == Shown.JSON else files.evaluation_csv
+    sys.stdout.write(render(document))

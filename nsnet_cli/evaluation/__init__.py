@@ -1,0 +1,1 @@
+"""Honest measurement: labelled pictures, scores, figures by group, controls, one document."""

@@ -1,0 +1,169 @@
+"""Labelled pictures: a manifest, or one of the directory layouts that benchmarks use.
+
+Label 1 is generated, 0 is real.  Layouts, each flat or below any number of folders:
+
+* ``0_real/ 1_fake/`` (ForenSynths, UniversalFakeDetect, AIGCDetectBenchmark),
+* ``nature/ ai/`` (GenImage),
+* ``real/ fake/``,
+* a folder for each generator, beside a folder of real pictures named on the command line.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nsnet_cli.discover import WalkCount, find_pictures
+from nsnet_cli.errors import UsageError
+
+# Names of class folders, real and generated, as the benchmarks write them.
+_LAYOUTS = (("0_real", "1_fake"), ("nature", "ai"), ("real", "fake"))
+_CLASS_FOLDERS = {name: label for pair in _LAYOUTS for label, name in enumerate(pair)}
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """One row of a manifest.  ``label`` is 1 for generated; ``group`` is its generator or source."""
+
+    path: Path
+    name: str
+    label: int
+    group: str
+    photo_like: str
+    repository: str
+
+
+def read_manifest(path: Path, split: str | None) -> list[LabelledPicture]:
+    """Read a manifest CSV with ``path`` (relative to it or absolute), ``label``, ``generator``, maybe ``split``.
+
+    Without ``split`` all rows are read.  Raises `UsageError` naming the line for a missing column, an empty
+    path, or a label other than 0 and 1.
+    """
+    return _read_splits(path, split)[split or ""]
+
+
+def _read_splits(path: Path, split: str | None) -> dict[str, list[LabelledPicture]]:
+    """Pictures by split; all under ``""`` where no ``split`` is asked for."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such manifest")
+    found: dict[str, list[LabelledPicture]] = defaultdict(list)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = {"path", "label", "generator", *(() if split is None else ("split",))}
+            missing -= set(reader.fieldnames or ())
+            if missing:
+                raise UsageError(f"{path}: the manifest lacks the columns {', '.join(sorted(missing))}")
+            for row in reader:
+                found[row["split"] if split is not None else ""].append(_labelled(row, path, reader.line_num))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    if not found[split or ""]:
+        raise UsageError(f"{path}: no pictures{f' with split {split!r}' if split else ''}")
+    return found
+
+
+def _labelled(row: dict[str, str], manifest: Path, line: int) -> LabelledPicture:
+    if row["label"] not in ("0", "1"):
+        raise UsageError(f"{manifest}:{line}: label must be 0 or 1, found {row['label']!r}")
+    if not row["path"]:
+        raise UsageError(f"{manifest}:{line}: no path")
+    return LabelledPicture(
+        path=manifest.parent / row["path"],
+        name=row["path"],
+        label=int(row["label"]),
+        group=row["generator"] or row.get("source") or "unnamed",
+        photo_like=row.get("photo_like") or "",
+        repository=row.get("source_repo") or "",
+    )
+
+
+def manifest_hash(pictures: list[LabelledPicture]) -> str:
+    """SHA-256 over names, labels and groups: which data a model was trained on."""
+    digest = hashlib.sha256()
+    for picture in sorted(pictures, key=lambda p: p.name):
+        digest.update(f"{picture.name}\t{picture.label}\t{picture.group}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labelled pictures as one data set.
+
+    ``layout`` says how labels were found; ``skipped`` counts files that are no pictures.  Of a manifest with
+    splits, ``elsewhere`` are the pictures of the others, and ``shared_repositories`` those that both draw on.
+    """
+
+    name: str
+    layout: str
+    split: str | None
+    pictures: tuple[LabelledPicture, ...]
+    elsewhere: tuple[LabelledPicture, ...] = ()
+    shared_repositories: frozenset[str] = frozenset()
+    skipped: int = 0
+
+
+def find_labelled(dataset: Path, split: str | None = None, real_dir: Path | None = None) -> LabelledSet:
+    """Read a data set: a manifest CSV, or a directory in one of the layouts above.
+
+    ``split`` is for manifests, ``real_dir`` for folders of generators.  Raises `UsageError`.
+    """
+    if dataset.is_dir():
+        if split is not None:
+            raise UsageError(f"{dataset}: --split is for a manifest; name the folder of the split instead")
+        return _beside_reals(dataset, real_dir) if real_dir is not None else _class_folders(dataset)
+    if real_dir is not None:
+        raise UsageError(f"{dataset}: --real-dir is for a directory of generators")
+    by_split = _read_splits(dataset, split)
+    pictures = by_split.pop(split or "")
+    elsewhere = [p for others in by_split.values() for p in others]
+    shared = frozenset({p.repository for p in pictures} & {p.repository for p in elsewhere}) - {""}
+    return LabelledSet(str(dataset), "manifest", split, tuple(pictures), tuple(elsewhere), shared)
+
+
+def _class_folders(root: Path) -> LabelledSet:
+    count = WalkCount()
+    pictures = []
+    found: set[tuple[str, int]] = set()
+    for path in find_pictures([str(root)], (), (), count):
+        name = os.path.relpath(path, root)
+        *folders, _ = Path(name).parts
+        at = next((k for k, folder in enumerate(folders) if folder.lower() in _CLASS_FOLDERS), None)
+        if at is None:
+            # Neither class: a preview, say, or a folder that the layout does not speak of.
+            count.skipped += 1
+            continue
+        label = _CLASS_FOLDERS[folders[at].lower()]
+        found.add((folders[at].lower(), label))
+        group = "/".join([*folders[:at][:1], *folders[at + 1 :][:1]]) or root.resolve().name
+        pictures.append(LabelledPicture(Path(path), name, label, group, "", ""))
+    if not pictures:
+        expected = ", ".join(f"{real}/{fake}" for real, fake in _LAYOUTS)
+        raise UsageError(
+            f"{root}: no pictures below class folders ({expected}); for a folder of generators add --real-dir, "
+            "for anything else write a manifest CSV with path, label and generator"
+        )
+    layout = " ".join(name for name, _ in sorted(found, key=lambda item: (item[1], item[0])))
+    return LabelledSet(str(root), layout, None, tuple(pictures), skipped=count.skipped)
+
+
+def _beside_reals(generators: Path, reals: Path) -> LabelledSet:
+    if not reals.is_dir():
+        raise UsageError(f"--real-dir {reals}: no such directory")
+    count = WalkCount()
+    fakes = [p for p in _below(generators, 1, count) if not p.path.resolve().is_relative_to(reals.resolve())]
+    pictures = (*_below(reals, 0, count), *fakes)
+    return LabelledSet(f"{generators} + {reals}", "generators beside reals", None, pictures, skipped=count.skipped)
+
+
+def _below(root: Path, label: int, count: WalkCount) -> Iterator[LabelledPicture]:
+    """Pictures below ``root``, grouped by its folders; names begin with the root's, so that two roots do not mix."""
+    for path in find_pictures([str(root)], (), (), count):
+        below = Path(os.path.relpath(path, root))
+        group = below.parts[0] if len(below.parts) > 1 else root.resolve().name
+        yield LabelledPicture(Path(path), str(Path(root.resolve().name) / below), label, group, "", "")

@@ -1,0 +1,133 @@
+"""Plots of an evaluation as SVG text, readable in black and white.  Needs matplotlib (the ``plots`` extra)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsnet_cli.errors import UsageError
+from nsnet_cli.evaluation.metrics import DECISION, reliability, risk_coverage
+from nsnet_cli.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DARK, _MIDDLE, _LIGHT = "0.1", "0.45", "0.8"
+_BAR_INCHES = 0.24
+
+
+def need_matplotlib() -> None:
+    """Raise `UsageError` now rather than after an hour's scan."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UsageError("an HTML page needs matplotlib: pip install 'nsnet-cli[plots]'") from error
+
+
+def roc_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
+    """ROC, and its low-FPR end on a logarithmic axis."""
+    from sklearn.metrics import roc_curve
+
+    fpr, tpr, _ = roc_curve(y, p, drop_intermediate=False)
+    figure = _figure(7.2, 3.3)
+    whole, low = figure.subplots(1, 2)
+    for axes in (whole, low):
+        axes.plot(fpr, tpr, color=_DARK, drawstyle="steps-post")
+        axes.plot(np.linspace(1e-4, 1, 200), np.linspace(1e-4, 1, 200), color=_MIDDLE, linestyle=":", linewidth=1)
+        axes.set(xlabel="false-positive rate", ylim=(0, 1.02))
+    whole.set(ylabel="true-positive rate", xlim=(-0.01, 1), title="ROC")
+    low.set(xscale="log", xlim=(max(1e-3, 1 / max(1, int((y == 0).sum()))), 0.2), title="low end")
+    for limit in (0.01, 0.05):
+        low.axvline(limit, color=_MIDDLE, linestyle="--", linewidth=0.8)
+        low.annotate(f"{limit:.0%}", (limit, 0.97), rotation=90, fontsize=8, ha="right", va="top")
+    return _svg(figure)
+
+
+def histogram_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
+    """Distribution of probabilities of either label, each adding up to 1."""
+    figure = _figure(3.6, 3.0)
+    axes = figure.subplots()
+    bins = np.linspace(0, 1, 26).tolist()
+    for label, name, style in (
+        (0, "real", {"color": _LIGHT}),
+        (1, "generated", {"color": _DARK, "histtype": "step", "linewidth": 1.4, "hatch": "///"}),
+    ):
+        values = p[y == label]
+        if len(values):
+            axes.hist(values, bins, weights=np.full(len(values), 1 / len(values)), label=name, **style)
+    axes.axvline(DECISION, color=_MIDDLE, linestyle="--", linewidth=0.8)
+    axes.set(xlabel="probability", ylabel="share of the label", title="Scores", xlim=(0, 1))
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def reliability_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
+    """Share of generated pictures against mean probability, labels weighed equally; area by weight."""
+    figure = _figure(3.6, 3.0)
+    axes = figure.subplots()
+    points = reliability(y, p)
+    axes.plot([0, 1], [0, 1], color=_MIDDLE, linestyle=":", linewidth=1)
+    axes.plot([m for _, m, _ in points], [s for _, _, s in points], color=_DARK, linewidth=0.8)
+    axes.scatter([m for _, m, _ in points], [s for _, _, s in points], [400 * w for w, _, _ in points], color=_DARK)
+    axes.set(xlabel="mean probability", ylabel="share generated", title="Reliability", xlim=(0, 1), ylim=(0, 1))
+    return _svg(figure)
+
+
+def risk_coverage_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
+    """Error rate when only the surest share is decided."""
+    figure = _figure(3.6, 3.0)
+    axes = figure.subplots()
+    coverage, risk = risk_coverage(y, p)
+    axes.plot(coverage, risk, color=_DARK)
+    axes.set(xlabel="coverage, surest first", ylabel="error rate", title="Risk and coverage", xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    return _svg(figure)
+
+
+def bars_plot(rows: Sequence[dict[str, Any]], accuracy: str, title: str) -> str:
+    """A bar for each group with its interval, worst on top."""
+    figure = _figure(7.2, 0.9 + _BAR_INCHES * len(rows))
+    axes = figure.subplots()
+    values = np.array([row[accuracy] for row in rows])
+    spans = [row["intervals"][accuracy] for row in rows]
+    errors = np.array([[v - s["low"] for v, s in zip(values, spans, strict=True)],
+                       [s["high"] - v for v, s in zip(values, spans, strict=True)]])  # fmt: skip
+    place = np.arange(len(rows))
+    axes.barh(place, values, color=_LIGHT, edgecolor=_DARK, linewidth=0.5, xerr=errors.clip(0), ecolor=_DARK)
+    axes.set_yticks(place, [f"{printable(row['name'])} ({row['pictures']})" for row in rows], fontsize=8)
+    axes.set(xlim=(0, 1), title=title, ylim=(len(rows) - 0.4, -0.6))
+    axes.axvline(DECISION, color=_MIDDLE, linestyle="--", linewidth=0.8)
+    return _svg(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Figure) -> str:
+    """SVG for inlining: no XML prologue, the same text every time, text as shapes so that no font is needed."""
+    import matplotlib as mpl
+
+    for axes in figure.axes:
+        _plain(axes)
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "nsnet", "svg.fonttype": "path", "text.parse_math": False}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _plain(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)
+    axes.title.set_fontsize(10)
