@@ -225,7 +225,7 @@ def test_the_html_page_is_self_contained_and_escapes_everything(pictures: list[t
     page = evaluation_html(_measure(LabelledSet(evil, "manifest", None, made)).to_dict())
     assert evil not in page
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", page)
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     data = re.search(r'<script type="application/json" id="evaluation">(.*)</script>', page)
     assert data is not None
     assert json.loads(data[1])["by_generator"][0]["name"] == evil

@@ -74,6 +74,7 @@ def evaluation_html(document: dict[str, Any]) -> str:
     if len(set(y.tolist())) == 2:
         drawn = {
             "roc": plots.roc_plot(y, p),
+            "low": plots.roc_plot(y, p, low_end=True),
             "histogram": plots.histogram_plot(y, p),
             "reliability": plots.reliability_plot(y, p),
             "risk": plots.risk_coverage_plot(y, p),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DARK, _MIDDLE, _LIGHT = "0.1", "0.45", "0.8"
 _BAR_INCHES = 0.24
+_LOW_TICKS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def need_matplotlib() -> None:
@@ -29,22 +30,23 @@ def need_matplotlib() -> None:
         raise UsageError("an HTML page needs matplotlib: pip install 'nsnet-cli[plots]'") from error
 
 
-def roc_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
-    """ROC, and its low-FPR end on a logarithmic axis."""
+def roc_plot(y: NDArray[np.int64], p: NDArray[np.float64], low_end: bool = False) -> str:
+    """ROC; with ``low_end`` its false-positive rates below 20 %, on a logarithmic axis."""
     from sklearn.metrics import roc_curve
 
     fpr, tpr, _ = roc_curve(y, p, drop_intermediate=False)
-    figure = _figure(7.2, 3.3)
-    whole, low = figure.subplots(1, 2)
-    for axes in (whole, low):
-        axes.plot(fpr, tpr, color=_DARK, drawstyle="steps-post")
-        axes.plot(np.linspace(1e-4, 1, 200), np.linspace(1e-4, 1, 200), color=_MIDDLE, linestyle=":", linewidth=1)
-        axes.set(xlabel="false-positive rate", ylim=(0, 1.02))
-    whole.set(ylabel="true-positive rate", xlim=(-0.01, 1), title="ROC")
-    low.set(xscale="log", xlim=(max(1e-3, 1 / max(1, int((y == 0).sum()))), 0.2), title="low end")
-    for limit in (0.01, 0.05):
-        low.axvline(limit, color=_MIDDLE, linestyle="--", linewidth=0.8)
-        low.annotate(f"{limit:.0%}", (limit, 0.97), rotation=90, fontsize=8, ha="right", va="top")
+    figure = _figure(3.6, 3.0)
+    axes = figure.subplots()
+    chance = np.linspace(1e-3, 1, 400)
+    axes.plot(fpr, tpr, color=_DARK, drawstyle="steps-post")
+    axes.plot(chance, chance, color=_MIDDLE, linestyle=":", linewidth=1)
+    axes.set(xlabel="false-positive rate", ylabel="true-positive rate", ylim=(0, 1.02), xlim=(-0.01, 1), title="ROC")
+    if low_end:
+        axes.set(xscale="log", xlim=(0.002, 0.2), title="ROC, low end")
+        axes.set_xticks(_LOW_TICKS, [f"{tick:g}" for tick in _LOW_TICKS])
+        axes.minorticks_off()
+        for limit in (0.01, 0.05):
+            axes.axvline(limit, color=_MIDDLE, linestyle="--", linewidth=0.8)
     return _svg(figure)
 
 

@@ -1,0 +1,131 @@
+"""The project's own evaluation: ``nsnet evaluate`` on ``val``, and its figures into README and model card.
+
+    python benchmarks/val.py                                   scans the corpus in ../shared (minutes)
+    python benchmarks/val.py --predictions rows.jsonl          measures an earlier scan (seconds)
+    python benchmarks/val.py --write-only                      writes the documents from the kept figures
+
+Figures are kept in ``benchmarks/results/val.json``; documents hold them between markers, and a test fails where
+the two differ.  Predictions of single pictures go to ``--rows``, which is not committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "val.json"
+DOCUMENTS = (ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md")
+BEGIN, END = "<!-- figures: begin (benchmarks/val.py) -->", "<!-- figures: end -->"
+_CUTS = {
+    "photo_like": "photo-like",
+    "not_photo_like": "not photo-like",
+    "without_shared_repositories": "no repository shared with train",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, default=ROOT.parent / "shared" / "corpus" / "manifest.csv")
+    parser.add_argument("--predictions", type=Path)
+    parser.add_argument("--rows", type=Path, help="keep the rows of the scan here (.jsonl)")
+    parser.add_argument("--write-only", action="store_true")
+    args = parser.parse_args()
+    if not args.write_only:
+        if not args.manifest.is_file():
+            sys.exit(
+                f"no corpus at {args.manifest}: the labelled pictures are not part of this repository. Name another "
+                "manifest with --manifest, or measure your own pictures with nsnet evaluate (docs/evaluation.md)."
+            )
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(_measure(args), indent=1) + "\n", "utf-8")
+    figures = json.loads(RESULTS.read_text("utf-8"))
+    for path in DOCUMENTS:
+        if path.is_file():
+            path.write_text(with_figures(path.read_text("utf-8"), figures, path.name == "MODEL_CARD.md"), "utf-8")
+
+
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, "-m", "nsnet_cli", "evaluate", str(args.manifest), "--split", "val", "--json"]
+    if args.predictions:
+        command += ["--predictions", str(args.predictions)]
+    elif args.rows:
+        command += ["--output", str(args.rows), "--force"]
+    # Exit code 3 says that some pictures have no score; the figures count and name them.
+    run = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if run.returncode not in (0, 3):
+        sys.exit(run.returncode)
+    document: dict[str, Any] = json.loads(run.stdout)
+    # The names of the corpus' files are nobody's business, nor are the paths of this machine.
+    del document["predictions"]
+    document["command"] = "nsnet evaluate MANIFEST.csv --split val"
+    document["dataset"]["name"] = "MANIFEST.csv"
+    document["model"].pop("predictions", None)
+    return document
+
+
+def with_figures(text: str, document: dict[str, Any], every_group: bool) -> str:
+    """``text`` with what stands between the markers made new."""
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{render(document, every_group)}\n{END}{after}"
+
+
+def render(document: dict[str, Any], every_group: bool) -> str:
+    """The figures in Markdown: totals and cuts, the band, controls, and the worst groups or all of them."""
+    total, model = document["total"], document["model"]
+    lines = [
+        f"`nsnet evaluate MANIFEST.csv --split val` on {total['pictures']:,} held-out pictures "
+        f"({len(document['by_generator'])} generators and {len(document['by_source'])} sources that training never "
+        f"saw; {total['missing']} without a score), weights `{model['weights_sha256'][:12]}`, 95 % intervals:",
+        "",
+        "| pictures | n | AUC | AP | bAcc at 0.5 | real right | generated right | TPR at 1 % FPR | at 5 % | ECE |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, f in {"all": total, **document["cuts"]}.items():
+        keys = ("auc", "ap", "bacc", "r_acc", "f_acc", "tpr_at_1", "tpr_at_5", "ece")
+        cells = [_cell(f, key, spans=name == "all") for key in keys]
+        lines.append(f"| {_CUTS.get(name, name)} | {f['pictures']:,} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"In the band {100 * total['coverage']:.0f} % of pictures are decided, {100 * total['decided_accuracy']:.1f} % "
+        f"of those rightly: {100 * total['false_alarms']:.1f} % of real pictures are called generated, "
+        f"{100 * total['misses']:.1f} % of generated ones real.",
+        "",
+        f"Controls (AUC): {', '.join(_controls(document))}.",
+        "",
+    ]
+    for title, key, accuracy in (("Generators", "by_generator", "f_acc"), ("Sources", "by_source", "r_acc")):
+        rows = document[key]
+        summary = document[key.removeprefix("by_") + "s"][accuracy]
+        shown = rows if every_group else rows[:6]
+        named = "; ".join(f"{r['name']} {r[accuracy]:.2f} ({_interval(r, accuracy)}, n={r['pictures']})" for r in shown)
+        lines.append(f"{title}, worst first (mean {summary['mean']:.2f}): {named}.")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _controls(document: dict[str, Any]) -> list[str]:
+    content = {k: v for k, v in document["content_control"].items() if isinstance(v, dict)}
+    named = {"format, trained on the other splits": document["format_control"]}
+    if "within" in document["format_control"]:
+        named["format, within these pictures by grouped folds"] = document["format_control"]["within"]
+    named |= {"32×32 thumbnails": content["thumbnails"], "semantic part f(I − P)": content["semantic_part"]}
+    return [f"{name} {c['auc']:.3f}" for name, c in named.items() if c["auc"] is not None]
+
+
+def _cell(figures: dict[str, Any], key: str, spans: bool) -> str:
+    span = f" ({_interval(figures, key)})" if spans and key in figures["intervals"] else ""
+    return f"{figures[key]:.3f}{span}"
+
+
+def _interval(row: dict[str, Any], key: str) -> str:
+    return "{low:.2f}–{high:.2f}".format(**row["intervals"][key])
+
+
+if __name__ == "__main__":
+    main()
