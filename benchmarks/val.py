@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "val.json"
-DOCUMENTS = (ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md")
+DOCUMENTS = tuple(p for p in (ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md") if p.is_file())
 BEGIN, END = "<!-- figures: begin (benchmarks/val.py) -->", "<!-- figures: end -->"
 _CUTS = {
     "photo_like": "photo-like",
@@ -45,8 +45,7 @@ def main() -> None:
         RESULTS.write_text(json.dumps(_measure(args), indent=1) + "\n", "utf-8")
     figures = json.loads(RESULTS.read_text("utf-8"))
     for path in DOCUMENTS:
-        if path.is_file():
-            path.write_text(with_figures(path.read_text("utf-8"), figures, path.name == "MODEL_CARD.md"), "utf-8")
+        path.write_text(with_figures(path.read_text("utf-8"), figures, path.name == "MODEL_CARD.md"), "utf-8")
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:

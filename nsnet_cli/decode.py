@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -52,6 +53,11 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 # TIFF tags and values by which a camera RAW file that is dressed as TIFF gives itself away.
 _TIFF_DNG_VERSION, _TIFF_SUB_IFDS, _TIFF_PHOTOMETRIC, _PHOTOMETRIC_CFA = 50706, 330, 262, 32803
 _ANIMATED = "animated"
+# Training pictures were square; compression in training went down to quality 50.
+EXTREME_ASPECT = 4
+LOW_JPEG_QUALITY = 50
+# Sum of the luminance table of ITU-T T.81, annex K.1: quality 50 in the scale of the IJG.
+_QUALITY_50_SUM = 3688
 
 
 @dataclass(frozen=True)
@@ -133,14 +139,19 @@ def decode(data: bytes, limits: DecodeLimits) -> Picture:
             file_format = opened.format or "unknown"
             if file_format == "TIFF" and (raw := _raw_in_tiff(opened)):
                 raise InputError("unsupported_format", f"{raw}: export it as TIFF or JPEG first")
-            flags = (_ANIMATED,) if getattr(opened, "n_frames", 1) > 1 and file_format != "MPO" else ()
+            flags = [_ANIMATED] if getattr(opened, "n_frames", 1) > 1 and file_format != "MPO" else []
+            if max(width, height) > EXTREME_ASPECT * min(width, height):
+                flags.append("extreme_aspect")
+            quality = jpeg_quality(getattr(opened, "quantization", None) or {})
+            if quality is not None and quality < LOW_JPEG_QUALITY:
+                flags.append("low_quality_jpeg")
             opened.seek(0)
             opened.load()
             # A damaged EXIF block must not cost the picture; without it there is nothing to turn.
             with suppress(Exception):
                 opened = ImageOps.exif_transpose(opened)
             pixels = _to_rgb(opened)
-            return Picture((pixels.shape[1], pixels.shape[0]), file_format, flags, pixels)
+            return Picture((pixels.shape[1], pixels.shape[0]), file_format, tuple(flags), pixels)
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -153,6 +164,14 @@ def decode(data: bytes, limits: DecodeLimits) -> Picture:
         cut = "truncated" in text.lower() or isinstance(error, EOFError) or "end of file" in text.lower()
         code = "truncated" if cut else "decode_failed"
         raise InputError(code, f"damaged or cut short: {text}") from error
+
+
+def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
+    """Quality on the IJG's scale of 1 to 100 that the luminance table (the first) comes closest to; None without."""
+    if not tables:
+        return None
+    scale = 100.0 * sum(tables[min(tables)]) / _QUALITY_50_SUM
+    return max(1, min(100, round(5000.0 / scale if scale > 100.0 else (200.0 - scale) / 2.0)))
 
 
 def looks_like_picture(path: Path) -> bool:

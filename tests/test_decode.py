@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import textured
+from conftest import SAMPLE, textured
 from PIL import Image
 
-from nsnet_cli.decode import DecodeLimits, Picture, decode, looks_like_picture, read_file
+from nsnet_cli.decode import DecodeLimits, Picture, decode, jpeg_quality, looks_like_picture, read_file
 from nsnet_cli.errors import InputError
 
 LIMITS = DecodeLimits()
@@ -81,6 +81,33 @@ def test_an_animation_gives_its_first_frame_and_a_flag() -> None:
     picture = decode(data, LIMITS)
     assert picture.warnings == ("animated",)
     assert np.array_equal(pixels(picture), np.asarray(BASE).astype(int))
+
+
+def test_what_to_trust_less_is_flagged() -> None:
+    strip = Image.fromarray(textured(410, 100))
+    assert decode(encoded(strip, "PNG"), LIMITS).warnings == ("extreme_aspect",)
+    assert decode(encoded(strip.crop((0, 0, 400, 100)), "PNG"), LIMITS).warnings == ()
+    assert decode(encoded(BASE, "JPEG", quality=49), LIMITS).warnings == ("low_quality_jpeg",)
+    assert decode(encoded(BASE, "JPEG", quality=50), LIMITS).warnings == ()
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 90, 96])
+def test_jpeg_quality_is_read_from_the_tables(quality: int) -> None:
+    with Image.open(io.BytesIO(encoded(BASE, "JPEG", quality=quality))) as opened:
+        found = jpeg_quality(opened.quantization)  # type: ignore[attr-defined]
+    assert found == pytest.approx(quality, abs=2)
+    assert jpeg_quality({}) is None
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF", "WEBP", "JPEG"])
+def test_lossy_files_stay_close_to_the_lossless_original(format: str) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    with Image.open(SAMPLE) as sample:
+        photo = sample.convert("RGB").crop((0, 0, 320, 256))
+    lossy = pixels(decode(encoded(photo, format, quality=95), LIMITS))
+    assert np.abs(lossy - pixels(decode(encoded(photo, "PNG"), LIMITS))).mean() < 2
 
 
 @pytest.mark.parametrize(

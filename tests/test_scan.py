@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import ROOT, SAMPLE
+from conftest import ROOT, SAMPLE, textured
 from PIL import Image
 
 from nsnet_cli import Detector
@@ -181,3 +183,66 @@ def test_help_and_version_load_no_network_library(run_nsnet: Run) -> None:
 
 def test_schema_is_shown(run_nsnet: Run) -> None:
     assert json.loads(run_nsnet("schema").stdout) == json_schema()
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_what_phones_write_gives_the_verdict_of_the_lossless_picture(
+    detector: Detector, tmp_path: Path, format: str
+) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    with Image.open(SAMPLE) as sample:
+        photo = sample.convert("RGB")
+    photo.save(tmp_path / "a.png")
+    photo.save(tmp_path / f"a.{format.lower()}", format=format, quality=97)
+    lossless, lossy = (detector.scan(tmp_path / name) for name in ("a.png", f"a.{format.lower()}"))
+    assert lossy.format == format
+    # The sample lies close to t_low: compression may carry it over that line, never across the band.
+    assert {lossy.verdict, lossless.verdict} <= {"real", "uncertain"}
+    assert lossy.probability == pytest.approx(lossless.probability, abs=0.1)
+
+
+def test_a_folder_of_every_damage_gives_the_documented_rows(run_nsnet: Run, tmp_path: Path) -> None:
+    good = SAMPLE.read_bytes()
+    png = io.BytesIO()
+    Image.fromarray(textured(64, 64)).save(png, "PNG")
+    bomb = bytearray(png.getvalue())
+    bomb[16:24] = (100_000).to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
+    files = {
+        "bomb.png": (bytes(bomb), "too_large"),
+        "cut.jpg": (good[: len(good) // 2], "truncated"),
+        "document.pdf": (b"%PDF-1.7\n", "unsupported_format"),
+        "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_format"),
+        "empty.jpg": (b"", "empty"),
+        "layers.psd": (b"8BPS\x00\x01" + bytes(40), "unsupported_format"),
+        "line\nbreak\x1b[31m.jpg": (good[:3000], "truncated"),
+        "raw.cr2": (b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(60), "unsupported_format"),
+        "text.jpg": (b"just words", "not_an_image"),
+        "wrong.suffix": (good, None),
+    }
+    for name, (data, _) in files.items():
+        (tmp_path / name).write_bytes(data)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    named = [*files, "pipe.jpg", "gone.jpg"]
+    run = run_nsnet("scan", "--format", "jsonl", "--views", "1", *named, cwd=tmp_path)
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    expected = [code for _, code in files.values()] + ["not_a_file", "not_found"]
+    assert [(r["error"] or {}).get("code") for r in rows] == expected
+    assert [r["path"] for r in rows] == named
+    assert run.returncode == 3 and b"Traceback" not in run.stderr
+    table = run_nsnet("scan", "--views", "1", *named, cwd=tmp_path)
+    assert b"\x1b[31m" not in table.stdout and table.returncode == 3
+
+
+def test_every_warning_is_explained(run_nsnet: Run) -> None:
+    listed = run_nsnet("explain-warning").stdout.decode().splitlines()
+    documented = (ROOT / "docs" / "inputs.md").read_text("utf-8")
+    for line in listed:
+        code = line.split("\t")[0]
+        assert f"| `{code}` |" in documented
+        assert len(run_nsnet("explain-warning", code).stdout) > 80
+    assert len(listed) == 6
+    unknown = run_nsnet("explain-warning", "nonsense")
+    assert unknown.returncode == 2 and b"few_patches" in unknown.stderr

@@ -55,6 +55,21 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
+@app.command("explain-warning")
+def explain_warning(
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="A code from a result's warnings.")] = None,
+) -> None:
+    """Say what a warning means and what to do about it; without CODE list them all."""
+    from nsnet_cli.report.text import WARNINGS
+    from nsnet_cli.report.text import explain_warning as explain
+
+    if code is not None:
+        typer.echo(explain(code))
+        return
+    for name, short in WARNINGS.items():
+        typer.echo(f"{name}\t{short}")
+
+
 def main() -> None:
     """Entry point of the console script."""
     sys.exit(_run())

@@ -5,13 +5,52 @@ from __future__ import annotations
 import unicodedata
 
 from nsnet_cli.document import WEAKENING_WARNINGS, ModelInfo, PictureResult
+from nsnet_cli.errors import UsageError
 
 WARNINGS = {
     "few_patches": "fewer than 49 distinct patches of 32 x 32 pixels: too little to be certain of",
     "too_small": "smaller than 64 pixels on a side: too little to be certain of",
     "constant_patches": "a quarter or more of the picture is flat (borders, plain graphics) and was left out",
     "animated": "an animation: only its first frame was scanned",
+    "extreme_aspect": "more than four times as long as wide: training saw nothing like it",
+    "low_quality_jpeg": "JPEG of a quality below 50: compressed harder than anything in training",
 }
+_EXPLANATIONS = {
+    "few_patches": (
+        "NS-Net looks at 49 patches of 32 x 32 pixels. This picture has fewer that are not flat, so patches are "
+        "repeated, and the verdict can at most be 'uncertain'. Scan a larger version if there is one."
+    ),
+    "too_small": (
+        "A side is shorter than 64 pixels. Pictures of this size were not measured; the verdict can at most be "
+        "'uncertain'. Scan the original instead of a thumbnail."
+    ),
+    "constant_patches": (
+        "At least a quarter of the patches have no structure at all: letter boxes, borders, plain backgrounds, "
+        "diagrams. They are left out of the mosaic, so the verdict rests on the remaining part of the picture. "
+        "The verdict is not changed by this."
+    ),
+    "animated": (
+        "The file holds several frames or pages. The first was scanned; the others may be of another origin. "
+        "Extract them to scan them. The verdict is not changed by this."
+    ),
+    "extreme_aspect": (
+        "The longer side is more than four times the shorter one: a panorama, a banner, a stitched screenshot. "
+        "Training pictures were square crops, and such strips are often composed of several pictures. Crop to "
+        "the part of interest and scan that. The verdict is not changed by this."
+    ),
+    "low_quality_jpeg": (
+        "The quantisation tables say a quality below 50 on the usual scale of 1 to 100. Compression this hard "
+        "wipes out faint traces and adds its own; training went down to 50. Look for a better copy. The verdict "
+        "is not changed by this."
+    ),
+}
+
+
+def explain_warning(code: str) -> str:
+    """What a warning means, whether it changes the verdict, and what to do.  Raises `UsageError`."""
+    if code not in _EXPLANATIONS:
+        raise UsageError(f"no warning is called {code!r}; there are {', '.join(sorted(_EXPLANATIONS))}")
+    return _EXPLANATIONS[code]
 
 
 def verdict_in_words(result: PictureResult, model: ModelInfo, threshold: float | None) -> str:
