@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
     from torch import Tensor
 
+# Formats that pictures come in (JPEG opens MPO, too).  Pillow knows many more, from EPS, which starts Ghostscript,
+# to ICNS, of which a small file can fill 17 GB: they are named in the error, not opened.
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI", "PCX",
+    "SGI", "SUN",
+)  # fmt: skip
 # Some kinds that are often met and that we do not read, by their first bytes.
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", "PDF document"),
@@ -129,7 +135,7 @@ def decode(data: bytes, limits: DecodeLimits) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            opened: PilImage = Image.open(BytesIO(data))
+            opened: PilImage = Image.open(BytesIO(data), formats=FORMATS)
             width, height = opened.size
             if width * height > limits.max_pixels:
                 raise InputError(
@@ -213,7 +219,6 @@ _STRICT_PLUGINS = (
     "JPEG2000",
     "DIB",
     "QOI",
-    "DDS",
 )
 
 
@@ -269,7 +274,25 @@ def _unidentified(data: bytes) -> InputError:
     head = data[:512].lstrip().lower()
     if head.startswith((b"<svg", b"<?xml")) and b"<svg" in data[:4096].lower():
         return InputError("unsupported_format", "SVG drawing: it has no pixels to scan")
+    other = _other_format(data[:64])
+    if other is not None:
+        return InputError("unsupported_format", f"{other}: convert it to PNG first")
     return InputError("not_an_image", "not a picture of any format that is known here")
+
+
+def _other_format(head: bytes) -> str | None:
+    """The description of a format that Pillow knows by its first bytes and that is not among `FORMATS`."""
+    from PIL import Image
+
+    Image.init()
+    for name, (factory, accept) in Image.OPEN.items():
+        if name in FORMATS or accept is None:
+            continue
+        with suppress(Exception):
+            # Some answer with a sentence that says why not.
+            if accept(head) is True:
+                return str(getattr(factory, "format_description", None) or name)
+    return None
 
 
 def _kind(mode: int) -> str:

@@ -121,6 +121,10 @@ def test_lossy_files_stay_close_to_the_lossless_original(format: str) -> None:
         (b"\x00\x00\x00\x18ftypcrx ....", "unsupported_format"),
         (b"\x00\x00\x00\x18ftypisom....", "unsupported_format"),
         (b"8BPS\x00\x01" + bytes(40), "unsupported_format"),
+        (encoded(BASE, "ICO"), "unsupported_format"),
+        (encoded(BASE, "ICNS"), "unsupported_format"),
+        (encoded(BASE, "DDS"), "unsupported_format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format"),
     ],
 )
 def test_damaged_and_foreign_files_have_a_code(data: bytes, code: str) -> None:
