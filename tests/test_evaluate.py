@@ -201,6 +201,13 @@ def test_predictions_made_elsewhere_are_matched_by_the_end_of_their_path(tmp_pat
         match_predictions(nested, {"1.png": Prediction(0.3)})
 
 
+def test_rows_of_a_killed_scan_are_read_up_to_the_last_whole_one(tmp_path: Path) -> None:
+    rows = [json.dumps({"schema": "nsnet.scan/1", "path": f"{k}.jpg", "probability": 0.5}) for k in range(3)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(rows)[:-9])
+    assert sorted(read_predictions(path).by_path) == ["0.jpg", "1.jpg"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nsnet_cli.cli import options
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import ExitCode, UsageError
@@ -54,15 +55,13 @@ def evaluate(
     format: Annotated[Shown, typer.Option("--format", help="What stdout gets.")] = Shown.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     every_group: Annotated[bool, typer.Option("--all", help="List every generator and source in the table.")] = False,
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")] = DEFAULT_WEIGHTS,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is fp32.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent through the network together.")] = 8,
-    views: Annotated[
-        int | None, typer.Option(min=1, max=16, help="Mosaics a picture [default: as calibrated].")
-    ] = None,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")] = DecodeLimits.max_pixels,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Refuse larger files.")] = DecodeLimits.max_bytes,
+    weights: options.Weights = DEFAULT_WEIGHTS,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = 8,
+    views: options.Views = None,
+    max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
+    max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
 ) -> None:
     """Measure the detector, or saved predictions, on labelled pictures.
 
@@ -102,14 +101,18 @@ def evaluate(
         )
         model = asdict(detector.model)
         trained_on = detector.weights.info.training.get("data_sha256")
-        found, look = _score(detector, data, batch_size, next((o for o in outputs if o.suffix == ".jsonl"), None))
+        found, look = _score(detector, data, batch_size, next((o for o in outputs if _is_rows(o)), None))
     evaluation = measure(data, found, model, shlex.join(["nsnet", *sys.argv[1:]]), look, trained_on)
     document = evaluation.to_dict()
     for path in outputs:
-        if path.suffix != ".jsonl":
+        if not _is_rows(path):
             _write(path, document)
     _show(document, Shown.JSON if as_json else format, every_group)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if evaluation.total.missing else ExitCode.OK)
+
+
+def _is_rows(path: Path) -> bool:
+    return path.suffix.lower() == ".jsonl"
 
 
 def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
@@ -121,9 +124,9 @@ def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
             raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
         if not path.parent.is_dir():
             raise UsageError(f"{path}: no directory {path.parent}")
-        if path.suffix == ".jsonl" and predictions is not None:
+        if _is_rows(path) and predictions is not None:
             raise UsageError(f"{path}: rows of a scan are written when pictures are scanned, not with --predictions")
-        if path.suffix == ".html":
+        if path.suffix.lower() == ".html":
             from nsnet_cli.report.plots import need_matplotlib
 
             need_matplotlib()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from nsnet_cli import __version__
+from nsnet_cli.cli import options
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import ExitCode, UsageError
@@ -66,13 +67,11 @@ def scan(
         typer.Option("--output", "-o", metavar="FILE", help="Write to FILE; its suffix says the format."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")] = DEFAULT_WEIGHTS,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is fp32.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent through the network together.")] = 8,
-    views: Annotated[
-        int | None, typer.Option(min=1, max=16, help="Mosaics a picture [default: as calibrated].")
-    ] = None,
+    weights: options.Weights = DEFAULT_WEIGHTS,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = 8,
+    views: options.Views = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="One cut on the probability in place of the band.")
     ] = None,
@@ -85,8 +84,8 @@ def scan(
     fail_on: Annotated[
         list[FailOn] | None, typer.Option(help="Exit with 10 when such a row was found; repeatable.")
     ] = None,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")] = DecodeLimits.max_pixels,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Refuse larger files.")] = DecodeLimits.max_bytes,
+    max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
+    max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
 ) -> None:
     """Scan pictures for traces of generation.
 

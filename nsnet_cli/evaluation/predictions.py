@@ -125,8 +125,10 @@ def _json_rows(path: Path, text: str) -> tuple[list[dict[str, Any]], dict[str, A
     try:
         document = json.loads(text)
     except json.JSONDecodeError:
+        # Whatever follows the last line end was being written when the scan was killed: not a row yet.
+        lines = text[: text.rfind("\n") + 1].split("\n")
         try:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in lines if line.strip()]
         except json.JSONDecodeError as error:
             raise UsageError(f"{path}: neither JSON nor JSON lines ({error})") from error
         return _known(path, rows), {}
