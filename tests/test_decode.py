@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +139,16 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
     with pytest.raises(InputError) as caught:
         decode(encoded(BASE, "PNG"), DecodeLimits(max_pixels=1000))
     assert caught.value.code == "too_large" and "--max-pixels" in str(caught.value)
+
+
+def test_a_text_chunk_that_unpacks_to_hundreds_of_megabytes_is_refused() -> None:
+    packed = zlib.compress(bytes(300_000_000), 9)
+    chunk = b"zTXt" + b"Comment\x00\x00" + packed
+    bomb = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    png = encoded(BASE, "PNG")
+    with pytest.raises(InputError) as caught:
+        decode(png[:33] + bomb + png[33:], LIMITS)
+    assert caught.value.code == "decode_failed"
 
 
 def test_reading_gives_a_code_for_what_is_no_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -235,6 +236,24 @@ def test_a_folder_of_every_damage_gives_the_documented_rows(run_nsnet: Run, tmp_
     assert run.returncode == 3 and b"Traceback" not in run.stderr
     table = run_nsnet("scan", "--views", "1", *named, cwd=tmp_path)
     assert b"\x1b[31m" not in table.stdout and table.returncode == 3
+
+
+def test_names_that_are_no_utf8_keep_their_bytes(run_nsnet: Run, tmp_path: Path) -> None:
+    raw = b"caf\xe9.jpg"
+    (tmp_path / os.fsdecode(raw)).write_bytes(b"no picture")
+    run = run_nsnet("scan", os.fsdecode(raw), "--json", cwd=tmp_path)
+    row = json.loads(run.stdout)["results"][0]
+    assert base64.b64decode(row["path_bytes"]) == raw and os.fsencode(row["path"]) == raw
+    assert run_nsnet("scan", os.fsdecode(raw), cwd=tmp_path).returncode == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50_000), (50_000, 1), (63, 4000)])
+def test_odd_shapes_are_at_most_uncertain(detector: Detector, tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "odd.png"
+    Image.effect_noise(size, 80).convert("RGB").save(path)
+    result = detector.scan(path)
+    assert result.error is None and (result.width, result.height) == size
+    assert result.verdict == "uncertain" and "too_small" in result.warnings
 
 
 def test_every_warning_is_explained(run_nsnet: Run) -> None:
