@@ -158,6 +158,8 @@ def _beside_reals(generators: Path, reals: Path) -> LabelledSet:
     count = WalkCount()
     fakes = [p for p in _below(generators, 1, count) if not p.path.resolve().is_relative_to(reals.resolve())]
     pictures = (*_below(reals, 0, count), *fakes)
+    if not pictures:
+        raise UsageError(f"no pictures in {generators}, nor in {reals}")
     return LabelledSet(f"{generators} + {reals}", "generators beside reals", None, pictures, skipped=count.skipped)
 
 

@@ -34,20 +34,23 @@ def pixels(picture: Picture) -> np.ndarray:
 BASE = Image.fromarray(textured(96, 64))
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG", "AVIF", "HEIF", "JPEG2000"])
+@pytest.mark.parametrize(
+    "format",
+    ["PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG", "AVIF", "HEIF", "JPEG2000", "MPO", "PPM", "TGA", "PCX", "SGI", "QOI"],
+)
 def test_formats_give_the_picture(format: str) -> None:
     if format == "HEIF":
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}, "AVIF": {"quality": 95}}.get(format, {})
+    options = {"WEBP": {"lossless": True}} | {name: {"quality": 95} for name in ("JPEG", "AVIF", "MPO")}
     try:
-        data = encoded(BASE, format, **options)
+        data = encoded(BASE, format, **options.get(format, {}))
     except (KeyError, OSError) as error:
         pytest.skip(f"this Pillow cannot write {format}: {error}")
     picture = decode(data, LIMITS)
     assert picture.size == (96, 64)
-    tolerance = {"GIF": 60, "JPEG": 12, "AVIF": 16, "HEIF": 20}.get(format, 1)
+    tolerance = {"GIF": 60, "JPEG": 12, "MPO": 12, "AVIF": 16, "HEIF": 20}.get(format, 1)
     assert np.abs(pixels(picture) - np.asarray(BASE).astype(int)).mean() < tolerance
 
 
