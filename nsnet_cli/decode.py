@@ -61,6 +61,8 @@ _TIFF_DNG_VERSION, _TIFF_SUB_IFDS, _TIFF_PHOTOMETRIC, _PHOTOMETRIC_CFA = 50706, 
 _ANIMATED = "animated"
 # Training pictures were square; compression in training went down to quality 50.
 EXTREME_ASPECT = 4
+# Side in pixels of the thumbnails that the content control looks at.
+THUMBNAIL_SIDE = 32
 LOW_JPEG_QUALITY = 50
 # Sum of the luminance table of ITU-T T.81, annex K.1: quality 50 in the scale of the IJG.
 _QUALITY_50_SUM = 3688
@@ -220,6 +222,46 @@ _STRICT_PLUGINS = (
     "DIB",
     "QOI",
 )
+
+
+def thumbnail_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A ``(32, 32, 3)`` thumbnail of ``(height, width, 3)`` pixels, for the content control."""
+    import numpy as np
+    from PIL import Image
+
+    small = Image.fromarray(pixels).resize((THUMBNAIL_SIDE,) * 2, Image.Resampling.BOX, reducing_gap=3.0)
+    return np.asarray(small)
+
+
+def read_thumbnail(path: Path, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """The thumbnail of a file, JPEGs decoded at reduced size.  Raises `InputError` as `decode` does."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    data = read_file(path, limits)
+    if data.startswith(b"\xff\xd8"):
+        with suppress(Exception), Image.open(BytesIO(data), formats=["JPEG"]) as image:
+            if image.width * image.height <= limits.max_pixels:
+                image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+                small = image.convert("RGB").resize((THUMBNAIL_SIDE,) * 2, Image.Resampling.BOX)
+                small.getexif().update(image.getexif())
+                return np.asarray(ImageOps.exif_transpose(small))
+    pixels = decode(data, limits).pixels
+    assert pixels is not None
+    return thumbnail_of(pixels)
+
+
+def read_container(path: Path) -> PilImage:
+    """Open a file for what its container says; nothing is decoded.  The caller closes it.
+
+    Raises `InputError` for what is no regular file, and Pillow's errors for what is no picture.
+    """
+    from PIL import Image
+
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise InputError("not_a_file", "not a regular file")
+    _register_heif()
+    return Image.open(path, formats=FORMATS)
 
 
 def pixels_to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

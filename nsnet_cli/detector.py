@@ -15,10 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nsnet_cli.calibration import UNCERTAIN
-from nsnet_cli.decode import DecodeLimits, FileFacts, Picture, decode, facts_of, pixels_to_tensor, read_file
+from nsnet_cli.decode import (
+    DecodeLimits,
+    FileFacts,
+    Picture,
+    decode,
+    facts_of,
+    pixels_to_tensor,
+    read_file,
+    thumbnail_of,
+)
 from nsnet_cli.discover import STDIN
 from nsnet_cli.document import (
-    THUMBNAIL_SIDE,
     WEAKENING_WARNINGS,
     ErrorInfo,
     ModelInfo,
@@ -187,7 +195,7 @@ class Detector:
                 mosaics=torch.stack([build_mosaic(grid, s, recipe) for s in selections]),
                 selections=tuple(selections),
                 warnings=_warnings(picture, grid.distinct, len(grid.entropy), recipe.count),
-                thumbnail=_thumbnail(picture.pixels) if thumbnail else None,
+                thumbnail=thumbnail_of(picture.pixels) if thumbnail else None,
             )
         except InputError as error:
             prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))
@@ -282,13 +290,6 @@ def _patch_results(selections: tuple[Selection, ...]) -> Iterator[PatchResult]:
             x, y = selection.corner(k)
             rank = "high" if bool(selection.is_high[k]) else "low"
             yield PatchResult(x, y, selection.patch, selection.patch, round(float(selection.entropy[k]), 4), rank, view)
-
-
-def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    small = Image.fromarray(pixels).resize((THUMBNAIL_SIDE,) * 2, Image.Resampling.BOX, reducing_gap=3.0)
-    return np.asarray(small)
 
 
 def _warnings(picture: Picture, distinct: int, total: int, wanted: int) -> tuple[str, ...]:

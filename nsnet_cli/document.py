@@ -12,8 +12,9 @@ from importlib import resources
 from typing import Any
 
 SCHEMA = "nsnet.scan/1"
-# Side in pixels of the thumbnails that the content control looks at.
-THUMBNAIL_SIDE = 32
+EVALUATION_SCHEMA = "nsnet.evaluation/1"
+# A spreadsheet takes a cell that begins like this for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # With one of these a picture holds too little to be more than uncertain about.
 WEAKENING_WARNINGS = frozenset({"few_patches", "too_small"})
 

@@ -23,6 +23,8 @@ from nsnet_cli.errors import UsageError
 
 # Names of class folders, real and generated, as the benchmarks write them.
 _LAYOUTS = (("0_real", "1_fake"), ("nature", "ai"), ("real", "fake"))
+# Folders that say when a picture was used, not where it is from.
+_SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
 _CLASS_FOLDERS = {name: label for pair in _LAYOUTS for label, name in enumerate(pair)}
 
 
@@ -60,7 +62,9 @@ def _read_splits(path: Path, split: str | None) -> dict[str, list[LabelledPictur
             if missing:
                 raise UsageError(f"{path}: the manifest lacks the columns {', '.join(sorted(missing))}")
             for row in reader:
-                found[row["split"] if split is not None else ""].append(_labelled(row, path, reader.line_num))
+                part = row["split"] if split is not None else ""
+                if part == (split or "") or row["label"] in ("0", "1"):  # other splits may have no labels
+                    found[part].append(_labelled(row, path, reader.line_num))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     if not found[split or ""]:
@@ -87,7 +91,7 @@ def manifest_hash(pictures: list[LabelledPicture]) -> str:
     """SHA-256 over names, labels and groups: which data a model was trained on."""
     digest = hashlib.sha256()
     for picture in sorted(pictures, key=lambda p: p.name):
-        digest.update(f"{picture.name}\t{picture.label}\t{picture.group}\n".encode())
+        digest.update(f"{picture.name}\t{picture.label}\t{picture.group}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -132,8 +136,15 @@ def _class_folders(root: Path) -> LabelledSet:
     found: set[tuple[str, int]] = set()
     for path in find_pictures([str(root)], (), (), count):
         name = os.path.relpath(path, root)
-        *folders, _ = Path(name).parts
+        parts = Path(name).parts
+        # The walk gives a folder that it cannot read as if it were a picture: a row that will say so.
+        unreadable = os.path.isdir(path)
+        folders = list(parts if unreadable else parts[:-1])
+        while folders and folders[0].lower() in _SPLIT_FOLDERS:
+            folders.pop(0)
         at = next((k for k, folder in enumerate(folders) if folder.lower() in _CLASS_FOLDERS), None)
+        if at is None and unreadable:
+            raise UsageError(f"{path}: this folder cannot be read")
         if at is None:
             # Neither class: a preview, say, or a folder that the layout does not speak of.
             count.skipped += 1
@@ -155,17 +166,22 @@ def _class_folders(root: Path) -> LabelledSet:
 def _beside_reals(generators: Path, reals: Path) -> LabelledSet:
     if not reals.is_dir():
         raise UsageError(f"--real-dir {reals}: no such directory")
+    if generators.resolve().is_relative_to(reals.resolve()):
+        raise UsageError(f"--real-dir {reals} holds {generators}: its generated pictures would count as real")
     count = WalkCount()
-    fakes = [p for p in _below(generators, 1, count) if not p.path.resolve().is_relative_to(reals.resolve())]
-    pictures = (*_below(reals, 0, count), *fakes)
+    above = Path(os.path.commonpath([generators.resolve(), reals.resolve()]))
+    fakes = [p for p in _below(generators, 1, above, count) if not p.path.resolve().is_relative_to(reals.resolve())]
+    pictures = (*_below(reals, 0, above, count), *fakes)
     if not pictures:
         raise UsageError(f"no pictures in {generators}, nor in {reals}")
     return LabelledSet(f"{generators} + {reals}", "generators beside reals", None, pictures, skipped=count.skipped)
 
 
-def _below(root: Path, label: int, count: WalkCount) -> Iterator[LabelledPicture]:
-    """Pictures below ``root``, grouped by its folders; names begin with the root's, so that two roots do not mix."""
+def _below(root: Path, label: int, above: Path, count: WalkCount) -> Iterator[LabelledPicture]:
+    """Pictures below ``root``, grouped by its folders; names begin below ``above``, so that two roots do not mix."""
     for path in find_pictures([str(root)], (), (), count):
         below = Path(os.path.relpath(path, root))
-        group = below.parts[0] if len(below.parts) > 1 else root.resolve().name
-        yield LabelledPicture(Path(path), str(Path(root.resolve().name) / below), label, group, "", "")
+        in_folder = len(below.parts) > 1 or os.path.isdir(path)
+        group = below.parts[0] if in_folder and below.parts else root.resolve().name
+        name = str((root.resolve() / below).relative_to(above))
+        yield LabelledPicture(Path(path), name, label, group, "", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,8 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from nsnet_cli.decode import DecodeLimits, decode, read_file, thumbnail_of
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.controls import _mean_auc, _ranked_by_fold
+from nsnet_cli.evaluation.controls import (
+    _mean_auc,
+    _ranked_by_fold,
+    format_control,
+    thumbnail_control,
+    thumbnails,
+)
 from nsnet_cli.evaluation.evaluate import Evaluation, evaluate
 from nsnet_cli.evaluation.metrics import Scored, balanced_ece, figures, wilson
 from nsnet_cli.evaluation.predictions import NO_PREDICTION, Prediction, match_predictions, read_predictions
@@ -197,6 +205,11 @@ def test_predictions_made_elsewhere_are_matched_by_the_end_of_their_path(tmp_pat
         match_predictions(dataset.pictures, {"/a/p0.jpg": Prediction(0.1), "/b/p0.jpg": Prediction(0.2)})
     nested = [LabelledPicture(tmp_path / d / "1.png", f"{d}/1.png", 0, "g", "", "") for d in ("cat", "dog")]
     assert match_predictions(nested, {"elsewhere/cat/1.png": Prediction(0.3)})[1] is NO_PREDICTION
+    both = {"cat/1.png": Prediction(0.3), "1.png": Prediction(0.4)}
+    whole = [nested[0], LabelledPicture(tmp_path / "1.png", "1.png", 0, "g", "", "")]
+    assert [q.probability for q in match_predictions(whole, both)] == [0.3, 0.4]
+    with pytest.raises(UsageError, match="disagree"):
+        match_predictions(dataset.pictures, {"./p0.jpg": Prediction(0.1), "p0.jpg": Prediction(0.2)})
     with pytest.raises(UsageError, match="more than one picture"):
         match_predictions(nested, {"1.png": Prediction(0.3)})
 
@@ -206,6 +219,10 @@ def test_rows_of_a_killed_scan_are_read_up_to_the_last_whole_one(tmp_path: Path)
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(rows)[:-9])
     assert sorted(read_predictions(path).by_path) == ["0.jpg", "1.jpg"]
+    path.write_text("\n".join(rows))
+    assert len(read_predictions(path).by_path) == 3
+    path.write_bytes("\n".join(rows).encode() + '\n{"path": "日'.encode()[:-1])
+    assert len(read_predictions(path).by_path) == 3
 
 
 @pytest.mark.parametrize(
@@ -216,6 +233,8 @@ def test_rows_of_a_killed_scan_are_read_up_to_the_last_whole_one(tmp_path: Path)
         ("name,value\na.jpg,0.5\n", "expected columns path and probability"),
         ("path,score\na.jpg,0.5\na.jpg,0.6\n", "disagree"),
         ('{"schema": "other", "path": "a"}\n', "expected rows of nsnet.scan/1"),
+        ('{"schema": "nsnet.evaluation/1", "predictions": [0.1]}', "expected rows"),
+        ('{"schema": "nsnet.scan/1", "results": null}', "with a list of results"),
         ("path,probability,weights_sha256\na.jpg,0.5,x\nb.jpg,0.5,y\n", "different weights"),
     ],
 )
@@ -224,6 +243,95 @@ def test_predictions_that_make_no_sense_are_refused(tmp_path: Path, text: str, s
     path.write_text(text)
     with pytest.raises(UsageError, match=said):
         read_predictions(path)
+
+
+def test_controls_follow_the_decode_policy(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    Image.fromarray(textured(64, 64)).save(tmp_path / "icon.icns")
+    names = ["pipe.jpg", "icon.icns", "gone.jpg"]
+    made = [LabelledPicture(tmp_path / name, name, 1, "g", "", "") for name in names]
+    assert thumbnails(made) == [None, None, None]
+    assert format_control(made).auc is None  # and neither hangs
+
+
+def test_thumbnails_from_files_are_those_of_a_scan(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    smooth = Image.fromarray(textured(8, 6)).resize((256, 192), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    smooth.save(tmp_path / "plain.jpg", quality=95)
+    smooth.convert("RGBA").resize((90, 90)).save(tmp_path / "clear.png")
+    for name in ("turned.jpg", "plain.jpg", "clear.png"):
+        (found,) = thumbnails([LabelledPicture(tmp_path / name, name, 0, "g", "", "")])
+        pixels = decode(read_file(tmp_path / name, DecodeLimits()), DecodeLimits()).pixels
+        assert found is not None and pixels is not None
+        assert np.abs(found.astype(int) - thumbnail_of(pixels).astype(int)).mean() < 4, name
+
+
+@pytest.mark.parametrize(
+    ("reals", "fakes", "said"),
+    [
+        (3, 3, "keep generators and sources whole"),
+        (1, 3, "keep generators whole, real pictures one by one"),
+        (3, 1, "keep sources whole, generated pictures one by one"),
+        (1, 1, "of single pictures"),
+    ],
+)
+def test_a_control_says_what_its_folds_keep_whole(reals: int, fakes: int, said: str) -> None:
+    # A pattern for each group, which says nothing of another group's label.
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 255, (2, 3, 32, 32, 3)).astype(np.uint8)
+    made = [
+        LabelledPicture(Path(f"{label}{k}"), f"{label}{k}", label, f"g{k % (reals, fakes)[label]}", "", "")
+        for label in (0, 1)
+        for k in range(30)
+    ]
+    control = thumbnail_control(made, [patterns[p.label, int(p.group[1:])] for p in made])
+    assert control.auc is not None and control.trained_on.endswith(said)
+    if reals == fakes:  # with groups on one side alone a control knows half of what it is tested on
+        assert control.leaks == (reals == 1)
+
+
+def test_names_of_any_kind_go_through_every_output(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    made = tuple(
+        LabelledPicture(tmp_path / f"{k}{odd}.png", f"{k}{odd}.png", k % 2, ("$\\foo$", odd)[k % 2], "", "")
+        for k in range(4)
+    )
+    e = evaluate(LabelledSet(odd, "manifest", None, made), [Prediction(0.5)] * 4, {"predictions": odd}, odd)
+    document = e.to_dict()
+    for render in (evaluation_json, evaluation_csv, evaluation_html):
+        assert render(document).encode("utf-8", "backslashreplace")
+    path = tmp_path / "again.json"
+    path.write_text(evaluation_json(document), "utf-8")
+    assert NO_PREDICTION not in match_predictions(made, read_predictions(path).by_path)
+
+
+def test_an_unreadable_folder_and_mixed_up_reals_are_refused(
+    pictures: list[tuple[Path, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = _lay_out(tmp_path / "set", pictures, ("0_real", "1_fake/sdxl"))
+    with pytest.raises(UsageError, match="would count as real"):
+        find_labelled(root / "1_fake", None, root)
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith(("sdxl", "secret")):
+            raise PermissionError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    dataset = find_labelled(root)
+    assert [(p.label, p.group) for p in dataset.pictures if p.label] == [(1, "sdxl")]
+    (root / "secret").mkdir()
+    with pytest.raises(UsageError, match="cannot be read"):
+        find_labelled(root)
+
+
+def test_other_splits_of_a_manifest_need_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("path,label,generator,split\na.jpg,1,g,val\nb.jpg,,g,test\n")
+    assert len(find_labelled(path, "val").pictures) == 1
 
 
 def test_the_html_page_is_self_contained_and_escapes_everything(pictures: list[tuple[Path, int]]) -> None:

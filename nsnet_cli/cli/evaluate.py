@@ -171,7 +171,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     render = {".json": files.evaluation_json, ".csv": files.evaluation_csv, ".html": files.evaluation_html}
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(render[path.suffix.lower()](document), "utf-8")
+        partial.write_bytes(render[path.suffix.lower()](document).encode("utf-8", "backslashreplace"))
         partial.replace(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsnet_cli.document import THUMBNAIL_SIDE
+from nsnet_cli.decode import DecodeLimits, read_container, read_thumbnail
+from nsnet_cli.errors import InputError
 from nsnet_cli.labelled import LabelledPicture
 
 # Above this a control does not merely have luck (evaluation rules of the project).
@@ -116,23 +117,15 @@ def thumbnails(pictures: Sequence[LabelledPicture]) -> list[NDArray[np.uint8] | 
 
 
 def _thumbnail(picture: LabelledPicture) -> NDArray[np.uint8] | None:
-    """A 32x32 RGB thumbnail from the file, None where it cannot be read.  JPEGs are decoded at reduced size."""
-    from PIL import Image
-
     try:
-        with Image.open(picture.path) as image:
-            image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-            side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-            return np.asarray(image.convert("RGB").resize(side, Image.Resampling.BOX))
-    except Exception:  # Whatever a decoder raises: the picture is left out of the control, and counted there.
+        return read_thumbnail(picture.path, DecodeLimits())
+    except InputError:  # The picture is left out of the control; its score is missing all the same.
         return None
 
 
 def _container(picture: LabelledPicture) -> NDArray[np.float64] | None:
-    from PIL import Image
-
     try:
-        with Image.open(picture.path) as image:
+        with read_container(picture.path) as image:
             kind, (width, height) = image.format or "", image.size
             tables = getattr(image, "quantization", None) or {}
             sampling = [layer[1:3] for layer in getattr(image, "layer", ())]
@@ -162,7 +155,7 @@ def _components(features: Sequence[NDArray[np.float32] | None]) -> list[NDArray[
     from sklearn.decomposition import PCA
 
     known = [f for f in features if f is not None]
-    if len(known) < 2:
+    if len(known) < 2 or not known[0].size:
         return [None] * len(features)
     count = min(_COMPONENTS, len(known) - 1, known[0].size)
     rows = iter(PCA(count, whiten=True, svd_solver="randomized", random_state=0).fit_transform(np.stack(known)))
@@ -181,30 +174,51 @@ def _cross_validated(
     pictures: Sequence[LabelledPicture],
     build: Callable[[], Any],
 ) -> Control:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold
 
     usable = np.array([k for k, f in enumerate(features) if f is not None], dtype=np.int64)
     y = np.array([pictures[k].label for k in usable], dtype=np.int64)
-    groups = np.array([f"{pictures[k].label}:{pictures[k].group}" for k in usable])
-    fewest = min(len(set(groups[y == label])) for label in (0, 1))
-    trained_on = "these pictures, by folds" + (" that keep generators and sources whole" if fewest > 1 else "")
+    units, whole = _units([pictures[k] for k in usable])
+    fewest = min(len(set(units[y == label].tolist())) for label in (0, 1))
+    trained_on = f"these pictures, by folds {whole}"
     per_class = [int((y == label).sum()) for label in (0, 1)]
     if min(per_class) < _FOLDS:
         found = f"{per_class[0]} real and {per_class[1]} generated"
         reason = f"needs {_FOLDS} readable pictures of each label, found {found}"
         return Control(name, sees, trained_on, reason=reason)
     x = np.stack([f for f in features if f is not None])
-    if fewest > 1:
-        splitter = StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=0)
-        splits = list(splitter.split(x, y, groups))
-    else:
-        splits = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(x, y))
+    splitter = StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=0)
+    splits = list(splitter.split(x, y, units))
     scores, fold = np.full(len(pictures), np.nan), np.zeros(len(pictures), dtype=np.int64)
     for number, (inside, outside) in enumerate(splits):
         fold[usable[outside]] = number
         if len(set(y[inside].tolist())) == 2:
             scores[usable[outside]] = _fitted(build(), x[inside], y[inside]).predict_proba(x[outside])[:, 1]
     return _measured(name, sees, trained_on, pictures, scores, fold)
+
+
+def _units(pictures: Sequence[LabelledPicture]) -> tuple[NDArray[np.int64], str]:
+    """What is kept on one side of a fold, and drawn as one, ``(n,)`` numbers; and the same in words.
+
+    Units are generators and sources.  A label with a single group cannot be split by groups: each of its
+    pictures is a unit then, and a control may know the origins that it is tested on.
+    """
+    groups: dict[int, set[str]] = {0: set(), 1: set()}
+    for p in pictures:
+        groups[p.label].add(p.group)
+    names = [
+        f"{p.label}:{p.group}" if len(groups[p.label]) > 1 else f"{p.label}:{p.group}:{k}"
+        for k, p in enumerate(pictures)
+    ]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    several = (len(groups[0]) > 1, len(groups[1]) > 1)
+    words = {
+        (True, True): "that keep generators and sources whole",
+        (False, True): "that keep generators whole, real pictures one by one",
+        (True, False): "that keep sources whole, generated pictures one by one",
+        (False, False): "of single pictures",
+    }
+    return np.array([numbers[name] for name in names], dtype=np.int64), words[several]
 
 
 def _measured(
@@ -221,9 +235,7 @@ def _measured(
     if auc is None:
         return Control(name, sees, trained_on, reason="no fold held pictures of both labels")
     rng = np.random.default_rng(0)
-    names = np.array([f"{p.label}:{p.group}" for p in pictures])
-    fewest = min(len(set(names[labels == label])) for label in (0, 1))
-    unit = np.unique(names, return_inverse=True)[1] if fewest > 1 else np.arange(len(pictures))
+    unit, _ = _units(pictures)
     sides = [np.unique(unit[labels == label]) for label in (0, 1)]
     drawn = []
     for _ in range(_RESAMPLES):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsnet_cli import __version__
+from nsnet_cli.document import EVALUATION_SCHEMA
 from nsnet_cli.evaluation.controls import (
     LEAK,
     Control,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from nsnet_cli.detector import Detector
     from nsnet_cli.document import PictureResult
 
-EVALUATION_SCHEMA = "nsnet.evaluation/1"
 # A share measured on fewer pictures than this says little; minima are given with and without such groups.
 SMALL_GROUP = 50
 _PHOTO_LIKE = "yes"
@@ -157,12 +157,12 @@ def evaluate(
         within = format_control(pictures)
         outside = transferred_format_control(pictures, dataset.elsewhere) if dataset.elsewhere else None
         content.append(thumbnail_control(pictures, seen.result() if isinstance(seen, Future) else seen))
-    if look and look.semantic is not None:
-        content.append(semantic_control(pictures, look.semantic))
-    else:
-        sees = "f(I - P), the semantic part of the tower's embedding"
-        reason = "saved predictions hold no features; evaluate without --predictions"
-        content.append(Control("semantic_part", sees, "nothing", reason=reason))
+        if look and look.semantic is not None:
+            content.append(semantic_control(pictures, look.semantic))
+        else:
+            sees = "f(I - P), the semantic part of the tower's embedding"
+            reason = "saved predictions hold no features; evaluate without --predictions"
+            content.append(Control("semantic_part", sees, "nothing", reason=reason))
     generators, sources = _by_group(pictures, scored)
     primary = outside or within
     everything = np.ones(len(pictures), dtype=bool)

@@ -7,13 +7,15 @@ import io
 import json
 import math
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nsnet_cli.document import SCHEMA, PictureResult
+from nsnet_cli.document import EVALUATION_SCHEMA, FORMULA_STARTS, SCHEMA, PictureResult
 from nsnet_cli.errors import UsageError
 from nsnet_cli.labelled import LabelledPicture
 
@@ -60,7 +62,7 @@ def read_predictions(path: Path) -> Predictions:
     one path that disagree.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        text = _text(path.read_bytes())
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file of predictions") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -94,14 +96,16 @@ def match_predictions(pictures: Sequence[LabelledPicture], by_path: dict[str, Pr
     by_name: dict[str, dict[tuple[str, ...], Prediction]] = defaultdict(dict)
     for path, prediction in by_path.items():
         parts = _parts(path)
-        by_name[parts[-1] if parts else ""][parts] = prediction
+        if by_name[parts[-1] if parts else ""].setdefault(parts, prediction) != prediction:
+            raise UsageError(f"two predictions for {path!r} that disagree")
     taken: dict[tuple[str, ...], tuple[str, ...]] = {}
     matched = []
     for picture in pictures:
         full, name = _parts(os.path.abspath(picture.path)), _parts(picture.name)
-        fitting = [parts for parts in by_name[full[-1]] if _ends(parts, name) or _ends(full, parts)]
-        if len(fitting) > 1 and full in fitting:
-            fitting = [full]
+        known = by_name[full[-1]]
+        # The file itself, its name in the data set, the longest part of its path; else a path elsewhere.
+        ends = sorted((parts for parts in known if _ends(full, parts)), key=len)
+        fitting = [p for p in (full, name) if p in known][:1] or ends[-1:] or [p for p in known if _ends(p, name)]
         if len(fitting) > 1:
             listed = " and ".join("/".join(parts) for parts in fitting[:2])
             raise UsageError(f"{picture.name}: predictions for {listed} fit equally well")
@@ -111,6 +115,14 @@ def match_predictions(pictures: Sequence[LabelledPicture], by_path: dict[str, Pr
             )
         matched.append(by_name[full[-1]][fitting[0]] if fitting else NO_PREDICTION)
     return matched
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # A kill can cut a row inside a character; what follows the last line end is no row.
+        return data[: data.rfind(b"\n") + 1].decode("utf-8-sig")
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -125,25 +137,30 @@ def _json_rows(path: Path, text: str) -> tuple[list[dict[str, Any]], dict[str, A
     try:
         document = json.loads(text)
     except json.JSONDecodeError:
-        # Whatever follows the last line end was being written when the scan was killed: not a row yet.
-        lines = text[: text.rfind("\n") + 1].split("\n")
+        *lines, last = text.split("\n")
+        # A last line without its end that is no JSON was being written when the scan was killed.
+        with suppress(json.JSONDecodeError):
+            lines.append(json.dumps(json.loads(last)))
         try:
             rows = [json.loads(line) for line in lines if line.strip()]
         except json.JSONDecodeError as error:
             raise UsageError(f"{path}: neither JSON nor JSON lines ({error})") from error
         return _known(path, rows), {}
-    if "results" in document:
-        return _known(path, [{"schema": document.get("schema"), **row} for row in document["results"]]), dict(
-            document.get("model") or {}
-        )
-    if "predictions" in document:
-        return list(document["predictions"]), dict(document.get("model") or {})
+    model = document.get("model")
+    model = dict(model) if isinstance(model, dict) else {}
+    for key, schema in (("results", SCHEMA), ("predictions", EVALUATION_SCHEMA)):
+        if key in document:
+            if document.get("schema") != schema or not isinstance(document[key], list):
+                raise UsageError(f"{path}: expected a document {schema} with a list of {key}")
+            return _known(
+                path, [{"schema": SCHEMA, **row} if isinstance(row, dict) else row for row in document[key]]
+            ), model
     return _known(path, [document]), {}
 
 
 def _known(path: Path, rows: list[Any]) -> list[dict[str, Any]]:
     for row in rows:
-        if not isinstance(row, dict) or row.get("schema") != SCHEMA or "path" not in row:
+        if not isinstance(row, dict) or row.get("schema") != SCHEMA or not isinstance(row.get("path"), str):
             raise UsageError(f"{path}: expected rows of {SCHEMA}, as written by nsnet scan")
     return rows
 
@@ -157,20 +174,30 @@ def _csv_rows(path: Path, text: str) -> list[dict[str, Any]]:
         raise UsageError(f"{path}: expected columns path and probability (or score), found {', '.join(names)}")
     ours = "schema" in names
     rows = []
-    for row in reader:
-        # Our CSV quotes cells that a spreadsheet would run.
+    try:
+        read = list(reader)
+    except csv.Error as error:
+        raise UsageError(f"{path}: not a CSV file ({error})") from error
+    for row in read:
         name = row[path_column] or ""
         rows.append(
             {
-                "path": name[1:] if ours and name.startswith("'") else name,
+                "path": _unquoted(name) if ours else name,
                 "probability": row[score_column] or None,
                 "score": (row.get("score") or None) if ours else None,
-                "verdict": row.get("verdict") or None,
-                "error": row.get("error_code") or None,
+                "verdict": (row.get("verdict") or None) if ours else None,
+                "error": (row.get("error_code") or None) if ours else None,
                 "weights_sha256": row.get("weights_sha256"),
             }
         )
     return rows
+
+
+def _unquoted(cell: str) -> str:
+    """A path as it was before our CSV quoted it for spreadsheets and escaped what is no UTF-8."""
+    if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS):
+        cell = cell[1:]
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), cell)
 
 
 def _prediction(row: dict[str, Any], where: str) -> Prediction:

@@ -101,7 +101,9 @@ def bars_plot(rows: Sequence[dict[str, Any]], accuracy: str, title: str) -> str:
                        [s["high"] - v for v, s in zip(values, spans, strict=True)]])  # fmt: skip
     place = np.arange(len(rows))
     axes.barh(place, values, color=_LIGHT, edgecolor=_DARK, linewidth=0.5, xerr=errors.clip(0), ecolor=_DARK)
-    axes.set_yticks(place, [f"{printable(row['name'])} ({row['pictures']})" for row in rows], fontsize=8)
+    # matplotlib takes what stands between dollar signs for a formula.
+    names = [printable(row["name"]).replace("$", r"\$") for row in rows]
+    axes.set_yticks(place, [f"{name} ({row['pictures']})" for name, row in zip(names, rows, strict=True)], fontsize=8)
     axes.set(xlim=(0, 1), title=title, ylim=(len(rows) - 0.4, -0.6))
     axes.axvline(DECISION, color=_MIDDLE, linestyle="--", linewidth=0.8)
     return _svg(figure)
@@ -120,7 +122,7 @@ def _svg(figure: Figure) -> str:
     for axes in figure.axes:
         _plain(axes)
     out = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "nsnet", "svg.fonttype": "path", "text.parse_math": False}):
+    with mpl.rc_context({"svg.hashsalt": "nsnet", "svg.fonttype": "path"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = out.getvalue()
     return text[text.index("<svg") :]

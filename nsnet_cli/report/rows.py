@@ -8,14 +8,12 @@ import json
 from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
-from nsnet_cli.document import PictureResult, RowContext
+from nsnet_cli.document import FORMULA_STARTS, PictureResult, RowContext
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "warnings",
     "error_code", "error_message", "scanned_at", "elapsed_ms", "schema", "weights_sha256", "options_hash",
 )  # fmt: skip
-# A spreadsheet takes a cell that begins like this for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class RowWriter(Protocol):
@@ -76,6 +74,6 @@ def spreadsheet_cell(value: Any) -> Any:
     """Text that a spreadsheet will not run as a formula, and that always encodes."""
     if isinstance(value, str):
         value = value.encode("utf-8", "backslashreplace").decode("utf-8")
-        if value.startswith(_FORMULA_STARTS):
+        if value.startswith(FORMULA_STARTS):
             return "'" + value
     return value
