@@ -101,6 +101,8 @@ def read_file(path: Path, limits: DecodeLimits) -> bytes:
     """Read a regular file whole.  Raises `InputError`; a FIFO or a device is never opened."""
     try:
         before = os.stat(path)
+        if stat.S_ISDIR(before.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+            raise InputError("permission", "this folder cannot be read")
         if not stat.S_ISREG(before.st_mode):
             raise InputError("not_a_file", f"not a regular file but a {_kind(before.st_mode)}")
         if before.st_size > limits.max_bytes:

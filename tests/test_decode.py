@@ -15,6 +15,7 @@ from conftest import SAMPLE, textured
 from PIL import Image
 
 from nsnet_cli.decode import DecodeLimits, Picture, decode, jpeg_quality, looks_like_picture, read_file
+from nsnet_cli.discover import WalkCount, find_pictures
 from nsnet_cli.errors import InputError
 
 LIMITS = DecodeLimits()
@@ -163,6 +164,26 @@ def test_reading_gives_a_code_for_what_is_no_file(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             read_file(tmp_path / name, LIMITS)
         assert caught.value.code == code, name
+
+
+def test_a_folder_that_may_not_be_read_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may read everything
+    with pytest.raises(InputError) as caught:
+        read_file(tmp_path, LIMITS)
+    assert caught.value.code == "permission"
+
+
+def test_globs_choose_within_a_folder(picture: Callable[..., Path], tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg", "sub/c.png", "sub/d.png"):
+        picture(name, width=64, height=64)
+
+    def found(include: list[str], exclude: list[str]) -> list[str]:
+        paths = find_pictures([str(tmp_path)], include, exclude, WalkCount())
+        return [str(Path(path).relative_to(tmp_path)) for path in paths]
+
+    assert found([], []) == ["a.png", "b.jpg", "sub/c.png", "sub/d.png"]
+    assert found(["*.png"], []) == ["a.png", "sub/c.png", "sub/d.png"]
+    assert found(["sub/*"], ["d.*"]) == ["sub/c.png"]
 
 
 def test_a_walk_goes_by_content(picture: Callable[..., Path], tmp_path: Path) -> None:
