@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -352,6 +353,7 @@ def _kind(mode: int) -> str:
     return "special file"
 
 
+@cache
 def _register_heif() -> None:
     from pillow_heif import register_heif_opener
 
