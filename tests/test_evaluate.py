@@ -24,6 +24,7 @@ from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.controls import (
     _mean_auc,
     _ranked_by_fold,
+    containers,
     format_control,
     thumbnail_control,
     thumbnails,
@@ -251,7 +252,7 @@ def test_controls_follow_the_decode_policy(tmp_path: Path) -> None:
     names = ["pipe.jpg", "icon.icns", "gone.jpg"]
     made = [LabelledPicture(tmp_path / name, name, 1, "g", "", "") for name in names]
     assert thumbnails(made) == [None, None, None]
-    assert format_control(made).auc is None  # and neither hangs
+    assert format_control(made, containers(made)).auc is None  # and neither hangs
 
 
 def test_thumbnails_from_files_are_those_of_a_scan(tmp_path: Path) -> None:

@@ -31,7 +31,11 @@ _TREES = 60
 # Pictures of other splits, evenly spaced in the manifest, that the transferred control learns from.
 _ELSEWHERE = 3000
 _SEES_FORMAT = "format, dimensions, file size, JPEG quality and subsampling"
+SEES_SEMANTIC = "f(I - P), the semantic part of the tower's embedding"
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF", "MPO", "JPEG2000")
+
+# Numbers for each picture, None for one that cannot be opened.
+Containers = list[NDArray[np.float64] | None]
 
 
 @dataclass(frozen=True)
@@ -74,27 +78,28 @@ class Control:
         }
 
 
-def format_control(pictures: Sequence[LabelledPicture]) -> Control:
-    """Extremely randomised trees on what the container says, by folds; pixels are not decoded."""
-    features = [_container(p) for p in pictures]
-    return _cross_validated("format", _SEES_FORMAT, features, pictures, lambda: _trees(len(pictures)))
+def format_control(pictures: Sequence[LabelledPicture], seen: Containers) -> Control:
+    """Extremely randomised trees on what the container says, by folds."""
+    return _cross_validated("format", _SEES_FORMAT, seen, pictures, lambda: _trees(len(pictures)))
 
 
-def transferred_format_control(pictures: Sequence[LabelledPicture], elsewhere: Sequence[LabelledPicture]) -> Control:
+def transferred_format_control(
+    pictures: Sequence[LabelledPicture], seen: Containers, elsewhere: Sequence[LabelledPicture]
+) -> Control:
     """The same, trained on the pictures ``elsewhere`` (other splits), as a detector trained there would be."""
     step = max(1, len(elsewhere) / _ELSEWHERE)
     elsewhere = [elsewhere[int(k * step)] for k in range(int(len(elsewhere) / step))]
-    here, there = [_container(p) for p in pictures], [_container(p) for p in elsewhere]
+    there = containers(elsewhere)
     trained_on = f"{len(elsewhere):,} pictures of the other splits"
     known = [k for k, f in enumerate(there) if f is not None]
     y = np.array([elsewhere[k].label for k in known])
-    usable = [k for k, f in enumerate(here) if f is not None]
+    usable = [k for k, f in enumerate(seen) if f is not None]
     labels = np.array([p.label for p in pictures])
     if len(set(y.tolist())) < 2 or len(set(labels[usable].tolist())) < 2:
         return Control("format", _SEES_FORMAT, trained_on, reason="pictures of both labels are needed on both sides")
     model = _fitted(_trees(len(known)), np.stack([f for f in there if f is not None]), y)
     scores = np.full(len(pictures), np.nan)
-    scores[usable] = model.predict_proba(np.stack([f for f in here if f is not None]))[:, 1]
+    scores[usable] = model.predict_proba(np.stack([f for f in seen if f is not None]))[:, 1]
     return _measured("format", _SEES_FORMAT, trained_on, pictures, scores, np.zeros(len(pictures), dtype=np.int64))
 
 
@@ -106,8 +111,12 @@ def thumbnail_control(pictures: Sequence[LabelledPicture], seen: Sequence[NDArra
 
 def semantic_control(pictures: Sequence[LabelledPicture], parts: Sequence[NDArray[np.float32] | None]) -> Control:
     """Logistic regression on principal components of f(I - P), ``(rank,)`` each, by folds."""
-    sees = "f(I - P), the semantic part of the tower's embedding"
-    return _cross_validated("semantic_part", sees, _components(parts), pictures, _linear)
+    return _cross_validated("semantic_part", SEES_SEMANTIC, _components(parts), pictures, _linear)
+
+
+def containers(pictures: Sequence[LabelledPicture]) -> Containers:
+    """What the container of each picture says, as numbers; pixels are not decoded."""
+    return [_container(p) for p in pictures]
 
 
 def thumbnails(pictures: Sequence[LabelledPicture]) -> list[NDArray[np.uint8] | None]:

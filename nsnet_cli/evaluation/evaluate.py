@@ -17,7 +17,9 @@ from nsnet_cli import __version__
 from nsnet_cli.document import EVALUATION_SCHEMA
 from nsnet_cli.evaluation.controls import (
     LEAK,
+    SEES_SEMANTIC,
     Control,
+    containers,
     format_control,
     semantic_control,
     thumbnail_control,
@@ -76,10 +78,6 @@ class Evaluation:
     content_controls: list[Control]
     controls_on_cuts: dict[str, dict[str, float | None]]
     remarks: list[Remark]
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        return np.array([p.label for p in self.dataset.pictures], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """The document ``nsnet.evaluation/1`` as JSON data."""
@@ -154,15 +152,15 @@ def evaluate(
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=1) as pool:
         warnings.simplefilter("ignore")  # what a decoder finds odd is not news here
         seen = look.thumbnails if look else pool.submit(thumbnails, pictures)
-        within = format_control(pictures)
-        outside = transferred_format_control(pictures, dataset.elsewhere) if dataset.elsewhere else None
+        opened = containers(pictures)
+        within = format_control(pictures, opened)
+        outside = transferred_format_control(pictures, opened, dataset.elsewhere) if dataset.elsewhere else None
         content.append(thumbnail_control(pictures, seen.result() if isinstance(seen, Future) else seen))
         if look and look.semantic is not None:
             content.append(semantic_control(pictures, look.semantic))
         else:
-            sees = "f(I - P), the semantic part of the tower's embedding"
             reason = "saved predictions hold no features; evaluate without --predictions"
-            content.append(Control("semantic_part", sees, "nothing", reason=reason))
+            content.append(Control("semantic_part", SEES_SEMANTIC, "nothing", reason=reason))
     generators, sources = _by_group(pictures, scored)
     primary = outside or within
     everything = np.ones(len(pictures), dtype=bool)

@@ -113,7 +113,7 @@ def match_predictions(pictures: Sequence[LabelledPicture], by_path: dict[str, Pr
             raise UsageError(
                 f"the prediction for {'/'.join(fitting[0])} fits more than one picture, {picture.name} among them"
             )
-        matched.append(by_name[full[-1]][fitting[0]] if fitting else NO_PREDICTION)
+        matched.append(known[fitting[0]] if fitting else NO_PREDICTION)
     return matched
 
 
@@ -130,7 +130,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _ends(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
-    return path[len(path) - len(end) :] == end if len(end) <= len(path) else False
+    return len(end) <= len(path) and path[len(path) - len(end) :] == end
 
 
 def _json_rows(path: Path, text: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -139,12 +139,12 @@ def _json_rows(path: Path, text: str) -> tuple[list[dict[str, Any]], dict[str, A
     except json.JSONDecodeError:
         *lines, last = text.split("\n")
         # A last line without its end that is no JSON was being written when the scan was killed.
-        with suppress(json.JSONDecodeError):
-            lines.append(json.dumps(json.loads(last)))
         try:
             rows = [json.loads(line) for line in lines if line.strip()]
         except json.JSONDecodeError as error:
             raise UsageError(f"{path}: neither JSON nor JSON lines ({error})") from error
+        with suppress(json.JSONDecodeError):
+            rows.append(json.loads(last))
         return _known(path, rows), {}
     model = document.get("model")
     model = dict(model) if isinstance(model, dict) else {}

@@ -8,8 +8,8 @@ import json
 from importlib import resources
 from typing import Any
 
-import numpy as np
-
+from nsnet_cli.evaluation.metrics import Scored
+from nsnet_cli.evaluation.predictions import Prediction
 from nsnet_cli.report import plots
 from nsnet_cli.report.rows import spreadsheet_cell, to_json
 from nsnet_cli.report.text import printable
@@ -67,9 +67,8 @@ def evaluation_html(document: dict[str, Any]) -> str:
     environment.filters |= {"number": _number, "span": _span, "printable": printable}
     template = resources.files("nsnet_cli.report").joinpath("evaluation.html.j2").read_text("utf-8")
     rows = document["predictions"]
-    y = np.array([row["label"] for row in rows], dtype=np.int64)
-    # As in the figures: a missing score is the worst one.
-    p = np.array([1.0 - row["label"] if row["probability"] is None else row["probability"] for row in rows])
+    scored = Scored.of([row["label"] for row in rows], [Prediction(row["probability"]) for row in rows])
+    y, p = scored.labels, scored.probabilities
     drawn = {}
     if len(set(y.tolist())) == 2:
         drawn = {
