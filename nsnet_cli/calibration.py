@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -85,6 +87,30 @@ def fit_calibration(
         miss_rate_at_t_low=float(balanced[labels == 1][p[labels == 1] < t_low].sum()),
         fitted_on=fitted_on,
     )
+
+
+def fit_fusion(
+    scores: Mapping[str, NDArray[np.float64]], labels: NDArray[np.int64], weights: NDArray[np.float64]
+) -> dict[str, float]:
+    """Shares, summing to one, with which held-out scores of several kinds of view are best added up.
+
+    ``scores`` are ``(n,)`` by kind.  The shares are the weights of a logistic regression on the held-out
+    scores, none below zero; one kind alone gets all.
+    """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    if len(scores) == 1:
+        return dict.fromkeys(scores, 1.0)
+    balanced = weights.astype(np.float64).copy()
+    for label in (0, 1):
+        balanced[labels == label] /= balanced[labels == label].sum()
+    stacked = np.stack(list(scores.values()), axis=1)
+    fitted = LogisticRegression(C=1e6).fit(stacked, labels, sample_weight=balanced * len(labels) / 2)
+    shares = fitted.coef_[0].clip(min=0.0)
+    if shares.sum() <= 0:
+        raise ValueError("held-out scores do not rise with the label: the detector has learnt nothing")
+    return {kind: float(share) for kind, share in zip(scores, shares / shares.sum(), strict=True)}
 
 
 def _lowest_cut(p: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,17 +33,19 @@ from nsnet_cli.document import (
     PatchResult,
     PictureResult,
     ScanOptions,
+    WindowResult,
 )
 from nsnet_cli.errors import InputError, UsageError, WeightsError
-from nsnet_cli.head import NullSpaceHead
+from nsnet_cli.head import ViewHeads
 from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.selection import Selection, build_mosaic, cut_patches, select_patches
+from nsnet_cli.selection import Selection
 from nsnet_cli.tower import load_tower, tower_info
-from nsnet_cli.vit import VisionTransformer
-from nsnet_cli.weights import NsnetWeights, load_weights
+from nsnet_cli.views import fuse, kinds_of, make_views, plan_views
+from nsnet_cli.vit import VisionTransformer, VitFeatures
+from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
-_MOSAICS_ON_CPU = 4
+_VIEWS_ON_CPU = 4
 # Below this side a picture is too small to be judged, whatever its patches say.
 _TOO_SMALL = 64
 # From this share of flat patches on the user is told of borders or plain graphics.
@@ -52,13 +54,14 @@ _CONSTANT_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture on its way to the network: ``mosaics`` ``(views, 3, S, S)`` uint8, or the error that stopped it."""
+    """A picture on its way to the network: its ``views``, or the error that stopped it."""
 
     path: str
     facts: FileFacts | None = None
     picture: Picture | None = None
-    mosaics: Tensor | None = None
-    selections: tuple[Selection, ...] = ()
+    views: Tensor | None = None
+    selections: dict[int, Selection] = field(default_factory=dict)
+    windows: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     thumbnail: NDArray[np.uint8] | None = None
     error: ErrorInfo | None = None
@@ -70,7 +73,7 @@ class Observation:
     """A result, and what controls need beside it.
 
     ``thumbnail`` is ``(32, 32, 3)`` uint8; ``semantic`` ``(rank,)`` float32, the coordinates of the first
-    mosaic's embedding in the semantic basis, what the null space leaves out.  None for unreadable pictures.
+    view's embedding in the semantic basis, what the null space leaves out.  None for unreadable pictures.
     """
 
     result: PictureResult
@@ -102,9 +105,10 @@ class Detector:
         self.options = ScanOptions(self.views, precision, threshold, patches, limits.max_pixels, limits.max_bytes)
         tower = tower_info(weights.tower_path)
         self._normalise = Normaliser(tower.mean, tower.std)
-        self._tower, self._head = build_network(weights)
+        self.plan = plan_views(info.selection, self.views)
+        self._tower, self._heads = build_network(weights)
         self._tower.matrices_to(torch.bfloat16 if precision == "bf16" else torch.float32).to(device).eval()
-        self._head.to(device).eval()
+        self._heads.to(device).eval()
         self.model = ModelInfo(
             name=info.name,
             weights_sha256=weights.sha256,
@@ -134,8 +138,9 @@ class Detector:
         """Load weights by name or path.
 
         ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``precision`` ``auto``, ``fp32`` or ``bf16``
-        (``auto`` is float32, the reference).  ``views`` mosaics are averaged for each picture; None takes
-        the number that the weights were calibrated with.  Raises `WeightsError` or `UsageError`.
+        (``auto`` is float32, the reference).  ``views`` is the number looked at of each picture (see
+        `nsnet_cli.views`); None takes that which the weights were calibrated with.  Raises `WeightsError`
+        or `UsageError`.
         """
         if precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
@@ -186,15 +191,15 @@ class Detector:
             picture = decode(data, self.limits)
             recipe = self.weights.info.selection
             assert picture.pixels is not None
-            grid = cut_patches(pixels_to_tensor(picture.pixels), recipe)
-            selections = select_patches(grid, recipe, self.views)
+            views = make_views(pixels_to_tensor(picture.pixels), recipe, self.views)
             prepared = replace(
                 prepared,
                 # The pixels have done their work; keeping them would make a batch as large as its pictures.
                 picture=replace(picture, pixels=None),
-                mosaics=torch.stack([build_mosaic(grid, s, recipe) for s in selections]),
-                selections=tuple(selections),
-                warnings=_warnings(picture, grid.distinct, len(grid.entropy), recipe.count),
+                views=views.pixels,
+                selections=views.selections,
+                windows=views.windows,
+                warnings=_warnings(picture, views.grid.distinct, len(views.grid.entropy), recipe.count),
                 thumbnail=thumbnail_of(picture.pixels) if thumbnail else None,
             )
         except InputError as error:
@@ -204,29 +209,42 @@ class Detector:
         return replace(prepared, seconds=time.perf_counter() - started)
 
     @torch.inference_mode()
-    def score_mosaics(self, mosaics: Tensor) -> tuple[Tensor, Tensor]:
-        """Of mosaics ``(N, 3, S, S)`` uint8: raw scores (logits before calibration) ``(N,)``, and the semantic
-        parts of their embeddings ``(N, rank)``, both float32."""
+    def score_views(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the views of pictures ``(N, views, 3, S, S)`` uint8: logits before fusion ``(N, views)``, and the
+        semantic parts of their embeddings ``(N, views, rank)``, both float32."""
         made = []
+        flat = views.flatten(0, 1)
         # Two cores are as fast on a few as on many, and the activations of many cost hundreds of megabytes.
-        for few in mosaics.split(_MOSAICS_ON_CPU if self.device.type == "cpu" else len(mosaics)):
-            features = self._tower(self._normalise(few.to(self.device)))
-            made.append((self._head(features).logit, self._head.semantic_part(features.embedding)))
-        scores, semantic = (torch.cat(parts).float().cpu() for parts in zip(*made, strict=True))
-        return scores, semantic
+        for few in flat.split(_VIEWS_ON_CPU if self.device.type == "cpu" else len(flat)):
+            made.append(self._tower(self._normalise(few.to(self.device))))
+        features = VitFeatures(torch.cat([f.embedding for f in made]), torch.cat([f.class_tokens for f in made]))
+        logits = torch.empty(views.shape[:2])
+        for kind in kinds_of(self.plan):
+            of_kind = torch.tensor([view.kind == kind for view in self.plan]).repeat(len(views))
+            mine = VitFeatures(features.embedding[of_kind], features.class_tokens[of_kind])
+            logits.view(-1)[of_kind] = self._heads.of(kind)(mine).logit.float().cpu()
+        semantic = self._heads.of(self.plan[0].kind).semantic_part(features.embedding)
+        return logits, semantic.float().cpu().view(*views.shape[:2], -1)
+
+    def fuse(self, logits: Tensor) -> float:
+        """The raw score of one picture from the logits of its views ``(views,)``."""
+        values: list[float] = logits.double().tolist()
+        by_kind = {
+            kind: [value for value, view in zip(values, self.plan, strict=True) if view.kind == kind]
+            for kind in kinds_of(self.plan)
+        }
+        return fuse(by_kind, self.weights.info.fusion)
 
     def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
-        readable = [p for p in batch if p.mosaics is not None]
+        readable = [p for p in batch if p.views is not None]
         began = time.perf_counter()
         scored: Iterator[tuple[float, NDArray[np.float32]]] = iter(())
         if readable:
-            stacked = torch.cat([p.mosaics for p in readable if p.mosaics is not None])
-            scores, semantic = self.score_mosaics(stacked)
-            means: list[float] = scores.view(len(readable), self.views).double().mean(1).tolist()
-            scored = zip(means, semantic[:: self.views].numpy(), strict=True)
+            logits, semantic = self.score_views(torch.stack([p.views for p in readable if p.views is not None]))
+            scored = zip(map(self.fuse, logits), semantic[:, 0].numpy(), strict=True)
         share = (time.perf_counter() - began) / max(1, len(readable))
         for prepared in batch:
-            score, part = next(scored) if prepared.mosaics is not None else (None, None)
+            score, part = next(scored) if prepared.views is not None else (None, None)
             yield Observation(self._result(prepared, score, share), prepared.thumbnail, part)
 
     def _result(self, prepared: Prepared, score: float | None, network_seconds: float) -> PictureResult:
@@ -254,38 +272,37 @@ class Detector:
             probability=probability,
             score=score,
             patches=tuple(_patch_results(prepared.selections)) if self.options.patches else None,
+            windows=tuple(WindowResult(x, y, side, side, view) for view, (x, y, side) in prepared.windows.items()),
         )
 
 
-def build_network(weights: NsnetWeights) -> tuple[VisionTransformer, NullSpaceHead]:
-    """Tower and head from a weights file, in float32, LoRA merged.
+def build_network(weights: NsnetWeights) -> tuple[VisionTransformer, ViewHeads]:
+    """Tower and heads from a weights file, in float32, LoRA merged.
 
     Raises `WeightsError` when the tensors do not fit the recipe in the metadata.
     """
     info = weights.info
     tower = load_tower(weights.tower_path)
     head_state = {k.removeprefix("head."): v for k, v in weights.tensors.items() if k.startswith("head.")}
-    lora_state = {k.removeprefix("tower."): v for k, v in weights.tensors.items() if k.startswith("tower.")}
-    if "semantic" not in head_state:
-        raise WeightsError(f"{weights.path}: no semantic basis (head.semantic) in the file")
-    head = NullSpaceHead(tower.config, info.head, head_state["semantic"])
+    adapted = {k.removeprefix("tower."): v for k, v in weights.tensors.items() if k.startswith("tower.")}
+    if SEMANTIC not in weights.tensors:
+        raise WeightsError(f"{weights.path}: no semantic basis ({SEMANTIC}) in the file")
+    heads = ViewHeads(tower.config, info.head, weights.tensors[SEMANTIC], info.kinds)
     try:
-        head.load_state_dict(head_state, strict=True)
-        if info.lora.rank:
-            blocks = range(info.lora.first_block - 1, tower.config.layers)
-            tower.add_lora(blocks, info.lora.rank, info.lora.alpha, 0.0, info.lora.mlp)
-            wrong = set(tower.lora_state()) ^ set(lora_state)
-            if wrong:
-                raise RuntimeError(f"LoRA factors missing or unknown: {sorted(wrong)[:3]}")
-            tower.load_state_dict(lora_state, strict=False)
-            tower.merge_lora()
+        heads.load_state_dict(head_state, strict=True)
+        tower.adapt(info.adaptation)
+        wrong = set(tower.adapted_state()) ^ set(adapted)
+        if wrong:
+            raise RuntimeError(f"adapted tensors missing or unknown: {sorted(wrong)[:3]}")
+        tower.load_state_dict(adapted, strict=False)
+        tower.merge_lora()
     except RuntimeError as error:
         raise WeightsError(f"{weights.path}: the tensors do not fit the recipe in the metadata: {error}") from error
-    return tower, head.requires_grad_(False)
+    return tower.requires_grad_(False), heads.requires_grad_(False)
 
 
-def _patch_results(selections: tuple[Selection, ...]) -> Iterator[PatchResult]:
-    for view, selection in enumerate(selections):
+def _patch_results(selections: dict[int, Selection]) -> Iterator[PatchResult]:
+    for view, selection in selections.items():
         for k in range(len(selection.indices)):
             x, y = selection.corner(k)
             rank = "high" if bool(selection.is_high[k]) else "low"

@@ -34,6 +34,17 @@ class PatchResult:
 
 
 @dataclass(frozen=True)
+class WindowResult:
+    """A contiguous square that was looked at, in pixels of the oriented picture."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    view: int
+
+
+@dataclass(frozen=True)
 class ErrorInfo:
     code: str
     message: str
@@ -56,6 +67,7 @@ class PictureResult:
     score: float | None = None
     patches: tuple[PatchResult, ...] | None = None
     patch_score_kind: str | None = None
+    windows: tuple[WindowResult, ...] | None = None
     warnings: tuple[str, ...] = ()
     provenance: dict[str, Any] | None = None
     stability: dict[str, Any] | None = None
@@ -66,6 +78,7 @@ class PictureResult:
         data = asdict(self)
         data["warnings"] = list(self.warnings)
         data["patches"] = None if self.patches is None else [asdict(p) for p in self.patches]
+        data["windows"] = None if self.windows is None else [asdict(w) for w in self.windows]
         try:
             self.path.encode("utf-8")
         except UnicodeEncodeError:

@@ -7,12 +7,14 @@ that is where frozen CLIP holds most traces; the paper's exact configuration is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nsnet_cli.views import ViewKind
 from nsnet_cli.vit import VitConfig, VitFeatures
 
 
@@ -25,10 +27,10 @@ class HeadConfig:
     that of the common layer, on which the contrastive loss works.
     """
 
-    blocks: tuple[int, ...] = (7, 8, 9)
+    blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10)
     reduced: int = 64
     hidden: int = 256
-    dropout: float = 0.5
+    dropout: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class NullSpaceHead(nn.Module):
     def __init__(self, tower: VitConfig, config: HeadConfig, semantic: Tensor) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("semantic", semantic.float())
+        # Of the weights, not of one head: every kind of view is projected alike, and the file holds it once.
+        self.register_buffer("semantic", semantic.float(), persistent=False)
         self.embedding = nn.Linear(tower.embed_dim, config.reduced)
         self.norms = nn.ModuleList(nn.LayerNorm(tower.width) for _ in config.blocks)
         self.blocks = nn.ModuleList(nn.Linear(tower.width, config.reduced) for _ in config.blocks)
@@ -78,3 +81,15 @@ class NullSpaceHead(nn.Module):
         hidden = self.hidden(F.dropout(F.gelu(torch.cat(parts, dim=-1)), drop, self.training))
         logit = self.decision(F.dropout(F.gelu(hidden), drop, self.training)).squeeze(-1)
         return HeadOutput(logit, F.normalize(hidden, dim=-1))
+
+
+class ViewHeads(nn.ModuleDict):
+    """A `NullSpaceHead` for each kind of view, by its name: what mosaics and windows show differs too much."""
+
+    def __init__(self, tower: VitConfig, config: HeadConfig, semantic: Tensor, kinds: Sequence[ViewKind]) -> None:
+        super().__init__({kind: NullSpaceHead(tower, config, semantic) for kind in kinds})
+
+    def of(self, kind: ViewKind) -> NullSpaceHead:
+        head = self[kind]
+        assert isinstance(head, NullSpaceHead)
+        return head

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nsnet_cli.errors import UsageError
@@ -33,23 +34,41 @@ class BasisRule:
     name: RuleName
     value: float
 
+    @staticmethod
+    def parse(text: str) -> BasisRule:
+        """From ``rank=100``, ``energy=0.98`` or ``tolerance=1e-6``.  Raises `UsageError`."""
+        name, _, value = text.partition("=")
+        if name == "rank" and value.isdigit():
+            return BasisRule("rank", float(value))
+        try:
+            if name == "energy" and 0.0 < float(value) <= 1.0:
+                return BasisRule("energy", float(value))
+            if name == "tolerance" and float(value) >= 0.0:
+                return BasisRule("tolerance", float(value))
+        except ValueError:
+            pass
+        raise UsageError(f"--rule {text}: expected rank=N, energy=SHARE (0 to 1) or tolerance=RATIO")
+
     def rank(self, singular_values: Tensor) -> int:
         """Number of semantic directions for singular values in falling order, ``(k,)``."""
         if self.name == "rank":
             return min(int(self.value), len(singular_values))
         if self.name == "energy":
-            share = singular_values.square().cumsum(0) / singular_values.square().sum()
-            return int((share < self.value).sum()) + 1
+            return min(int((energy_share(singular_values) < self.value).sum()) + 1, len(singular_values))
         return int((singular_values > self.value * singular_values[0]).sum())
 
 
 @dataclass(frozen=True)
 class SemanticBasis:
-    """An orthonormal basis of the semantic subspace, ``vectors`` ``(rank, d)`` float64, one a row."""
+    """An orthonormal basis of the semantic subspace.
+
+    ``vectors`` is ``(rank, d)`` float64, one direction a row; ``singular_values`` ``(k,)`` float64, all of
+    them in falling order, the first ``rank`` of which belong to ``vectors``.
+    """
 
     vectors: Tensor
+    singular_values: Tensor
     rule: BasisRule
-    energy: float
 
     @property
     def rank(self) -> int:
@@ -59,6 +78,11 @@ class SemanticBasis:
     def null_dimension(self) -> int:
         """Dimensions that are left once semantics are gone: the trace of the projector."""
         return self.vectors.shape[1] - self.rank
+
+    @property
+    def energy(self) -> float:
+        """Share of the labels' energy that lies in the semantic subspace."""
+        return float(energy_share(self.singular_values)[self.rank - 1])
 
     def projector(self) -> Tensor:
         """``P = I - V V^T``, ``(d, d)`` float64: symmetric, idempotent, of trace ``null_dimension``."""
@@ -75,7 +99,7 @@ def semantic_basis(labels: Tensor, rule: BasisRule) -> SemanticBasis:
     """
     if labels.ndim != 2 or not labels.isfinite().all():
         raise UsageError(f"label embeddings must be a finite (n, d) matrix, got shape {tuple(labels.shape)}")
-    rows = torch.nn.functional.normalize(labels.double(), dim=1)
+    rows = F.normalize(labels.double(), dim=1)
     _, singular_values, vectors = torch.linalg.svd(rows, full_matrices=False)
     rank = rule.rank(singular_values)
     if not 0 < rank < labels.shape[1]:
@@ -83,5 +107,26 @@ def semantic_basis(labels: Tensor, rule: BasisRule) -> SemanticBasis:
             f"rule {rule.name}={rule.value} takes {rank} of {labels.shape[1]} directions as semantic; "
             "the null space would be all or nothing: choose a smaller bound, or fewer labels"
         )
-    energy = float(singular_values[:rank].square().sum() / singular_values.square().sum())
-    return SemanticBasis(vectors[:rank].contiguous(), rule, energy)
+    return SemanticBasis(vectors[:rank].contiguous(), singular_values, rule)
+
+
+def energy_share(singular_values: Tensor) -> Tensor:
+    """Share of the squared singular values up to and with each, ``(k,)``."""
+    squares = singular_values.square()
+    return squares.cumsum(0) / squares.sum()
+
+
+def angles_to_subspace(directions: Tensor, vectors: Tensor) -> Tensor:
+    """Angles in degrees between directions ``(m, d)`` and the span of orthonormal ``vectors`` ``(rank, d)``.
+
+    90 means that the projection onto the null space leaves a direction untouched, 0 that it removes it.
+    A random direction lies near ``acos(sqrt(rank / d))``: see `random_angle`.
+    """
+    unit = F.normalize(directions.double(), dim=1)
+    inside = (unit @ vectors.double().T).square().sum(1).clamp(0.0, 1.0)
+    return torch.rad2deg(torch.acos(inside.sqrt()))
+
+
+def random_angle(rank: int, dimension: int) -> float:
+    """The angle in degrees at which a random direction has its expected share, ``rank / dimension``, inside."""
+    return float(torch.rad2deg(torch.acos(torch.tensor(rank / dimension, dtype=torch.float64).sqrt())))

@@ -41,6 +41,7 @@ class SelectionRecipe:
     dc: bool = True
     reference_patches: int = 144
     order_seed: int = 0
+    window: int = 384
 
     @property
     def count(self) -> int:

@@ -10,7 +10,6 @@ while training (FLIP, arXiv 2212.00794).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +50,30 @@ class VitFeatures:
 
     embedding: Tensor
     class_tokens: Tensor
+
+
+# Linear maps of a block that LoRA can adapt: query, key, value, output, and the MLP's two.
+LORA_TARGETS = ("q", "k", "v", "out", "fc", "proj")
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What is trained of the tower; ``rank`` 0 with ``norms`` off leaves it frozen.
+
+    LoRA of the given ``rank`` and ``alpha`` on the ``targets`` (see `LORA_TARGETS`) of the blocks from
+    ``first_block`` to ``last_block`` (1-based, both included); with ``norms`` their LayerNorms too.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    first_block: int = 1
+    last_block: int = 12
+    targets: tuple[str, ...] = ("q", "k", "v", "out")
+    norms: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        return self.rank == 0 and not self.norms
 
 
 class LoraFactors(nn.Module):
@@ -107,15 +130,16 @@ class Attention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = LoraLinear(width, width)
-        # Separate factors for q, k and v: a shared A would tie what they can learn.
-        self.lora_qkv: nn.ModuleList | None = None
+        # Separate factors for q, k and v, by name: a shared A would tie what they can learn.
+        self.lora_qkv = nn.ModuleDict()
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.in_proj_weight.dtype)
         n, length, width = x.shape
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        if self.lora_qkv is not None:
-            qkv = qkv + torch.cat([factors(x) for factors in self.lora_qkv], dim=-1)
+        if len(self.lora_qkv):
+            none = x.new_zeros(()).expand_as(x)
+            qkv = qkv + torch.cat([self.lora_qkv[k](x) if k in self.lora_qkv else none for k in "qkv"], dim=-1)
         q, k, v = qkv.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = _attend(q, k, v)
         return self.out_proj(mixed.transpose(1, 2).reshape(n, length, width))
@@ -174,44 +198,65 @@ class VisionTransformer(nn.Module):
     def embed(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens as they enter the first block, ``(N, 1 + tokens, width)``.
 
-        ``pixels`` is ``(N, 3, S, S)``, normalised.  ``keep`` is ``(N, k)``, the patch tokens to go on
-        with; positions are added before any is dropped, so that a kept token is unchanged.
+        ``pixels`` is ``(N, 3, S, S)``, normalised; for ``keep`` see `keep_tokens`.
         """
         x = self.conv1(pixels.to(self.conv1.weight.dtype)).float().flatten(2).transpose(1, 2)
         x = x + self.positional_embedding[1:]
-        if keep is not None:
-            x = x.gather(1, keep[:, :, None].expand(-1, -1, x.shape[-1]))
         cls = (self.class_embedding + self.positional_embedding[0]).expand(x.shape[0], 1, -1)
-        return self.ln_pre(torch.cat([cls, x], dim=1))
+        x = torch.cat([cls, x], dim=1)
+        return self.ln_pre(x if keep is None else keep_tokens(x, keep))
 
     def to_joint(self, class_token: Tensor) -> Tensor:
         """Class tokens ``(..., width)`` carried into the joint image-text space ``(..., embed_dim)``."""
         return self.ln_post(class_token) @ self.proj
 
+    def through(self, x: Tensor, first_block: int, last_block: int) -> tuple[Tensor, Tensor]:
+        """Carry tokens ``(N, length, width)`` through blocks ``first_block`` to ``last_block`` (1-based).
+
+        Gives the tokens after the last of them, and the class token after each, ``(N, blocks, width)``.
+        """
+        class_tokens = [x.new_empty((len(x), 0, x.shape[2]))]
+        for block in self.transformer.resblocks[first_block - 1 : last_block]:
+            x = block(x)
+            class_tokens.append(x[:, :1])
+        return x, torch.cat(class_tokens, dim=1)
+
+    def finish(self, x: Tensor, lower: Tensor) -> VitFeatures:
+        """Features from tokens ``x`` after the first ``lower.shape[1]`` blocks and the class tokens of those."""
+        x, upper = self.through(x, lower.shape[1] + 1, self.config.layers)
+        return VitFeatures(self.to_joint(x[:, 0]), torch.cat([lower, upper], dim=1))
+
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> VitFeatures:
         x = self.embed(pixels, keep)
-        class_tokens = []
-        for block in self.transformer.resblocks:
-            x = block(x)
-            class_tokens.append(x[:, 0])
-        return VitFeatures(self.to_joint(x[:, 0]), torch.stack(class_tokens, dim=1))
+        return self.finish(x, x.new_empty((len(x), 0, x.shape[2])))
 
-    def add_lora(self, blocks: range, rank: int, alpha: float, dropout: float = 0.0, mlp: bool = True) -> None:
-        """Attach trainable low-rank updates to the given blocks and freeze everything else."""
+    def adapt(self, adaptation: Adaptation, dropout: float = 0.0) -> None:
+        """Attach trainable low-rank updates, free the LayerNorms if asked for, and freeze everything else."""
         self.requires_grad_(False)
-        width, hidden = self.config.width, self.config.mlp_width
-        for index in blocks:
-            block = self.transformer.resblocks[index]
-            assert isinstance(block, Block)
-            block.attn.lora_qkv = nn.ModuleList(LoraFactors(width, width, rank, alpha, dropout) for _ in range(3))
-            block.attn.out_proj.lora = LoraFactors(width, width, rank, alpha, dropout)
-            if mlp:
-                block.mlp.c_fc.lora = LoraFactors(width, hidden, rank, alpha, dropout)
-                block.mlp.c_proj.lora = LoraFactors(hidden, width, rank, alpha, dropout)
+        width, hidden, rank = self.config.width, self.config.mlp_width, adaptation.rank
 
-    def lora_state(self) -> dict[str, Tensor]:
-        """The trained factors by name."""
-        return {name: p.detach() for name, p in self.named_parameters() if ".lora" in name}
+        def factors(d_in: int, d_out: int) -> LoraFactors:
+            return LoraFactors(d_in, d_out, rank, adaptation.alpha, dropout)
+
+        for block in self.transformer.resblocks[adaptation.first_block - 1 : adaptation.last_block]:
+            assert isinstance(block, Block)
+            block.ln_1.requires_grad_(adaptation.norms)
+            block.ln_2.requires_grad_(adaptation.norms)
+            if not rank:
+                continue
+            for name in "qkv":
+                if name in adaptation.targets:
+                    block.attn.lora_qkv[name] = factors(width, width)
+            if "out" in adaptation.targets:
+                block.attn.out_proj.lora = factors(width, width)
+            if "fc" in adaptation.targets:
+                block.mlp.c_fc.lora = factors(width, hidden)
+            if "proj" in adaptation.targets:
+                block.mlp.c_proj.lora = factors(hidden, width)
+
+    def adapted_state(self) -> dict[str, Tensor]:
+        """What `adapt` made trainable, by name."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def merge_lora(self) -> None:
@@ -220,10 +265,12 @@ class VisionTransformer(nn.Module):
             if isinstance(module, LoraLinear) and module.lora is not None:
                 module.weight.data += module.lora.delta().to(module.weight.dtype)
                 module.lora = None
-            elif isinstance(module, Attention) and module.lora_qkv is not None:
-                delta = torch.cat([cast("LoraFactors", f).delta() for f in module.lora_qkv])
-                module.in_proj_weight.data += delta.to(module.in_proj_weight.dtype)
-                module.lora_qkv = None
+            elif isinstance(module, Attention) and len(module.lora_qkv):
+                third = dict(zip("qkv", module.in_proj_weight.data.chunk(3), strict=True))
+                for name, factors in module.lora_qkv.items():
+                    assert isinstance(factors, LoraFactors)
+                    third[name] += factors.delta().to(module.in_proj_weight.dtype)
+                module.lora_qkv = nn.ModuleDict()
 
     def matrices_to(self, dtype: torch.dtype) -> VisionTransformer:
         """Hold the large matrices in ``dtype``; norms, embeddings and the residual stream stay float32."""
@@ -237,3 +284,9 @@ class VisionTransformer(nn.Module):
                 module.in_proj_bias.data = module.in_proj_bias.data.to(dtype)
         self.conv1.weight.data = self.conv1.weight.data.to(dtype)
         return self
+
+
+def keep_tokens(x: Tensor, keep: Tensor) -> Tensor:
+    """Of tokens ``(N, 1 + tokens, width)`` the class token and the patch tokens ``keep`` ``(N, k)`` alone (FLIP)."""
+    with_class = torch.cat([keep.new_zeros((len(keep), 1)), keep + 1], dim=1)
+    return x.gather(1, with_class[:, :, None].expand(-1, -1, x.shape[2]))

@@ -14,19 +14,15 @@ from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import HeadConfig
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.views import ViewKind, kinds_of, plan_views
+from nsnet_cli.vit import Adaptation
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
 WEIGHTS_FORMAT = "nsnet.weights/1"
-
-
-@dataclass(frozen=True)
-class LoraShape:
-    """Rank and scale of the LoRA factors; rank 0 is a frozen tower."""
-
-    rank: int
-    alpha: float
-    first_block: int
-    mlp: bool
+SEMANTIC = "semantic"
+# Tensors that no scan needs: what the basis was cut from, and what `nsnet nullspace inspect` measures.
+SINGULAR_VALUES = "inspect.singular_values"
+DIRECTIONS = "inspect.directions"
 
 
 @dataclass(frozen=True)
@@ -38,12 +34,18 @@ class WeightsInfo:
     tower_sha256: str
     selection: SelectionRecipe
     head: HeadConfig
-    lora: LoraShape
+    adaptation: Adaptation
     basis: dict[str, Any]
     views: int
+    fusion: dict[str, float]
     calibration: Calibration
     training: dict[str, Any]
     licence: str
+
+    @property
+    def kinds(self) -> list[ViewKind]:
+        """The kinds of view that the weights have a head for."""
+        return kinds_of(plan_views(self.selection, 2))
 
     def to_metadata(self) -> dict[str, str]:
         record = {
@@ -61,15 +63,17 @@ class WeightsInfo:
             )
         try:
             head = json.loads(metadata["head"])
+            adaptation = json.loads(metadata["adaptation"])
             return WeightsInfo(
                 name=metadata["name"],
                 tower=metadata["tower"],
                 tower_sha256=metadata["tower_sha256"],
                 selection=SelectionRecipe(**json.loads(metadata["selection"])),
                 head=HeadConfig(**{**head, "blocks": tuple(head["blocks"])}),
-                lora=LoraShape(**json.loads(metadata["lora"])),
+                adaptation=Adaptation(**{**adaptation, "targets": tuple(adaptation["targets"])}),
                 basis=json.loads(metadata["basis"]),
                 views=int(metadata["views"]),
+                fusion={str(kind): float(share) for kind, share in json.loads(metadata["fusion"]).items()},
                 calibration=Calibration(**json.loads(metadata["calibration"])),
                 training=json.loads(metadata["training"]),
                 licence=metadata["licence"],
@@ -83,7 +87,7 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class NsnetWeights:
-    """A weights file, read: ``tensors`` are the head's under ``head.`` and LoRA factors under ``tower.``."""
+    """A weights file, read: ``tensors`` are the head's under ``head.``, what was adapted under ``tower.``."""
 
     path: Path
     sha256: str
@@ -116,6 +120,25 @@ def load_weights(name_or_path: str) -> NsnetWeights:
             "restore the original file (`nsnet weights verify` checks all)"
         )
     return NsnetWeights(path, sha256_of(path), info, load_file(path), tower_path)
+
+
+def load_directions(path: Path) -> tuple[Tensor, Tensor, dict[str, Any], tuple[Tensor, list[str]] | None]:
+    """What `nsnet nullspace inspect` shows of a weights file.
+
+    The semantic basis ``(rank, d)``, all singular values of the labels ``(k,)``, the record of the basis,
+    and the artifact directions ``(m, d)`` with their names, None in weights that were written without.
+    """
+    from safetensors.torch import load_file
+
+    info = weights_info(path)
+    tensors = load_file(path)
+    try:
+        vectors, singular_values = tensors[SEMANTIC].double(), tensors[SINGULAR_VALUES].double()
+    except KeyError as error:
+        raise WeightsError(f"{path}: no {error.args[0]} in it; it was made by an older version of nsnet") from error
+    names = info.basis.get("directions", [])
+    directions = tensors.get(DIRECTIONS)
+    return vectors, singular_values, info.basis, None if directions is None else (directions.double(), names)
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:

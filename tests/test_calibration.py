@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nsnet_cli.calibration import Calibration, fit_calibration
+from nsnet_cli.calibration import Calibration, fit_calibration, fit_fusion
 
 
 def scores(n: int, gap: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,3 +51,15 @@ def test_one_class_or_a_detector_that_learnt_nothing_is_refused() -> None:
         fit_calibration(s, np.zeros_like(y), w, "test")
     with pytest.raises(ValueError, match="do not rise"):
         fit_calibration(-s - 5 * y, y, w, "test")
+
+
+def test_fusion_trusts_the_kind_that_tells_more() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 2000)
+    good, poor = labels * 2 + rng.normal(size=2000), labels * 0.5 + rng.normal(size=2000)
+    against = -labels + rng.normal(size=2000)
+    weights = np.ones(2000)
+    shares = fit_fusion({"a": good, "b": poor}, labels, weights)
+    assert sum(shares.values()) == pytest.approx(1.0) and shares["a"] > 2 * shares["b"] > 0
+    assert fit_fusion({"a": good, "b": against}, labels, weights)["b"] == 0.0
+    assert fit_fusion({"a": good}, labels, weights) == {"a": 1.0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +12,34 @@ import pytest
 import torch
 from conftest import textured
 from PIL import Image
+from safetensors.torch import load_file
 
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.head import HeadConfig, NullSpaceHead
+from nsnet_cli.head import HeadConfig
 from nsnet_cli.labelled import LabelledPicture, read_manifest
 from nsnet_cli.nullspace import BasisRule
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
-from nsnet_cli.tower import load_tower
-from nsnet_cli.training.fit import FitConfig, Progress, fit, frozen_renderings
+from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.semantics import load_basis
+from nsnet_cli.training.directions import artifact_directions
+from nsnet_cli.training.fit import Progress
+from nsnet_cli.training.fitter import Fitter
 from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights
+from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, train
+from nsnet_cli.views import fuse
+from nsnet_cli.vit import Adaptation
 from nsnet_cli.weights import weights_info
 
+LORA = Adaptation(rank=2, last_block=2, norms=True)
 FIT = FitConfig(
-    samples=48, batch=8, lora_rank=2, head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8), frozen_augmented=1, seed=3
+    probe=Phase(640, 8, lr_head=0.01),
+    tune=Phase(48, 8, lr_head=1e-3, lr_tower=1e-3, keep=0.5),
+    adaptation=LORA,
+    head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8),
+    renderings=1,
+    seed=3,
 )
 
 
@@ -57,7 +69,7 @@ def request(manifest: Path, tower: Path, work: Path, **changes: object) -> Train
     np.save(labels, np.random.default_rng(0).normal(size=(12, 24)).astype(np.float32))
     base = TrainRequest(
         manifest=manifest, labels=labels, tower=tower, output=work / "tiny-nsnet.safetensors", work=work,
-        split="train", rule=BasisRule("rank", 5), fit=FIT, fold_samples=32, folds=2, views=2, precision="fp32",
+        split="train", rule=BasisRule("rank", 5), fit=FIT, folds=2, views=2, precision="fp32",
         device="cpu", command="nsnet train",
     )  # fmt: skip
     return replace(base, **changes)  # type: ignore[arg-type]
@@ -86,54 +98,91 @@ def test_folds_keep_lineages_together_and_cover_everything() -> None:
     assert lineage("unknown-a", 1) != lineage("unknown-b", 1)
 
 
-def test_a_killed_run_ends_with_the_same_weights(manifest: Path, tiny_tower: Path, tmp_path: Path) -> None:
-    pictures = read_manifest(manifest, "train")
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_killed_run_ends_with_the_same_weights(fresh: bool, manifest: Path, tiny_tower: Path, tmp_path: Path) -> None:
+    config = replace(FIT, fresh=fresh, adaptation=replace(LORA, first_block=2))
 
-    def run(checkpoint: Path, stop_at: int | None = None) -> dict[str, torch.Tensor]:
-        tower = load_tower(tiny_tower)
-        torch.manual_seed(1)
-        head = NullSpaceHead(tower.config, FIT.head, torch.eye(24)[:5])
-
-        def report(progress: Progress) -> None:
-            if progress.step == stop_at:
+    def run(work: Path, stop_at: int | None = None, config: FitConfig = config) -> dict[str, torch.Tensor]:
+        def report(name: str, progress: Progress) -> None:
+            if name == "final tuning" and progress.step == stop_at:
                 raise KeyboardInterrupt
 
-        normalise = Normaliser((0.5,) * 3, (0.25,) * 3)
-        fit(tower, head, pictures, FIT, normalise, checkpoint, report, checkpoint_every=2, workers=0)
-        return {**head.state_dict(), **tower.lora_state()}
+        asked = request(manifest, tiny_tower, work, fit=config)
+        train(asked, report)
+        return load_file(asked.output)
 
-    whole = run(tmp_path / "a.safetensors")
+    whole = run(tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b.safetensors", stop_at=5)
-    resumed = run(tmp_path / "b.safetensors")
+        run(tmp_path / "b", stop_at=5)
+    assert len(list((tmp_path / "b").glob("fold-*.scores.json"))) == 2
+    resumed = run(tmp_path / "b")
+    assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
         assert torch.allclose(tensor, resumed[name], atol=1e-6), name
-    with pytest.raises(WeightsError, match="another run"):
-        other = replace(FIT, seed=4)
-        tower = load_tower(tiny_tower)
-        head = NullSpaceHead(tower.config, FIT.head, torch.eye(24)[:5])
-        fit(tower, head, pictures, other, Normaliser((0.5,) * 3, (0.25,) * 3), tmp_path / "b.safetensors", workers=0)
+    with pytest.raises(WeightsError, match="another recipe"):
+        run(tmp_path / "b", config=replace(config, temperature=0.5))
 
 
-@pytest.mark.parametrize("lora_rank", [0, 2])
-def test_train_writes_weights_that_scan(
-    manifest: Path, tiny_tower: Path, tmp_path: Path, lora_rank: int, run_nsnet: Callable[..., object]
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adaptation": Adaptation()},
+        {"adaptation": LORA},
+        {"adaptation": Adaptation(rank=2, first_block=2, last_block=2, targets=("q", "v", "fc", "proj"))},
+        {"adaptation": Adaptation(norms=True, last_block=2), "probe_first": False, "fresh": True},
+        {
+            "adaptation": LORA,
+            "selection": SelectionRecipe(window=0),
+            "head": HeadConfig(blocks=(), reduced=8, hidden=8),
+        },
+    ],
+    ids=["frozen", "lora", "upper block", "norms, fresh", "paper"],
+)
+def test_train_writes_weights_that_scan_as_they_were_trained(
+    manifest: Path, tiny_tower: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     work = tmp_path / "work"
-    fit_config = replace(FIT, lora_rank=lora_rank, samples=640, lr_head=0.01, bce_share=1.0, augment=False, keep=1.0)
-    asked = request(manifest, tiny_tower, work, fit=fit_config, fold_samples=fit_config.samples)
+    config = replace(FIT, bce_share=1.0, augment=False, **changes)  # type: ignore[arg-type]
+    asked = request(manifest, tiny_tower, work, fit=config)
     train(asked, lambda name, progress: None)
     info = weights_info(asked.output)
-    assert info.tower_sha256 == sha256_of(tiny_tower) and info.basis["rank"] == 5 and info.lora.rank == lora_rank
+    assert info.tower_sha256 == sha256_of(tiny_tower) and info.basis["rank"] == 5
+    assert info.adaptation == config.adaptation and sum(info.fusion.values()) == pytest.approx(1.0)
+    assert set(info.fusion) == ({"mosaic", "window"} if config.selection.window else {"mosaic"})
     assert info.training["pictures"] == {"0": 20, "1": 20}
     events = [json.loads(line)["event"] for line in (work / "log.jsonl").read_text().splitlines()]
-    assert events[0] == "start" and events[-1] == "written" and events.count("held_out") == 2
+    assert events[0] == "start" and events[-1] == "written"
 
     from nsnet_cli import Detector
 
     (work / tiny_tower.name).write_bytes(tiny_tower.read_bytes())
-    result = Detector.load(str(asked.output)).scan(manifest.parent / "3.png")
-    assert result.error is None and result.probability is not None
+    detector = Detector.load(str(asked.output))
+    result = detector.scan(manifest.parent / "3.png")
+    assert result.error is None and result.score is not None
+    # The same picture through the training code: kept features of an unmerged tower, and the heads.
+    pictures = read_manifest(manifest, "train")
+    basis, _ = load_basis(asked.labels, asked.rule)
+    fitter = Fitter(
+        tiny_tower, pictures, basis.vectors, config, asked.views, "fp32", "cpu", work, lambda name, progress: None
+    )
+    tower, heads = fitter.fit("final", range(len(pictures)))
+    parts = {}
+    for view, kind in enumerate(fitter.kinds):
+        pixels = detector.prepare(str(manifest.parent / "3.png")).views[[view]]
+        with torch.inference_mode():
+            parts[kind] = [
+                float(
+                    heads.of(kind)(
+                        tower(
+                            Normaliser((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))(
+                                pixels
+                            )
+                        )
+                    ).logit
+                )
+            ]
+    if config.selection.window:
+        assert result.score == pytest.approx(fuse(parts, info.fusion), abs=1e-3)
 
 
 def test_the_manifest_is_checked(tmp_path: Path) -> None:
@@ -146,29 +195,25 @@ def test_the_manifest_is_checked(tmp_path: Path) -> None:
         read_manifest(bad, None)
 
 
-def test_scores_of_another_recipe_are_not_taken_for_ours(manifest: Path, tiny_tower: Path, tmp_path: Path) -> None:
-    """A killed LoRA run leaves scores of its finished folds; another recipe must not be calibrated on them."""
-    work = tmp_path / "work"
-    asked = request(manifest, tiny_tower, work, fit=replace(FIT, bce_share=1.0))
-
-    def stop(name: str, progress: Progress) -> None:
-        if name == "fold-1":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(asked, stop)
-    assert (work / "fold-0.scores.json").exists()
-    with pytest.raises(WeightsError, match="another recipe"):
-        train(replace(asked, fit=replace(asked.fit, temperature=0.5)), lambda name, progress: None)
+def test_kept_renderings_honour_seed_and_no_augment() -> None:
+    config = replace(FIT, renderings=2, seed=0)
+    names = {kind: [r.name for r in kept_renderings(config, 3, kind)] for kind in ("mosaic", "window")}
+    assert names["mosaic"] == ["mosaic-0", "mosaic-1", "mosaic-delivered-1", "mosaic-delivered-2"]
+    assert names["window"] == ["window-0", "window-delivered-1", "window-delivered-2"]
+    other = {r.name for r in kept_renderings(replace(config, seed=1), 2, "window")}
+    assert other & set(names["window"]) == {"window-0"}
+    assert [r.name for r in kept_renderings(replace(config, augment=False), 2, "mosaic")] == ["mosaic-0"]
 
 
-def test_a_frozen_fit_honours_seed_and_no_augment() -> None:
-    names = [r.name for r in frozen_renderings(replace(FIT, frozen_augmented=2, seed=0), views=2)]
-    assert names == ["scan-0", "scan-1", "augmented-1", "augmented-2"]
-    other = {r.name for r in frozen_renderings(replace(FIT, frozen_augmented=2, seed=1), views=2)}
-    assert other & set(names) == {"scan-0", "scan-1"}
-    plain = frozen_renderings(replace(FIT, augment=False), views=1)
-    assert [r.name for r in plain] == ["scan-0"]
+def test_artifact_directions_find_what_tells_the_classes_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = [row(str(k), k % 2, f"{'gen' if k % 2 else 'cam'}-{k % 4 // 2}") for k in range(200)]
+    embeddings = torch.randn(200, 16, generator=generator)
+    embeddings[1::2, 3] += 6.0
+    directions, names = artifact_directions(embeddings, pictures)
+    assert names == ["linear probe", "all generators", "gen-0", "gen-1"]
+    assert directions.norm(dim=1).tolist() == pytest.approx([1.0] * 4)
+    assert (directions[:, 3] > 0.8).all()
 
 
 def test_the_commands_defaults_are_the_recipes() -> None:
@@ -177,7 +222,17 @@ def test_the_commands_defaults_are_the_recipes() -> None:
     from nsnet_cli.cli.train import train as command
 
     given = {name: p.default for name, p in inspect.signature(command).parameters.items()}
-    recipe = FitConfig()
+    recipe, request_defaults = FitConfig(), {"blocks": "5-10", "tuned_blocks": "1-12", "lora_targets": "q,k,v,out"}
     for name in given.keys() & vars(recipe).keys():
         assert given[name] == getattr(recipe, name), name
-    assert given["dropout"] == recipe.head.dropout and given["dc"] == recipe.selection.dc
+    assert {name: given[name] for name in request_defaults} == request_defaults
+    assert recipe.head.blocks == (5, 6, 7, 8, 9, 10) and recipe.adaptation == Adaptation()
+    assert (given["samples"], given["batch"], given["lr_head"]) == (
+        recipe.probe.samples, recipe.probe.batch, recipe.probe.lr_head,
+    )  # fmt: skip
+    tune = Phase(
+        given["tune_samples"], given["tune_batch"], given["lr_tuned_head"], given["lr_tower"], 0.1, given["keep"]
+    )
+    assert tune == recipe.tune
+    assert given["dropout"] == recipe.head.dropout
+    assert (given["dc"], given["window"]) == (recipe.selection.dc, recipe.selection.window)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nsnet_cli import __version__
-from nsnet_cli.cli import evaluate, scan, train, weights
+from nsnet_cli.cli import evaluate, nullspace, scan, train, weights
 from nsnet_cli.cli.state import STATE
 from nsnet_cli.errors import ExitCode, NsnetError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("scan")(scan.scan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
+app.add_typer(nullspace.app, name="nullspace")
 app.add_typer(weights.app, name="weights")
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nsnet_cli.cli.nullspace import RuleOption
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.errors import UsageError
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
 if TYPE_CHECKING:
-    from nsnet_cli.nullspace import BasisRule
     from nsnet_cli.training.fit import Progress
 
 
@@ -25,7 +25,10 @@ def train(
     ],
     labels: Annotated[
         Path,
-        typer.Option(metavar="FILE.npy", help="Text embeddings of class labels, one a row: the semantics."),
+        typer.Option(
+            metavar="FILE",
+            help="The semantics: a .npy matrix of label embeddings, or a basis file of `nsnet nullspace build`.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
     work: Annotated[
@@ -34,30 +37,50 @@ def train(
     ],
     split: Annotated[str, typer.Option(help="Train on rows of this split only; empty for all rows.")] = "train",
     tower: Annotated[str, typer.Option(metavar="NAME|PATH", help="CLIP image tower.")] = TOWER_NAME,
-    rule: Annotated[
-        str, typer.Option(metavar="KIND=VALUE", help="What counts as semantic: rank=, energy= or tolerance=.")
-    ] = "rank=100",
-    samples: Annotated[int, typer.Option(min=64, help="Pictures drawn for the final fit, with repetition.")] = 192_000,
-    fold_samples: Annotated[int, typer.Option(min=64, help="The same for each fold's fit.")] = 192_000,
+    rule: RuleOption = None,
     folds: Annotated[int, typer.Option(min=2, max=10, help="Grouped folds for calibration.")] = 3,
-    views: Annotated[int, typer.Option(min=1, max=8, help="Mosaics a picture that scores are averaged over.")] = 2,
-    batch: Annotated[int, typer.Option(min=4, help="Pictures a step.")] = 128,
+    views: Annotated[int, typer.Option(min=1, max=8, help="Views a picture: mosaics and windows in turn.")] = 2,
+    window: Annotated[
+        int, typer.Option(min=0, help="Largest side in pixels of a window; 0 for mosaics alone, as in the paper.")
+    ] = 384,
+    dc: Annotated[bool, typer.Option("--dc/--no-dc", help="Entropy with the DC term, as in the paper.")] = True,
+    augment: Annotated[bool, typer.Option("--augment/--no-augment", help="Random deliveries while training.")] = True,
+    renderings: Annotated[
+        int, typer.Option(min=0, max=20, help="Random deliveries of each picture and kind of view.")
+    ] = 2,
     blocks: Annotated[
         str,
         typer.Option(metavar="A-B", help="Blocks whose class tokens join the spine; 'none' is the paper."),
-    ] = "7-9",
-    dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Dropout in the head.")] = 0.5,
-    lora_rank: Annotated[int, typer.Option(min=0, help="Rank of LoRA; 0 leaves the tower frozen.")] = 0,
-    lora_alpha: Annotated[float, typer.Option(help="Scale of LoRA.")] = 16.0,
-    lora_first_block: Annotated[int, typer.Option(min=1, help="Lowest block that is adapted.")] = 1,
-    lora_mlp: Annotated[bool, typer.Option("--lora-mlp/--no-lora-mlp", help="Adapt the MLPs too.")] = False,
-    lr_lora: Annotated[float, typer.Option(help="Peak learning rate of LoRA.")] = 3e-4,
-    lr_head: Annotated[float, typer.Option(help="Peak learning rate of the head.")] = 1e-3,
+    ] = "5-10",
+    dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Dropout in the head.")] = 0.3,
     bce_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lambda: share of BCE beside contrastive.")] = 0.5,
     temperature: Annotated[float, typer.Option(help="Temperature of the contrastive loss.")] = 0.1,
-    keep: Annotated[float, typer.Option(min=0.05, max=1.0, help="Share of patches that a training step sees.")] = 0.4,
-    augment: Annotated[bool, typer.Option("--augment/--no-augment", help="Random deliveries while training.")] = True,
-    dc: Annotated[bool, typer.Option("--dc/--no-dc", help="Entropy with the DC term, as in the paper.")] = True,
+    samples: Annotated[
+        int, typer.Option(min=64, help="Pictures drawn to fit the head to the frozen tower, with repetition.")
+    ] = 192_000,
+    batch: Annotated[int, typer.Option(min=4, help="Pictures a step of that.")] = 128,
+    lr_head: Annotated[float, typer.Option(help="Peak learning rate of that.")] = 1e-3,
+    probe_first: Annotated[
+        bool, typer.Option("--probe-first/--no-probe-first", help="Fit the head before the tower is tuned.")
+    ] = True,
+    lora_rank: Annotated[int, typer.Option(min=0, help="Rank of LoRA; 0 for none.")] = 0,
+    lora_alpha: Annotated[float, typer.Option(help="Scale of LoRA.")] = 16.0,
+    lora_dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Dropout before LoRA.")] = 0.0,
+    lora_targets: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Maps that LoRA adapts: q, k, v, out, fc, proj.")
+    ] = "q,k,v,out",
+    norms: Annotated[bool, typer.Option("--norms/--no-norms", help="Tune the LayerNorms too.")] = False,
+    tuned_blocks: Annotated[
+        str, typer.Option(metavar="A-B", help="Blocks that LoRA and norms are tuned in; what lies below is kept.")
+    ] = "1-12",
+    tune_samples: Annotated[int, typer.Option(min=4, help="Pictures drawn to tune tower and head.")] = 4_096,
+    tune_batch: Annotated[int, typer.Option(min=4, help="Pictures a step of that.")] = 32,
+    lr_tower: Annotated[float, typer.Option(help="Peak learning rate of the tower in that.")] = 1e-4,
+    lr_tuned_head: Annotated[float, typer.Option(help="Peak learning rate of the head in that.")] = 1e-4,
+    keep: Annotated[float, typer.Option(min=0.05, max=1.0, help="Share of patches that a step of it sees.")] = 1.0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--kept", help="Tune on new deliveries at every step, not on those kept.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16; auto asks the processor.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -75,12 +98,17 @@ def train(
     import torch
 
     from nsnet_cli.head import HeadConfig
+    from nsnet_cli.nullspace import BasisRule
     from nsnet_cli.selection import SelectionRecipe
     from nsnet_cli.training import run
-    from nsnet_cli.training.fit import FitConfig
+    from nsnet_cli.training.recipe import FitConfig, Phase
+    from nsnet_cli.vit import Adaptation
 
     used_device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     used_precision = ("bf16" if _has_fast_bf16(used_device) else "fp32") if precision == "auto" else precision
+    tuned = _blocks(tuned_blocks)
+    if not tuned:
+        raise UsageError(f"--tuned-blocks {tuned_blocks}: expected A-B; leave the tower frozen with --lora-rank 0")
     request = run.TrainRequest(
         manifest=manifest,
         labels=labels,
@@ -88,25 +116,22 @@ def train(
         output=output,
         work=work,
         split=split or None,
-        rule=_rule(rule),
+        rule=None if rule is None else BasisRule.parse(rule),
         fit=FitConfig(
-            samples=samples,
-            batch=batch,
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            lora_first_block=lora_first_block,
-            lora_mlp=lora_mlp,
-            lr_lora=lr_lora,
-            lr_head=lr_head,
+            probe=Phase(samples, batch, lr_head),
+            tune=Phase(tune_samples, tune_batch, lr_tuned_head, lr_tower, warmup=0.1, keep=keep),
+            probe_first=probe_first,
+            adaptation=Adaptation(lora_rank, lora_alpha, tuned[0], tuned[-1], _targets(lora_targets), norms),
+            lora_dropout=lora_dropout,
             bce_share=bce_share,
             temperature=temperature,
-            keep=keep,
             augment=augment,
+            renderings=renderings,
+            fresh=fresh,
             seed=seed,
             head=HeadConfig(blocks=_blocks(blocks), dropout=dropout),
-            selection=SelectionRecipe(dc=dc),
+            selection=SelectionRecipe(dc=dc, window=window),
         ),
-        fold_samples=fold_samples,
         folds=folds,
         views=views,
         precision=used_precision,
@@ -143,29 +168,22 @@ class _Shown:
             say(line)
 
 
-def _rule(text: str) -> BasisRule:
-    from nsnet_cli.nullspace import BasisRule
-
-    name, _, value = text.partition("=")
-    if name == "rank" and value.isdigit():
-        return BasisRule("rank", float(value))
-    try:
-        if name == "energy":
-            return BasisRule("energy", float(value))
-        if name == "tolerance":
-            return BasisRule("tolerance", float(value))
-    except ValueError:
-        pass
-    raise UsageError(f"--rule {text}: expected rank=N, energy=SHARE or tolerance=RATIO")
-
-
 def _blocks(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
     first, dash, last = text.partition("-")
     if not first.isdigit() or (dash and not last.isdigit()):
-        raise UsageError(f"--blocks {text}: expected A-B, one number, or none")
+        raise UsageError(f"blocks {text}: expected A-B, one number, or none")
     return tuple(range(int(first), int(last or first) + 1))
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    from nsnet_cli.vit import LORA_TARGETS
+
+    found = tuple(text.split(","))
+    if not set(found) <= set(LORA_TARGETS):
+        raise UsageError(f"--lora-targets {text}: expected some of {','.join(LORA_TARGETS)}")
+    return found
 
 
 def _has_fast_bf16(device: str) -> bool:

@@ -36,6 +36,9 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
     if result.patches:
         grid.add_row("patches", _patch_line(result.patches))
         grid.add_row("", _patch_map(result))
+    for window in result.windows or ():
+        where = f"{window.width} x {window.height} pixels at ({window.x}, {window.y})"
+        grid.add_row("window", where)
     grid.add_row(
         "model",
         f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {model.views} views",

@@ -1,4 +1,4 @@
-"""Training pictures as the network sees them: augmented or as a scan sees them, cut, selected, stitched."""
+"""Training pictures as the network sees them: as a scan does, or delivered at random first."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from nsnet_cli.decode import pixels_to_tensor
 from nsnet_cli.deliveries import random_chain
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.views import WINDOW, View, place_window, scale_window
 
-# A training mosaic is mostly the first view, the one that counts most at inference.
-_FIRST_VIEW_SHARE = 0.6
+# A training mosaic is mostly the first one, which counts most at inference.
+_FIRST_MOSAIC_SHARE = 0.6
+# A training window is as large as a scan's half of the time, else smaller by up to this factor.
+_SMALLEST_WINDOW = 0.6
+_KERNELS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """How a picture becomes a mosaic.
+    """How a picture becomes a view.
 
-    With ``augment``: a random delivery, grid offset, view and order that depend on ``seed`` and the
-    position in the run alone.  Without: view ``view`` exactly as a scan makes it.
+    Without a ``seed``: ``view`` exactly as a scan makes it.  With one: a random delivery, then a random view
+    of the same kind; both depend on the seed and the position in the run alone.
     """
 
-    augment: bool
-    seed: int = 0
-    view: int = 0
+    view: View
+    seed: int | None = None
 
     @property
     def name(self) -> str:
-        return f"augmented-{self.seed}" if self.augment else f"scan-{self.view}"
+        kind = self.view.kind
+        return f"{kind}-{self.view.number}" if self.seed is None else f"{kind}-delivered-{self.seed}"
 
 
-class Mosaics(Dataset[tuple[Tensor, int]]):
-    """Mosaics and labels of ``pictures[order[k]]`` for ``k`` from ``start``.
+class Rendered(Dataset[tuple[Tensor, int]]):
+    """Views ``(3, S, S)`` uint8 and labels of ``pictures[order[k]]`` for ``k`` from ``start``.
 
-    Item ``k`` depends on the rendering and ``k`` alone, so that a run that was killed goes on with exactly
-    the pictures that it would have seen.
+    Batches of ``batch`` take ``renderings`` in turn.  Item ``k`` depends on those and ``k`` alone, so that a
+    run that was killed goes on with exactly the pictures that it would have seen.
     """
 
     def __init__(
@@ -50,28 +54,47 @@ class Mosaics(Dataset[tuple[Tensor, int]]):
         pictures: Sequence[LabelledPicture],
         order: Sequence[int],
         recipe: SelectionRecipe,
-        rendering: Rendering,
+        renderings: Sequence[Rendering],
+        batch: int = 1,
         start: int = 0,
     ) -> None:
         self.pictures, self.order, self.recipe = pictures, order, recipe
-        self.rendering, self.start = rendering, start
+        self.renderings, self.batch, self.start = renderings, batch, start
 
     def __len__(self) -> int:
         return len(self.order) - self.start
 
     def __getitem__(self, item: int) -> tuple[Tensor, int]:
         k = self.start + item
-        picture = self.pictures[self.order[k]]
+        picture, recipe = self.pictures[self.order[k]], self.recipe
+        rendering = self.renderings[k // self.batch % len(self.renderings)]
         with Image.open(picture.path) as opened:
             image = opened.convert("RGB")
-        if not self.rendering.augment:
-            grid = cut_patches(pixels_to_tensor(np.array(image)), self.recipe)
-            view = self.rendering.view
-            return build_mosaic(grid, select_patches(grid, self.recipe, view + 1)[view], self.recipe), picture.label
-        rng = Random(f"{self.rendering.seed}:{k}")
+        if rendering.seed is None:
+            return scanned_view(pixels_to_tensor(np.array(image)), recipe, rendering.view), picture.label
+        rng = Random(f"{rendering.seed}:{k}")
         for deliver in random_chain(rng, image.size):
             image = deliver(image)
-        return random_mosaic(pixels_to_tensor(np.array(image)), self.recipe, rng), picture.label
+        random_view = random_window if rendering.view.kind == WINDOW else random_mosaic
+        return random_view(pixels_to_tensor(np.array(image)), recipe, rng), picture.label
+
+
+def scanned_view(pixels: Tensor, recipe: SelectionRecipe, view: View) -> Tensor:
+    """The view ``(3, S, S)`` uint8 that a scan makes of ``pixels``."""
+    if view.kind == WINDOW:
+        return scale_window(pixels, recipe, *place_window(pixels.shape[2], pixels.shape[1], recipe, view.number))
+    grid = cut_patches(pixels, recipe)
+    return build_mosaic(grid, select_patches(grid, recipe, view.number + 1)[view.number], recipe)
+
+
+def random_window(pixels: Tensor, recipe: SelectionRecipe, rng: Random) -> Tensor:
+    """A window of random size and place, scaled by a random kernel."""
+    height, width = pixels.shape[1:]
+    side = min(height, width, recipe.window)
+    if rng.random() < 0.5:
+        side = min(side, max(recipe.size, round(side * rng.uniform(_SMALLEST_WINDOW, 1.0))))
+    left, top = rng.randint(0, width - side), rng.randint(0, height - side)
+    return scale_window(pixels, recipe, left, top, side, rng.choice(_KERNELS))
 
 
 def random_mosaic(pixels: Tensor, recipe: SelectionRecipe, rng: Random) -> Tensor:
@@ -80,7 +103,7 @@ def random_mosaic(pixels: Tensor, recipe: SelectionRecipe, rng: Random) -> Tenso
     # Half of the time the grid starts at the corner, as it always does at inference.
     offset = (rng.randint(0, room[0]), rng.randint(0, room[1])) if rng.random() < 0.5 else (0, 0)
     grid = cut_patches(pixels, recipe, offset)
-    view = 0 if rng.random() < _FIRST_VIEW_SHARE else 1
-    selection = select_patches(grid, recipe, view + 1)[view]
+    number = 0 if rng.random() < _FIRST_MOSAIC_SHARE else 1
+    selection = select_patches(grid, recipe, number + 1)[number]
     order = torch.tensor(rng.sample(range(recipe.count), recipe.count))
     return build_mosaic(grid, selection, recipe, order)

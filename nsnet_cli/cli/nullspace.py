@@ -1,0 +1,183 @@
+"""``nsnet nullspace``: build the semantic basis, and look at what one takes away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nsnet_cli.cli.state import say
+from nsnet_cli.errors import UsageError
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nsnet_cli.nullspace import BasisRule
+
+app = typer.Typer(help="Build and inspect the semantic subspace.", no_args_is_help=True, rich_markup_mode=None)
+
+_PROMPT = "a photo of a {}"
+# Ranks at which a table of many singular values is shown.
+_SHOWN_RANKS = (1, 2, 5, 10, 20, 50, 75, 100, 125, 150, 200, 300)
+
+RuleOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND=VALUE", help="What counts as semantic: rank=, energy= or tolerance= [default: rank=100]."
+    ),
+]
+
+
+@app.command("build")
+def build(
+    labels: Annotated[
+        Path,
+        typer.Argument(metavar="LABELS", help="A .npy matrix of text embeddings, or a .txt of labels, one a line."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Basis file to write.")],
+    rule: RuleOption = None,
+    text_tower: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="open_clip model that reads labels given as text.")
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(metavar="TAG|FILE", help="Its weights; a tag is downloaded.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="Text around each label.")] = _PROMPT,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the basis file.")] = False,
+) -> None:
+    """Compute the semantic basis from class labels and write it, for `nsnet train --labels`."""
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists; choose another name, or overwrite it with --force")
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: a basis is a safetensors file; end the name with .safetensors")
+    if not labels.is_file():
+        raise UsageError(f"{labels}: no such file of labels")
+    as_text = labels.suffix != ".npy"
+    if as_text and text_tower is None:
+        raise UsageError(f"{labels}: labels as text need --text-tower MODEL (and --pretrained); or give a .npy matrix")
+
+    from nsnet_cli.nullspace import semantic_basis
+    from nsnet_cli.safefile import sha256_of
+    from nsnet_cli.semantics import BasisOrigin, embed_labels, read_labels, save_basis
+
+    if as_text:
+        assert text_tower is not None
+        matrix = embed_labels(labels, text_tower, pretrained, prompt)
+    else:
+        matrix = read_labels(labels)
+    basis = semantic_basis(matrix, parse_rule(rule))
+    save_basis(output, basis, BasisOrigin(labels.name, sha256_of(labels), len(matrix), prompt if as_text else ""))
+    say(
+        f"written {output}: {basis.rank} semantic directions of {matrix.shape[1]}, "
+        f"{basis.null_dimension} left, {100 * basis.energy:.1f} % of the labels' energy removed"
+    )
+
+
+@app.command("inspect")
+def inspect(
+    source: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="Weights, a basis file, or a .npy matrix of label embeddings.")
+    ] = DEFAULT_WEIGHTS,
+    rule: RuleOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers as JSON.")] = False,
+) -> None:
+    """Show singular values, rank and energy, and how far the artifact directions lie from the semantic subspace."""
+    found = _inspected(source, rule)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    _print(found)
+
+
+def parse_rule(text: str | None) -> BasisRule:
+    """The rule that an option names, or the default."""
+    from nsnet_cli.nullspace import BasisRule
+    from nsnet_cli.semantics import DEFAULT_RULE
+
+    return DEFAULT_RULE if text is None else BasisRule.parse(text)
+
+
+def _inspected(source: str, rule: str | None) -> dict[str, Any]:
+    from nsnet_cli.nullspace import BasisRule, angles_to_subspace, energy_share, random_angle
+    from nsnet_cli.safefile import read_header
+    from nsnet_cli.semantics import BASIS_FORMAT, load_basis
+    from nsnet_cli.weights import load_directions
+    from nsnet_cli.weights_store import find_weights
+
+    is_matrix = source.endswith(".npy")
+    path = Path(source) if is_matrix else find_weights(source)
+    directions: tuple[Tensor, list[str]] | None = None
+    if is_matrix or read_header(path).metadata.get("format") == BASIS_FORMAT:
+        basis, origin = load_basis(path, None if rule is None else BasisRule.parse(rule))
+        vectors, singular_values = basis.vectors, basis.singular_values
+        labels, sha256 = origin.labels, origin.labels_sha256
+        used = basis.rule
+    else:
+        if rule is not None:
+            raise UsageError(f"{source} holds a basis with its own rule; --rule is for a .npy matrix")
+        vectors, singular_values, record, directions = load_directions(path)
+        labels, sha256 = record["labels"], record["labels_sha256"]
+        used = BasisRule(record["rule"], record["value"])
+    rank, dimension = vectors.shape
+    share = energy_share(singular_values)
+    found: dict[str, Any] = {
+        "source": str(path),
+        "labels": labels,
+        "labels_sha256": sha256,
+        "rule": {"name": used.name, "value": used.value},
+        "dimension": dimension,
+        "rank": rank,
+        "null_dimension": dimension - rank,
+        "energy": float(share[rank - 1]),
+        "singular_values": singular_values.tolist(),
+        "energy_share": share.tolist(),
+        "random_angle": random_angle(rank, dimension),
+        "angles": None,
+    }
+    if directions is not None:
+        angles = angles_to_subspace(directions[0], vectors).tolist()
+        found["angles"] = dict(zip(directions[1], angles, strict=True))
+    return found
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    rank, dimension = found["rank"], found["dimension"]
+    console.print(
+        f"{found['labels']}, rule {found['rule']['name']}={found['rule']['value']:g}: {rank} semantic directions of "
+        f"{dimension}, {found['null_dimension']} left; {100 * found['energy']:.1f} % of the labels' energy removed",
+        markup=False,
+    )
+    console.print()
+    table = Table("rank", "singular value", "energy up to here", show_edge=False, pad_edge=False)
+    values, share = found["singular_values"], found["energy_share"]
+    for k in sorted({*(r for r in _SHOWN_RANKS if r <= len(values)), rank, len(values)}):
+        mark = " *" if k == rank else ""
+        table.add_row(f"{k}{mark}", f"{values[k - 1]:.4f}", f"{100 * share[k - 1]:.2f} %")
+    console.print(table)
+    if found["angles"] is None:
+        return
+    console.print()
+    console.print(
+        f"Angle between artifact directions (before the projection) and the semantic subspace; a random direction: "
+        f"{found['random_angle']:.1f} degrees, one that the projection leaves untouched: 90.",
+        markup=False,
+    )
+    console.print()
+    table = Table("direction", "angle", "kept by the projection", show_edge=False, pad_edge=False)
+    for name, angle in found["angles"].items():
+        table.add_row(name, f"{angle:.1f}", f"{100 * _kept(angle):.0f} %")
+    console.print(table)
+
+
+def _kept(angle: float) -> float:
+    """Share of the squared length that lies in the null space."""
+    import math
+
+    return math.sin(math.radians(angle)) ** 2

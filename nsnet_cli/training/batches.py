@@ -1,0 +1,95 @@
+"""Where fine-tuning takes its steps from: tokens that were kept, or pictures that are delivered anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.training.features import KeptFeatures
+from nsnet_cli.training.recipe import FitConfig, draw, kept_tokens
+from nsnet_cli.training.views import Rendered, Rendering
+from nsnet_cli.views import View, ViewKind
+from nsnet_cli.vit import VisionTransformer, keep_tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's views, all of one ``kind``, on their way through the tower.
+
+    ``tokens`` ``(N, length, width)`` have passed the frozen lower blocks, whose class tokens are ``lower``
+    ``(N, blocks, width)``; ``labels`` is ``(N,)``.
+    """
+
+    kind: ViewKind
+    tokens: Tensor
+    lower: Tensor
+    labels: Tensor
+
+
+class Batches(Protocol):
+    """The steps of a tuning phase, kinds of view in turn; step ``k`` is the same whenever it is asked for."""
+
+    def __call__(self, tower: VisionTransformer, first_step: int) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class KeptBatches:
+    """Steps from kept tokens; each picture in a rendering drawn at random."""
+
+    renderings: Mapping[ViewKind, Sequence[KeptFeatures]]
+    pictures: Sequence[LabelledPicture]
+    indices: Sequence[int]
+    config: FitConfig
+
+    def __call__(self, tower: VisionTransformer, first_step: int) -> Iterator[Batch]:
+        config, phase = self.config, self.config.tune
+        device = tower.class_embedding.device
+        order = draw([self.pictures[i] for i in self.indices], phase, config.seed)
+        stem = config.adaptation.first_block - 1
+        kinds = list(self.renderings)
+        for step in range(first_step, phase.steps):
+            kind = kinds[step % len(kinds)]
+            rows = [self.indices[k] for k in order[step * phase.batch : (step + 1) * phase.batch]]
+            rng = Random(f"rendering:{config.seed}:{step}")
+            chosen = [(rng.choice(self.renderings[kind]), row) for row in rows]
+            tokens = torch.cat([kept.tokens.rows([row]) for kept, row in chosen])
+            lower = torch.stack([kept.features.class_tokens[row, :stem] for kept, row in chosen])
+            keep = kept_tokens(len(rows), step, phase, config.selection, tower.config.tokens, config.seed)
+            labels = torch.tensor([self.pictures[row].label for row in rows])
+            tokens = tokens if keep is None else keep_tokens(tokens, keep)
+            yield Batch(kind, tokens.to(device), lower.float().to(device), labels.to(device))
+
+
+@dataclass(frozen=True)
+class FreshBatches:
+    """Steps from the pictures themselves, each delivered, cut and shuffled anew."""
+
+    kinds: Sequence[ViewKind]
+    pictures: Sequence[LabelledPicture]
+    config: FitConfig
+    normalise: Normaliser
+    workers: int = 1
+
+    def __call__(self, tower: VisionTransformer, first_step: int) -> Iterator[Batch]:
+        config, phase = self.config, self.config.tune
+        device = tower.class_embedding.device
+        order = draw(self.pictures, phase, config.seed)
+        seed = config.seed if config.augment else None
+        renderings = [Rendering(View(kind, 0), seed) for kind in self.kinds]
+        data = Rendered(self.pictures, order, config.selection, renderings, phase.batch, first_step * phase.batch)
+        prefetch = 4 if self.workers else None
+        loader = DataLoader(data, batch_size=phase.batch, num_workers=self.workers, prefetch_factor=prefetch)
+        for step, (views, labels) in enumerate(loader, start=first_step):
+            keep = kept_tokens(len(views), step, phase, config.selection, tower.config.tokens, config.seed)
+            with torch.no_grad():
+                embedded = tower.embed(self.normalise(views.to(device)), None if keep is None else keep.to(device))
+                tokens, lower = tower.through(embedded, 1, config.adaptation.first_block - 1)
+            yield Batch(self.kinds[step % len(self.kinds)], tokens, lower, labels.to(device))

@@ -1,0 +1,201 @@
+"""A fit on some of the pictures, and the scores of others: what every fold and the final run do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nsnet_cli.errors import WeightsError
+from nsnet_cli.head import ViewHeads
+from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.tower import load_tower, tower_info
+from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
+from nsnet_cli.training.features import KeptFeatures, frozen_features
+from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
+from nsnet_cli.training.recipe import FitConfig, kept_renderings
+from nsnet_cli.training.views import Rendering
+from nsnet_cli.views import ViewKind, kinds_of, plan_views
+from nsnet_cli.vit import VisionTransformer, VitFeatures
+
+# More pictures of one group say little new about its scores, and an adapted tower must look at each again.
+_HELD_OUT_PER_GROUP = 40
+_FORWARD_BATCH = 16
+
+Scores = dict[str, dict[ViewKind, float]]
+
+
+@dataclass
+class Fitter:
+    """Fits one recipe to parts of ``pictures``; what takes long is kept below ``work`` and not repeated.
+
+    ``note`` is told of every step of the run that it names.
+    """
+
+    tower_path: Path
+    pictures: Sequence[LabelledPicture]
+    semantic: Tensor
+    config: FitConfig
+    views: int
+    precision: str
+    device: str
+    work: Path
+    note: Callable[[str, Progress], None]
+
+    @cached_property
+    def kinds(self) -> list[ViewKind]:
+        return kinds_of(plan_views(self.config.selection, self.views))
+
+    def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int]) -> Scores:
+        """Fit on ``pictures[i]`` for ``i`` in ``inside``; scores by name and kind of (some of) those in ``outside``.
+
+        A frozen tower scores all of them.  An adapted one takes long, so it scores some of every group, and
+        the scores are kept; raises `WeightsError` for scores of another recipe or other data.
+        """
+        if self.config.adaptation.frozen:
+            _, heads = self.fit(name, inside)
+            return self._scores(heads, {k: [f.features for f in kept] for k, kept in self._scanned.items()}, outside)
+        path = self.work / f"{name}.scores.json"
+        made_by = f"{self._fingerprint(inside)}:{self.views}"
+        if path.exists():
+            stored = json.loads(path.read_text("utf-8"))
+            if stored.get("made_by") != made_by:
+                raise WeightsError(f"{path}: scores of another recipe or other data; use another --work folder")
+            scores: Scores = stored["scores"]
+            return scores
+        tower, heads = self.fit(name, inside)
+        chosen = self.some_of(outside)
+        features = {
+            kind: [_spread(finish(tower, kept, chosen), chosen, len(self.pictures)) for kept in scanned]
+            for kind, scanned in self._scanned.items()
+        }
+        scores = self._scores(heads, features, chosen)
+        unfinished = path.with_suffix(".partial")
+        unfinished.write_text(json.dumps({"made_by": made_by, "scores": scores}), "utf-8")
+        unfinished.replace(path)
+        return scores
+
+    def fit(self, name: str, indices: Sequence[int]) -> tuple[VisionTransformer, ViewHeads]:
+        """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``."""
+        config, tower = self.config, self._new_tower()
+        torch.manual_seed(config.seed)
+        heads = ViewHeads(tower.config, config.head, self.semantic, self.kinds).to(self.device)
+        if config.adaptation.frozen or config.probe_first:
+            for kind in self.kinds:
+                kept = [rendering.features for rendering in self._kept[kind]]
+                fit_head(heads.of(kind), kept, self.pictures, indices, config, partial(self.note, f"{name} {kind}"))
+        if not config.adaptation.frozen:
+            batches: Batches
+            if config.fresh:
+                learnt_from = [self.pictures[i] for i in indices]
+                batches = FreshBatches(self.kinds, learnt_from, config, self._normalise)
+            else:
+                batches = KeptBatches(self._kept, self.pictures, indices, config)
+            checkpoint = self.work / f"{name}.checkpoint.safetensors"
+            mark = self._fingerprint(indices)
+            tune(tower, heads, batches, config, checkpoint, mark, partial(self.note, f"{name} tuning"))
+        return tower, heads
+
+    def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:
+        """Embeddings ``(len(indices), embed_dim)`` of the first view as a scan makes it, before any projection."""
+        first = self._scanned[self.kinds[0]][0]
+        if self.config.adaptation.frozen:
+            return first.features.embedding[torch.tensor(list(indices))]
+        return finish(tower, first, indices).embedding
+
+    def some_of(self, indices: Sequence[int]) -> list[int]:
+        """All of them for a frozen tower, else the first so many of each group in an order that is none of content."""
+        if self.config.adaptation.frozen:
+            return list(indices)
+        taken: Counter[tuple[int, str]] = Counter()
+        chosen = []
+        for i in sorted(indices, key=lambda i: hashlib.sha256(self.pictures[i].name.encode()).digest()):
+            key = (self.pictures[i].label, self.pictures[i].group)
+            taken[key] += 1
+            if taken[key] <= _HELD_OUT_PER_GROUP:
+                chosen.append(i)
+        return chosen
+
+    @cached_property
+    def _normalise(self) -> Normaliser:
+        info = tower_info(self.tower_path)
+        return Normaliser(info.mean, info.std)
+
+    @cached_property
+    def _kept(self) -> dict[ViewKind, list[KeptFeatures]]:
+        adaptation = self.config.adaptation
+        stem = None if adaptation.frozen else adaptation.first_block - 1
+        tower = self._new_tower()
+        kept: dict[ViewKind, list[KeptFeatures]] = {}
+        for kind in self.kinds:
+            renderings = kept_renderings(self.config, self.views, kind)
+            kept[kind] = [
+                frozen_features(
+                    tower,
+                    self.pictures,
+                    self.config.selection,
+                    self._normalise,
+                    self.work / "features",
+                    rendering,
+                    stem,
+                    self._counting(rendering),
+                )
+                for rendering in renderings
+            ]
+        return kept
+
+    @property
+    def _scanned(self) -> dict[ViewKind, list[KeptFeatures]]:
+        plan = plan_views(self.config.selection, self.views)
+        return {kind: self._kept[kind][: sum(view.kind == kind for view in plan)] for kind in self.kinds}
+
+    def _new_tower(self) -> VisionTransformer:
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return load_tower(self.tower_path).matrices_to(dtype).to(self.device)
+
+    def _fingerprint(self, indices: Sequence[int]) -> str:
+        return f"{self.config.fingerprint([self.pictures[i] for i in indices])}:{self.precision}"
+
+    def _scores(self, heads: ViewHeads, features: dict[ViewKind, list[VitFeatures]], indices: Sequence[int]) -> Scores:
+        by_kind = {kind: score_features(heads.of(kind), of_kind, indices) for kind, of_kind in features.items()}
+        return {
+            self.pictures[i].name: {kind: values[k] for kind, values in by_kind.items()} for k, i in enumerate(indices)
+        }
+
+    def _counting(self, rendering: Rendering) -> Callable[[int, int], None]:
+        def count(done: int, total: int) -> None:
+            self.note(f"features {rendering.name}", Progress(done, total, math.nan, math.nan, math.nan))
+
+        return count
+
+
+@torch.inference_mode()
+def finish(tower: VisionTransformer, kept: KeptFeatures, indices: Sequence[int]) -> VitFeatures:
+    """Features of an adapted tower, from the tokens that were kept below its lowest adapted block."""
+    device = tower.class_embedding.device
+    made = []
+    for first in range(0, len(indices), _FORWARD_BATCH):
+        rows = list(indices[first : first + _FORWARD_BATCH])
+        lower = kept.features.class_tokens[torch.tensor(rows)][:, : kept.tokens.stem].float()
+        features = tower.finish(kept.tokens.rows(rows).to(device), lower.to(device))
+        made.append(VitFeatures(features.embedding.float().cpu(), features.class_tokens.float().cpu()))
+    return VitFeatures(torch.cat([f.embedding for f in made]), torch.cat([f.class_tokens for f in made]))
+
+
+def _spread(features: VitFeatures, indices: Sequence[int], total: int) -> VitFeatures:
+    """Features of some pictures, at their places among all ``total``."""
+    rows = torch.tensor(list(indices))
+
+    def place(part: Tensor) -> Tensor:
+        return part.new_zeros((total, *part.shape[1:])).index_copy_(0, rows, part)
+
+    return VitFeatures(place(features.embedding), place(features.class_tokens))

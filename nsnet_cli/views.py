@@ -1,0 +1,100 @@
+"""Views: what the network sees of a picture.  Mosaics of selected patches, and windows.
+
+A *mosaic* is NS-Net's: selected 32x32 patches at native resolution (`nsnet_cli.selection`).  A *window* is
+a contiguous square of the picture, at most `SelectionRecipe.window` pixels wide, scaled to the network's
+224: it keeps what a mosaic cuts to pieces, the edges and textures that reach over more than 32 pixels.
+Each kind has a head of its own.  ``window=0`` leaves mosaics alone, which is the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nsnet_cli.selection import PatchGrid, Selection, SelectionRecipe, build_mosaic, cut_patches, select_patches
+
+ViewKind = Literal["mosaic", "window"]
+MOSAIC: ViewKind = "mosaic"
+WINDOW: ViewKind = "window"
+# Where windows lie, as shares of the room that is left beside them: the centre, then the corners.
+_PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class View:
+    """The ``number``-th view of its kind, from 0."""
+
+    kind: ViewKind
+    number: int
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of one picture: ``pixels`` ``(n, 3, S, S)`` uint8, in the order of `plan_views`.
+
+    By position in ``pixels``: ``selections`` of the mosaics, and ``windows`` as ``(left, top, side)``.
+    """
+
+    pixels: Tensor
+    selections: dict[int, Selection]
+    windows: dict[int, tuple[int, int, int]]
+    grid: PatchGrid
+
+
+def plan_views(recipe: SelectionRecipe, count: int) -> list[View]:
+    """The first ``count`` views: mosaics and windows in turn, or mosaics alone where there are no windows."""
+    if not recipe.window:
+        return [View(MOSAIC, k) for k in range(count)]
+    return [View(WINDOW if k % 2 else MOSAIC, k // 2) for k in range(count)]
+
+
+def kinds_of(plan: Sequence[View]) -> list[ViewKind]:
+    """The kinds that a plan has, each once, in the order of their first view."""
+    return list(dict.fromkeys(view.kind for view in plan))
+
+
+def fuse(scores: Mapping[ViewKind, Sequence[float]], weights: Mapping[str, float]) -> float:
+    """One score from those of all views: the mean of each kind, weighted by ``weights`` among the kinds there."""
+    total = sum(weights[kind] for kind in scores)
+    return sum(weights[kind] * sum(values) / len(values) for kind, values in scores.items()) / total
+
+
+def make_views(pixels: Tensor, recipe: SelectionRecipe, count: int) -> Views:
+    """The first ``count`` views of ``pixels`` ``(3, H, W)`` uint8: the same picture always gives the same."""
+    grid = cut_patches(pixels, recipe)
+    plan = plan_views(recipe, count)
+    mosaics = iter(select_patches(grid, recipe, sum(view.kind == MOSAIC for view in plan)))
+    made: list[Tensor] = []
+    selections: dict[int, Selection] = {}
+    windows: dict[int, tuple[int, int, int]] = {}
+    for position, view in enumerate(plan):
+        if view.kind == WINDOW:
+            windows[position] = place_window(pixels.shape[2], pixels.shape[1], recipe, view.number)
+            made.append(scale_window(pixels, recipe, *windows[position]))
+        else:
+            selections[position] = next(mosaics)
+            made.append(build_mosaic(grid, selections[position], recipe))
+    return Views(torch.stack(made), selections, windows, grid)
+
+
+def place_window(width: int, height: int, recipe: SelectionRecipe, number: int = 0) -> tuple[int, int, int]:
+    """Left, top and side in pixels of window ``number``: the centre, then the corners."""
+    side = min(width, height, recipe.window)
+    across, down = _PLACES[number % len(_PLACES)]
+    return int((width - side) * across), int((height - side) * down), side
+
+
+def scale_window(
+    pixels: Tensor, recipe: SelectionRecipe, left: int, top: int, side: int, kernel: Image.Resampling | None = None
+) -> Tensor:
+    """The square at ``(left, top)``, ``side`` pixels wide, scaled to ``(3, size, size)`` uint8 (bicubic)."""
+    cut = pixels[:, top : top + side, left : left + side].permute(1, 2, 0).contiguous().numpy()
+    kernel = Image.Resampling.BICUBIC if kernel is None else kernel
+    scaled = Image.fromarray(cut).resize((recipe.size, recipe.size), kernel)
+    return torch.from_numpy(np.array(scaled)).permute(2, 0, 1)
