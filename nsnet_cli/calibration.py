@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nsnet_cli.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -59,20 +61,20 @@ def fit_calibration(
 
     ``scores``, ``labels`` and ``weights`` are ``(n,)``; weights are scaled so that both classes count
     alike.  Should the thresholds cross (t_low above t_high) both become their mean, and nothing is
-    uncertain.  Raises `ValueError` when a class is missing.
+    uncertain.  Raises `UsageError` when a class is missing or scores say nothing.
     """
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
     if set(np.unique(labels)) != {0, 1}:
-        raise ValueError("calibration needs held-out scores of real and of generated pictures")
+        raise UsageError("calibration needs held-out scores of real and of generated pictures")
     balanced = weights.astype(np.float64).copy()
     for label in (0, 1):
         balanced[labels == label] /= balanced[labels == label].sum()
     platt = LogisticRegression(C=1e6).fit(scores[:, None], labels, sample_weight=balanced * len(scores) / 2)
     slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     if slope <= 0:
-        raise ValueError("held-out scores do not rise with the label: the detector has learnt nothing")
+        raise UsageError("held-out scores do not rise with the label: the detector has learnt nothing")
     p = 1.0 / (1.0 + np.exp(-(slope * scores + offset)))
     t_high = _lowest_cut(p[labels == 0], balanced[labels == 0], MAX_FALSE_POSITIVE_RATE)
     t_low = _highest_cut(p[labels == 1], balanced[labels == 1], MAX_MISS_RATE)
@@ -109,7 +111,7 @@ def fit_fusion(
     fitted = LogisticRegression(C=1e6).fit(stacked, labels, sample_weight=balanced * len(labels) / 2)
     shares = fitted.coef_[0].clip(min=0.0)
     if shares.sum() <= 0:
-        raise ValueError("held-out scores do not rise with the label: the detector has learnt nothing")
+        raise UsageError("held-out scores do not rise with the label: the detector has learnt nothing")
     return {kind: float(share) for kind, share in zip(scores, shares / shares.sum(), strict=True)}
 
 

@@ -101,11 +101,14 @@ class Detector:
         self.weights, self.device, self.limits = weights, device, limits
         info = weights.info
         self.views = info.views if views is None else views
+        self.plan = plan_views(info.selection, self.views)
+        if len(kinds_of(self.plan)) < len(info.kinds):
+            # One kind alone is another detector than the one that was calibrated.
+            raise UsageError(f"{info.name} was calibrated on {' and '.join(info.kinds)}: give --views 2 or more")
         self.precision = precision
         self.options = ScanOptions(self.views, precision, threshold, patches, limits.max_pixels, limits.max_bytes)
         tower = tower_info(weights.tower_path)
         self._normalise = Normaliser(tower.mean, tower.std)
-        self.plan = plan_views(info.selection, self.views)
         self._tower, self._heads = build_network(weights)
         self._tower.matrices_to(torch.bfloat16 if precision == "bf16" else torch.float32).to(device).eval()
         self._heads.to(device).eval()

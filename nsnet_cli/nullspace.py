@@ -97,7 +97,7 @@ def semantic_basis(labels: Tensor, rule: BasisRule) -> SemanticBasis:
     label counts more than another.  They are not centred: the mean label embedding is semantic too
     ("a photo of ...").  Raises `UsageError` when nothing would be left or nothing removed.
     """
-    if labels.ndim != 2 or not labels.isfinite().all():
+    if labels.ndim != 2 or not len(labels) or not labels.isfinite().all():
         raise UsageError(f"label embeddings must be a finite (n, d) matrix, got shape {tuple(labels.shape)}")
     rows = F.normalize(labels.double(), dim=1)
     _, singular_values, vectors = torch.linalg.svd(rows, full_matrices=False)

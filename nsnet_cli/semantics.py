@@ -54,13 +54,16 @@ def read_labels(path: Path) -> Tensor:
         raise UsageError(f"{path}: not a .npy matrix of label embeddings ({error})") from error
 
 
-def embed_labels(path: Path, model: str, pretrained: str | None, prompt: str) -> Tensor:
+def embed_labels(path: Path, model: str, pretrained: str, prompt: str) -> Tensor:
     """Text embeddings ``(n, d)`` of the labels in a text file, one a line, by an open_clip model.
 
     ``prompt`` holds ``{}`` where the label goes.  ``pretrained`` is a checkpoint file, or a tag that
     open_clip downloads.
     """
-    labels = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    try:
+        labels = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text file in UTF-8 ({error})") from error
     if not labels:
         raise UsageError(f"{path}: no labels in it, one a line is expected")
     if "{}" not in prompt:
@@ -74,7 +77,9 @@ def embed_labels(path: Path, model: str, pretrained: str | None, prompt: str) ->
     except (RuntimeError, OSError, ValueError) as error:
         raise UsageError(f"open_clip could not make {model} with {pretrained}: {error}") from error
     with torch.inference_mode():
-        embedded: Tensor = network.encode_text(open_clip.get_tokenizer(model)([prompt.format(x) for x in labels]))
+        embedded: Tensor = network.encode_text(
+            open_clip.get_tokenizer(model)([prompt.replace("{}", x) for x in labels])
+        )
     return embedded.double()
 
 

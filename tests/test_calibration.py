@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nsnet_cli.calibration import Calibration, fit_calibration, fit_fusion
+from nsnet_cli.errors import UsageError
 
 
 def scores(n: int, gap: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,9 +48,9 @@ def test_verdicts() -> None:
 
 def test_one_class_or_a_detector_that_learnt_nothing_is_refused() -> None:
     s, y, w = scores(100, 1.0)
-    with pytest.raises(ValueError, match="real and of generated"):
+    with pytest.raises(UsageError, match="real and of generated"):
         fit_calibration(s, np.zeros_like(y), w, "test")
-    with pytest.raises(ValueError, match="do not rise"):
+    with pytest.raises(UsageError, match="do not rise"):
         fit_calibration(-s - 5 * y, y, w, "test")
 
 

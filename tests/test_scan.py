@@ -37,7 +37,9 @@ def test_json_document_is_valid_and_complete(run_nsnet: Run) -> None:
     jsonschema.validate(document, json_schema())
     result = document["results"][0]
     assert result["path"] == str(SAMPLE) and (result["width"], result["height"]) == (640, 427)
-    assert len(result["patches"]) == 49 * document["model"]["views"]
+    assert len(result["patches"]) == 49 and result["windows"] == [
+        {"x": 128, "y": 21, "width": 384, "height": 384, "view": 1}
+    ]
     assert document["summary"]["total"] == 1
 
 
@@ -147,6 +149,7 @@ def test_output_files_are_not_overwritten_unasked(run_nsnet: Run, tmp_path: Path
         (("scan",), 2, b"nothing to scan"),
         (("scan", "x.jpg", "--weights", "nosuch"), 4, b"looked in"),
         (("scan", "x.jpg", "--views", "0"), 2, b"views"),
+        (("scan", "x.jpg", "--views", "1"), 2, b"calibrated on mosaic and window"),
         (("scan", "x.jpg", "--device", "tpu"), 2, b"device must be"),
         (("frobnicate",), 2, b"No such command"),
     ],
@@ -228,13 +231,13 @@ def test_a_folder_of_every_damage_gives_the_documented_rows(run_nsnet: Run, tmp_
         (tmp_path / name).write_bytes(data)
     os.mkfifo(tmp_path / "pipe.jpg")
     named = [*files, "pipe.jpg", "gone.jpg"]
-    run = run_nsnet("scan", "--format", "jsonl", "--views", "1", *named, cwd=tmp_path)
+    run = run_nsnet("scan", "--format", "jsonl", "--views", "2", *named, cwd=tmp_path)
     rows = [json.loads(line) for line in run.stdout.splitlines()]
     expected = [code for _, code in files.values()] + ["not_a_file", "not_found"]
     assert [(r["error"] or {}).get("code") for r in rows] == expected
     assert [r["path"] for r in rows] == named
     assert run.returncode == 3 and b"Traceback" not in run.stderr
-    table = run_nsnet("scan", "--views", "1", *named, cwd=tmp_path)
+    table = run_nsnet("scan", "--views", "2", *named, cwd=tmp_path)
     assert b"\x1b[31m" not in table.stdout and table.returncode == 3
 
 

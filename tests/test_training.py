@@ -35,7 +35,7 @@ from nsnet_cli.weights import weights_info
 LORA = Adaptation(rank=2, last_block=2, norms=True)
 FIT = FitConfig(
     probe=Phase(640, 8, lr_head=0.01),
-    tune=Phase(48, 8, lr_head=1e-3, lr_tower=1e-3, keep=0.5),
+    tune=Phase(112, 8, lr_head=1e-3, lr_tower=1e-3, keep=0.5),
     adaptation=LORA,
     head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8),
     renderings=1,
@@ -113,7 +113,7 @@ def test_a_killed_run_ends_with_the_same_weights(fresh: bool, manifest: Path, ti
 
     whole = run(tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", stop_at=5)
+        run(tmp_path / "b", stop_at=13)  # the last checkpoint was after step 10
     assert len(list((tmp_path / "b").glob("fold-*.scores.json"))) == 2
     resumed = run(tmp_path / "b")
     assert whole.keys() == resumed.keys()
@@ -193,6 +193,42 @@ def test_the_manifest_is_checked(tmp_path: Path) -> None:
     bad.write_text("path,label,generator\na.png,fake,x\n")
     with pytest.raises(UsageError, match=r"m\.csv:2: label must be 0 or 1"):
         read_manifest(bad, None)
+
+
+@pytest.mark.parametrize(
+    ("fit_changes", "request_changes", "said"),
+    [
+        ({"head": HeadConfig(blocks=(2, 3))}, {}, "--blocks must lie within 1-2"),
+        ({"adaptation": Adaptation(rank=2, last_block=12)}, {}, "--tuned-blocks must lie within 1-2"),
+        ({"adaptation": Adaptation(rank=2, first_block=0, last_block=1)}, {}, "--tuned-blocks"),
+        ({}, {"views": 1}, "--views 1 has no window"),
+        ({"probe": Phase(4, 8, 0.01)}, {}, "at least one batch"),
+        ({"tune": Phase(64, 7, 0.01)}, {}, "must be even"),
+        ({}, {"folds": 9}, "too few generators or sources"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_it_costs_time(
+    manifest: Path, tiny_tower: Path, tmp_path: Path, fit_changes: dict, request_changes: dict, said: str
+) -> None:
+    asked = request(manifest, tiny_tower, tmp_path / "work", fit=replace(FIT, **fit_changes), **request_changes)
+    with pytest.raises(UsageError, match=said):
+        train(asked, lambda name, progress: None)
+    assert not (tmp_path / "work" / "features").exists()
+
+
+def test_features_of_another_order_or_semantics_are_not_taken_for_ours(
+    manifest: Path, tiny_tower: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    asked = request(manifest, tiny_tower, work)
+    train(asked, lambda name, progress: None)
+    with pytest.raises(WeightsError, match="another recipe"):
+        train(replace(asked, rule=BasisRule("rank", 6)), lambda name, progress: None)
+    header, *rows = manifest.read_text().splitlines()
+    turned = manifest.with_name("turned.csv")
+    turned.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    with pytest.raises(WeightsError, match="another recipe or other data"):
+        train(replace(asked, manifest=turned), lambda name, progress: None)
 
 
 def test_kept_renderings_honour_seed_and_no_augment() -> None:

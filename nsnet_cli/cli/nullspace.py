@@ -56,19 +56,22 @@ def build(
     if not labels.is_file():
         raise UsageError(f"{labels}: no such file of labels")
     as_text = labels.suffix != ".npy"
-    if as_text and text_tower is None:
-        raise UsageError(f"{labels}: labels as text need --text-tower MODEL (and --pretrained); or give a .npy matrix")
+    if as_text and (text_tower is None or pretrained is None):
+        raise UsageError(f"{labels}: labels as text need --text-tower MODEL and --pretrained; or give a .npy matrix")
+    if not as_text and (text_tower or pretrained):
+        raise UsageError(f"{labels} holds embeddings; --text-tower and --pretrained are for labels as text")
+    used = parse_rule(rule)
 
     from nsnet_cli.nullspace import semantic_basis
     from nsnet_cli.safefile import sha256_of
     from nsnet_cli.semantics import BasisOrigin, embed_labels, read_labels, save_basis
 
     if as_text:
-        assert text_tower is not None
+        assert text_tower is not None and pretrained is not None
         matrix = embed_labels(labels, text_tower, pretrained, prompt)
     else:
         matrix = read_labels(labels)
-    basis = semantic_basis(matrix, parse_rule(rule))
+    basis = semantic_basis(matrix, used)
     save_basis(output, basis, BasisOrigin(labels.name, sha256_of(labels), len(matrix), prompt if as_text else ""))
     say(
         f"written {output}: {basis.rank} semantic directions of {matrix.shape[1]}, "

@@ -54,7 +54,7 @@ def train(
     ] = "5-10",
     dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Dropout in the head.")] = 0.3,
     bce_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lambda: share of BCE beside contrastive.")] = 0.5,
-    temperature: Annotated[float, typer.Option(help="Temperature of the contrastive loss.")] = 0.1,
+    temperature: Annotated[float, typer.Option(min=0.001, help="Temperature of the contrastive loss.")] = 0.1,
     samples: Annotated[
         int, typer.Option(min=64, help="Pictures drawn to fit the head to the frozen tower, with repetition.")
     ] = 192_000,
@@ -104,6 +104,10 @@ def train(
     from nsnet_cli.training.recipe import FitConfig, Phase
     from nsnet_cli.vit import Adaptation
 
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(f"--device {device}: expected auto or cpu, or cuda where PyTorch finds one")
     used_device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     used_precision = ("bf16" if _has_fast_bf16(used_device) else "fp32") if precision == "auto" else precision
     tuned = _blocks(tuned_blocks)
@@ -161,10 +165,12 @@ class _Shown:
         self._status.stop()
 
     def __call__(self, name: str, progress: Progress) -> None:
-        line = f"{name}: {progress.step}/{progress.steps}, loss {progress.loss:.3f}, {progress.seconds:.0f} s"
+        line = f"{name}: {progress.step}/{progress.steps}"
+        if progress.loss is not None:
+            line += f", loss {progress.loss:.3f}, {progress.seconds:.0f} s"
         if self._console.is_terminal:
             self._status.update(line)
-        elif progress.step % 50 == 0 or progress.step == progress.steps:
+        elif progress.loss is None or progress.step % 50 == 0 or progress.step == progress.steps:
             say(line)
 
 
@@ -174,7 +180,10 @@ def _blocks(text: str) -> tuple[int, ...]:
     first, dash, last = text.partition("-")
     if not first.isdigit() or (dash and not last.isdigit()):
         raise UsageError(f"blocks {text}: expected A-B, one number, or none")
-    return tuple(range(int(first), int(last or first) + 1))
+    found = tuple(range(int(first), int(last or first) + 1))
+    if not found:
+        raise UsageError(f"blocks {text}: A-B runs upwards")
+    return found
 
 
 def _targets(text: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ never pays for those below (0 keeps the tokens as they enter the first block).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def frozen_features(
     normalise: Normaliser,
     folder: Path,
     rendering: Rendering,
+    tower_sha256: str,
     stem: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> KeptFeatures:
@@ -71,7 +73,9 @@ def frozen_features(
     from safetensors import safe_open
 
     precision = tower.conv1.weight.dtype
-    fingerprint = f"{manifest_hash(list(pictures))}:{recipe}:{rendering}:{precision}"
+    # Shards hold rows by position, so the order of the pictures counts, which `manifest_hash` leaves out.
+    order = hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
+    fingerprint = f"{manifest_hash(list(pictures))}:{order}:{tower_sha256}:{recipe}:{rendering}:{precision}"
     if stem is not None:
         fingerprint += f":stem {stem}"
         folder = folder / f"stem-{stem}"

@@ -29,9 +29,9 @@ class Progress:
 
     step: int
     steps: int
-    loss: float
-    accuracy: float
-    seconds: float
+    loss: float | None = None
+    accuracy: float | None = None
+    seconds: float | None = None
 
 
 def fit_head(
@@ -162,8 +162,9 @@ def _save(
 ) -> None:
     tensors = {name: p.detach() for name, p in parameters.items()}
     for name, p in parameters.items():
-        for key in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{key}.{name}"] = optimiser.state[p][key]
+        # A head is stepped on its own kind's turns alone: each parameter has its own count, or none yet.
+        for key, value in optimiser.state.get(p, {}).items():
+            tensors[f"{key}.{name}"] = value
     metadata = {"format": _CHECKPOINT_FORMAT, "fingerprint": fingerprint, "step": str(step)}
     write_safetensors(path, tensors, metadata)
 
@@ -180,12 +181,12 @@ def _restore(
     from safetensors.torch import load_file
 
     tensors = load_file(path)
-    step = int(metadata["step"])
     for name, p in parameters.items():
         p.data.copy_(tensors[name])
-        optimiser.state[p] = {
-            "step": torch.tensor(float(step)),
-            "exp_avg": tensors[f"exp_avg.{name}"].to(p.device),
-            "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(p.device),
-        }
-    return step
+        if f"exp_avg.{name}" in tensors:
+            optimiser.state[p] = {
+                "step": tensors[f"step.{name}"],
+                "exp_avg": tensors[f"exp_avg.{name}"].to(p.device),
+                "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(p.device),
+            }
+    return int(metadata["step"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import ViewHeads
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.safefile import sha256_of
 from nsnet_cli.tower import load_tower, tower_info
 from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
 from nsnet_cli.training.features import KeptFeatures, frozen_features
@@ -65,7 +65,7 @@ class Fitter:
             _, heads = self.fit(name, inside)
             return self._scores(heads, {k: [f.features for f in kept] for k, kept in self._scanned.items()}, outside)
         path = self.work / f"{name}.scores.json"
-        made_by = f"{self._fingerprint(inside)}:{self.views}"
+        made_by = self._fingerprint(inside)
         if path.exists():
             stored = json.loads(path.read_text("utf-8"))
             if stored.get("made_by") != made_by:
@@ -131,6 +131,10 @@ class Fitter:
         return Normaliser(info.mean, info.std)
 
     @cached_property
+    def _tower_sha256(self) -> str:
+        return sha256_of(self.tower_path)
+
+    @cached_property
     def _kept(self) -> dict[ViewKind, list[KeptFeatures]]:
         adaptation = self.config.adaptation
         stem = None if adaptation.frozen else adaptation.first_block - 1
@@ -138,6 +142,8 @@ class Fitter:
         kept: dict[ViewKind, list[KeptFeatures]] = {}
         for kind in self.kinds:
             renderings = kept_renderings(self.config, self.views, kind)
+            if self.config.fresh and not self.config.probe_first and not adaptation.frozen:
+                renderings = [rendering for rendering in renderings if rendering.seed is None]
             kept[kind] = [
                 frozen_features(
                     tower,
@@ -146,6 +152,7 @@ class Fitter:
                     self._normalise,
                     self.work / "features",
                     rendering,
+                    self._tower_sha256,
                     stem,
                     self._counting(rendering),
                 )
@@ -163,7 +170,11 @@ class Fitter:
         return load_tower(self.tower_path).matrices_to(dtype).to(self.device)
 
     def _fingerprint(self, indices: Sequence[int]) -> str:
-        return f"{self.config.fingerprint([self.pictures[i] for i in indices])}:{self.precision}"
+        """Hash of all that a fit depends on: recipe, data in their order, semantics, tower, views and precision."""
+        recipe = self.config.fingerprint([self.pictures[i] for i in indices])
+        semantic = hashlib.sha256(self.semantic.double().numpy().tobytes()).hexdigest()
+        text = f"{recipe}:{semantic}:{self._tower_sha256}:{self.views}:{self.precision}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _scores(self, heads: ViewHeads, features: dict[ViewKind, list[VitFeatures]], indices: Sequence[int]) -> Scores:
         by_kind = {kind: score_features(heads.of(kind), of_kind, indices) for kind, of_kind in features.items()}
@@ -173,7 +184,7 @@ class Fitter:
 
     def _counting(self, rendering: Rendering) -> Callable[[int, int], None]:
         def count(done: int, total: int) -> None:
-            self.note(f"features {rendering.name}", Progress(done, total, math.nan, math.nan, math.nan))
+            self.note(f"features {rendering.name}", Progress(done, total))
 
         return count
 

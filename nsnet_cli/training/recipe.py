@@ -26,7 +26,7 @@ class Phase:
     """One stretch of optimisation: ``samples`` pictures in all, ``batch`` at a time, and peak learning rates.
 
     Rates rise over the share ``warmup`` of the steps and fall along half a cosine.  ``keep`` is the share of
-    mosaic patches that the tower sees (FLIP); the last ``full_share`` of the steps sees all, as a scan does.
+    32x32 patches of a view that the tower sees (FLIP); the last ``full_share`` of the steps sees all, as a scan does.
     """
 
     samples: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ from nsnet_cli.weights import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What is trained on what.  ``work`` keeps checkpoints, held-out scores and the log of the run."""
+    """What is trained on what.  ``work`` keeps features, checkpoints, held-out scores and the log of the run."""
 
     manifest: Path
     labels: Path
@@ -72,10 +73,12 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
     log = RunLog(request.work / "log.jsonl")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis, origin = load_basis(request.labels, request.rule)
+    fold_of = grouped_folds(pictures, request.folds)
+    _check(request, pictures, basis, fold_of)
 
     def note(name: str, progress: Progress) -> None:
         report(name, progress)
-        if progress.step % 10 == 0 or progress.step == progress.steps:
+        if progress.loss is None or progress.step % 10 == 0 or progress.step == progress.steps:
             log.write(event="step", run=name, **asdict(progress))
 
     fitter = Fitter(
@@ -89,7 +92,6 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
         work=request.work,
         note=note,
     )
-    fold_of = grouped_folds(pictures, request.folds)
     scores: Scores = {}
     for fold in range(request.folds):
         inside = [i for i, f in enumerate(fold_of) if f != fold]
@@ -113,6 +115,36 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
     return info
+
+
+def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: SemanticBasis, fold_of: list[int]) -> None:
+    """Refuse at once what would fail, or quietly do something else, after an hour of features."""
+    fit, tower = request.fit, tower_info(request.tower).config
+    phases = [fit.probe] if fit.adaptation.frozen else [fit.probe, fit.tune]
+    across = math.isqrt(tower.tokens)
+    wrong = None
+    if basis.vectors.shape[1] != tower.embed_dim:
+        wrong = f"labels of {basis.vectors.shape[1]} dimensions do not fit a tower of {tower.embed_dim}"
+    elif not all(1 <= block <= tower.layers for block in fit.head.blocks):
+        wrong = f"--blocks must lie within 1-{tower.layers}"
+    elif not fit.adaptation.frozen and not 1 <= fit.adaptation.first_block <= fit.adaptation.last_block <= tower.layers:
+        wrong = f"--tuned-blocks must lie within 1-{tower.layers}"
+    elif fit.selection.window and request.views < 2:
+        wrong = "--views 1 has no window; give --views 2, or --window 0 for mosaics alone"
+    elif any(phase.batch % 2 or phase.steps < 1 for phase in phases):
+        wrong = "batches must be even, and samples at least one batch"
+    elif fit.tune.keep < 1.0 and across % fit.selection.grid:
+        wrong = f"--keep needs a tower whose {across} tokens a side are a multiple of {fit.selection.grid}"
+    if wrong is not None:
+        raise UsageError(wrong)
+    for fold in range(request.folds):
+        for where, same in (("in", True), ("outside of", False)):
+            labels = {p.label for p, f in zip(pictures, fold_of, strict=True) if (f == fold) is same}
+            if labels != {0, 1}:
+                raise UsageError(
+                    f"too few generators or sources for {request.folds} folds: no pictures of one class {where} "
+                    f"fold {fold}; give fewer --folds, or pictures of more of them"
+                )
 
 
 def _calibrate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -12,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nsnet_cli.decode import pixels_to_tensor
+from nsnet_cli.decode import DecodeLimits, decode, pixels_to_tensor, read_file
 from nsnet_cli.deliveries import random_chain
+from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
 from nsnet_cli.views import WINDOW, View, place_window, scale_window
@@ -22,6 +24,7 @@ from nsnet_cli.views import WINDOW, View, place_window, scale_window
 _FIRST_MOSAIC_SHARE = 0.6
 # A training window is as large as a scan's half of the time, else smaller by up to this factor.
 _SMALLEST_WINDOW = 0.6
+_LIMITS = DecodeLimits()
 _KERNELS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
 
 
@@ -68,8 +71,7 @@ class Rendered(Dataset[tuple[Tensor, int]]):
         k = self.start + item
         picture, recipe = self.pictures[self.order[k]], self.recipe
         rendering = self.renderings[k // self.batch % len(self.renderings)]
-        with Image.open(picture.path) as opened:
-            image = opened.convert("RGB")
+        image = _read(picture.path)
         if rendering.seed is None:
             return scanned_view(pixels_to_tensor(np.array(image)), recipe, rendering.view), picture.label
         rng = Random(f"{rendering.seed}:{k}")
@@ -77,6 +79,16 @@ class Rendered(Dataset[tuple[Tensor, int]]):
             image = deliver(image)
         random_view = random_window if rendering.view.kind == WINDOW else random_mosaic
         return random_view(pixels_to_tensor(np.array(image)), recipe, rng), picture.label
+
+
+def _read(path: Path) -> Image.Image:
+    """The picture as a scan decodes it: turned by EXIF, transparency over white."""
+    try:
+        pixels = decode(read_file(path, _LIMITS), _LIMITS).pixels
+    except InputError as error:
+        raise UsageError(f"{path}: {error}; take it out of the manifest") from error
+    assert pixels is not None
+    return Image.fromarray(pixels)
 
 
 def scanned_view(pixels: Tensor, recipe: SelectionRecipe, view: View) -> Tensor:
