@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from sklearn.linear_model import LogisticRegression
 
 GENERATED, REAL, UNCERTAIN = "generated", "real", "uncertain"
 MAX_FALSE_POSITIVE_RATE = 0.02
@@ -64,14 +65,11 @@ def fit_calibration(
     uncertain.  Raises `UsageError` when a class is missing or scores say nothing.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
 
     if set(np.unique(labels)) != {0, 1}:
         raise UsageError("calibration needs held-out scores of real and of generated pictures")
-    balanced = weights.astype(np.float64).copy()
-    for label in (0, 1):
-        balanced[labels == label] /= balanced[labels == label].sum()
-    platt = LogisticRegression(C=1e6).fit(scores[:, None], labels, sample_weight=balanced * len(scores) / 2)
+    balanced = _balanced(labels, weights)
+    platt = _regression(scores[:, None], labels, balanced)
     slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     if slope <= 0:
         raise UsageError("held-out scores do not rise with the label: the detector has learnt nothing")
@@ -100,19 +98,33 @@ def fit_fusion(
     scores, none below zero; one kind alone gets all.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
 
     if len(scores) == 1:
         return dict.fromkeys(scores, 1.0)
-    balanced = weights.astype(np.float64).copy()
-    for label in (0, 1):
-        balanced[labels == label] /= balanced[labels == label].sum()
-    stacked = np.stack(list(scores.values()), axis=1)
-    fitted = LogisticRegression(C=1e6).fit(stacked, labels, sample_weight=balanced * len(labels) / 2)
+    fitted = _regression(np.stack(list(scores.values()), axis=1), labels, _balanced(labels, weights))
     shares = fitted.coef_[0].clip(min=0.0)
     if shares.sum() <= 0:
         raise UsageError("held-out scores do not rise with the label: the detector has learnt nothing")
     return {kind: float(share) for kind, share in zip(scores, shares / shares.sum(), strict=True)}
+
+
+def _balanced(labels: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``weights`` scaled so that those of each class sum to one."""
+    import numpy as np
+
+    balanced = weights.astype(np.float64).copy()
+    for label in (0, 1):
+        balanced[labels == label] /= balanced[labels == label].sum()
+    return balanced
+
+
+def _regression(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], balanced: NDArray[np.float64]
+) -> LogisticRegression:
+    """Logistic regression of the labels on scores ``(n, k)``, all but unpenalised, as Platt scaling is."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1e6).fit(scores, labels, sample_weight=balanced * len(labels) / 2)
 
 
 def _lowest_cut(p: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:

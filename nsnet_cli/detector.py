@@ -220,12 +220,11 @@ class Detector:
         # Two cores are as fast on a few as on many, and the activations of many cost hundreds of megabytes.
         for few in flat.split(_VIEWS_ON_CPU if self.device.type == "cpu" else len(flat)):
             made.append(self._tower(self._normalise(few.to(self.device))))
-        features = VitFeatures(torch.cat([f.embedding for f in made]), torch.cat([f.class_tokens for f in made]))
+        features = VitFeatures.join(made)
         logits = torch.empty(views.shape[:2])
         for kind in kinds_of(self.plan):
             of_kind = torch.tensor([view.kind == kind for view in self.plan]).repeat(len(views))
-            mine = VitFeatures(features.embedding[of_kind], features.class_tokens[of_kind])
-            logits.view(-1)[of_kind] = self._heads.of(kind)(mine).logit.float().cpu()
+            logits.view(-1)[of_kind] = self._heads.of(kind)(features.rows(of_kind)).logit.float().cpu()
         semantic = self._heads.of(self.plan[0].kind).semantic_part(features.embedding)
         return logits, semantic.float().cpu().view(*views.shape[:2], -1)
 

@@ -10,6 +10,7 @@ values count as semantic is a choice; it is stated, stored with the basis and tr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -129,4 +130,4 @@ def angles_to_subspace(directions: Tensor, vectors: Tensor) -> Tensor:
 
 def random_angle(rank: int, dimension: int) -> float:
     """The angle in degrees at which a random direction has its expected share, ``rank / dimension``, inside."""
-    return float(torch.rad2deg(torch.acos(torch.tensor(rank / dimension, dtype=torch.float64).sqrt())))
+    return math.degrees(math.acos(math.sqrt(rank / dimension)))

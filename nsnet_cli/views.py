@@ -91,10 +91,14 @@ def place_window(width: int, height: int, recipe: SelectionRecipe, number: int =
 
 
 def scale_window(
-    pixels: Tensor, recipe: SelectionRecipe, left: int, top: int, side: int, kernel: Image.Resampling | None = None
+    pixels: Tensor,
+    recipe: SelectionRecipe,
+    left: int,
+    top: int,
+    side: int,
+    kernel: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Tensor:
-    """The square at ``(left, top)``, ``side`` pixels wide, scaled to ``(3, size, size)`` uint8 (bicubic)."""
+    """The square at ``(left, top)``, ``side`` pixels wide, scaled to ``(3, size, size)`` uint8."""
     cut = pixels[:, top : top + side, left : left + side].permute(1, 2, 0).contiguous().numpy()
-    kernel = Image.Resampling.BICUBIC if kernel is None else kernel
     scaled = Image.fromarray(cut).resize((recipe.size, recipe.size), kernel)
     return torch.from_numpy(np.array(scaled)).permute(2, 0, 1)

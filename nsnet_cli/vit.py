@@ -9,6 +9,7 @@ while training (FLIP, arXiv 2212.00794).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,19 @@ class VitFeatures:
 
     embedding: Tensor
     class_tokens: Tensor
+
+    @staticmethod
+    def join(parts: Sequence[VitFeatures]) -> VitFeatures:
+        """The pictures of all ``parts``, in order."""
+        return VitFeatures(torch.cat([f.embedding for f in parts]), torch.cat([f.class_tokens for f in parts]))
+
+    def rows(self, index: Tensor) -> VitFeatures:
+        """Those of some pictures, by position or by mask."""
+        return VitFeatures(self.embedding[index], self.class_tokens[index])
+
+    def floats_on(self, device: torch.device) -> VitFeatures:
+        """In float32 on ``device``."""
+        return VitFeatures(self.embedding.float().to(device), self.class_tokens.float().to(device))
 
 
 # Linear maps of a block that LoRA can adapt: query, key, value, output, and the MLP's two.

@@ -12,6 +12,7 @@ from torch import Tensor
 from nsnet_cli.calibration import Calibration
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import HeadConfig
+from nsnet_cli.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.views import ViewKind, kinds_of, plan_views
@@ -122,11 +123,10 @@ def load_weights(name_or_path: str) -> NsnetWeights:
     return NsnetWeights(path, sha256_of(path), info, load_file(path), tower_path)
 
 
-def load_directions(path: Path) -> tuple[Tensor, Tensor, dict[str, Any], tuple[Tensor, list[str]] | None]:
+def load_basis_record(path: Path) -> tuple[SemanticBasis, dict[str, Any], Tensor]:
     """What `nsnet nullspace inspect` shows of a weights file.
 
-    The semantic basis ``(rank, d)``, all singular values of the labels ``(k,)``, the record of the basis,
-    and the artifact directions ``(m, d)`` with their names, None in weights that were written without.
+    The semantic basis, its record, and the artifact directions ``(m, d)``, whose names are in the record.
     """
     from safetensors.torch import load_file
 
@@ -134,11 +134,10 @@ def load_directions(path: Path) -> tuple[Tensor, Tensor, dict[str, Any], tuple[T
     tensors = load_file(path)
     try:
         vectors, singular_values = tensors[SEMANTIC].double(), tensors[SINGULAR_VALUES].double()
+        directions, rule = tensors[DIRECTIONS].double(), BasisRule(info.basis["rule"], info.basis["value"])
     except KeyError as error:
         raise WeightsError(f"{path}: no {error.args[0]} in it; it was made by an older version of nsnet") from error
-    names = info.basis.get("directions", [])
-    directions = tensors.get(DIRECTIONS)
-    return vectors, singular_values, info.basis, None if directions is None else (directions.double(), names)
+    return SemanticBasis(vectors, singular_values, rule), info.basis, directions
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:

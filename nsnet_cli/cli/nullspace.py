@@ -13,8 +13,6 @@ from nsnet_cli.errors import UsageError
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from nsnet_cli.nullspace import BasisRule
 
 app = typer.Typer(help="Build and inspect the semantic subspace.", no_args_is_help=True, rich_markup_mode=None)
@@ -64,17 +62,18 @@ def build(
 
     from nsnet_cli.nullspace import semantic_basis
     from nsnet_cli.safefile import sha256_of
-    from nsnet_cli.semantics import BasisOrigin, embed_labels, read_labels, save_basis
+    from nsnet_cli.semantics import DEFAULT_RULE, BasisOrigin, embed_labels, load_basis, save_basis
 
     if as_text:
         assert text_tower is not None and pretrained is not None
         matrix = embed_labels(labels, text_tower, pretrained, prompt)
+        basis = semantic_basis(matrix, used or DEFAULT_RULE)
+        origin = BasisOrigin(labels.name, sha256_of(labels), len(matrix), prompt)
     else:
-        matrix = read_labels(labels)
-    basis = semantic_basis(matrix, used)
-    save_basis(output, basis, BasisOrigin(labels.name, sha256_of(labels), len(matrix), prompt if as_text else ""))
+        basis, origin = load_basis(labels, used)
+    save_basis(output, basis, origin)
     say(
-        f"written {output}: {basis.rank} semantic directions of {matrix.shape[1]}, "
+        f"written {output}: {basis.rank} semantic directions of {basis.vectors.shape[1]}, "
         f"{basis.null_dimension} left, {100 * basis.energy:.1f} % of the labels' energy removed"
     )
 
@@ -95,55 +94,47 @@ def inspect(
     _print(found)
 
 
-def parse_rule(text: str | None) -> BasisRule:
-    """The rule that an option names, or the default."""
+def parse_rule(text: str | None) -> BasisRule | None:
+    """The rule that an option names, None where it was left out."""
     from nsnet_cli.nullspace import BasisRule
-    from nsnet_cli.semantics import DEFAULT_RULE
 
-    return DEFAULT_RULE if text is None else BasisRule.parse(text)
+    return None if text is None else BasisRule.parse(text)
 
 
 def _inspected(source: str, rule: str | None) -> dict[str, Any]:
-    from nsnet_cli.nullspace import BasisRule, angles_to_subspace, energy_share, random_angle
+    from nsnet_cli.nullspace import angles_to_subspace, energy_share, random_angle
     from nsnet_cli.safefile import read_header
     from nsnet_cli.semantics import BASIS_FORMAT, load_basis
-    from nsnet_cli.weights import load_directions
+    from nsnet_cli.weights import load_basis_record
     from nsnet_cli.weights_store import find_weights
 
     is_matrix = source.endswith(".npy")
     path = Path(source) if is_matrix else find_weights(source)
-    directions: tuple[Tensor, list[str]] | None = None
+    angles: dict[str, float] | None = None
     if is_matrix or read_header(path).metadata.get("format") == BASIS_FORMAT:
-        basis, origin = load_basis(path, None if rule is None else BasisRule.parse(rule))
-        vectors, singular_values = basis.vectors, basis.singular_values
+        basis, origin = load_basis(path, parse_rule(rule))
         labels, sha256 = origin.labels, origin.labels_sha256
-        used = basis.rule
     else:
         if rule is not None:
             raise UsageError(f"{source} holds a basis with its own rule; --rule is for a .npy matrix")
-        vectors, singular_values, record, directions = load_directions(path)
+        basis, record, directions = load_basis_record(path)
         labels, sha256 = record["labels"], record["labels_sha256"]
-        used = BasisRule(record["rule"], record["value"])
-    rank, dimension = vectors.shape
-    share = energy_share(singular_values)
-    found: dict[str, Any] = {
+        angles = dict(zip(record["directions"], angles_to_subspace(directions, basis.vectors).tolist(), strict=True))
+    dimension = basis.vectors.shape[1]
+    return {
         "source": str(path),
         "labels": labels,
         "labels_sha256": sha256,
-        "rule": {"name": used.name, "value": used.value},
+        "rule": {"name": basis.rule.name, "value": basis.rule.value},
         "dimension": dimension,
-        "rank": rank,
-        "null_dimension": dimension - rank,
-        "energy": float(share[rank - 1]),
-        "singular_values": singular_values.tolist(),
-        "energy_share": share.tolist(),
-        "random_angle": random_angle(rank, dimension),
-        "angles": None,
+        "rank": basis.rank,
+        "null_dimension": basis.null_dimension,
+        "energy": basis.energy,
+        "singular_values": basis.singular_values.tolist(),
+        "energy_share": energy_share(basis.singular_values).tolist(),
+        "random_angle": random_angle(basis.rank, dimension),
+        "angles": angles,
     }
-    if directions is not None:
-        angles = angles_to_subspace(directions[0], vectors).tolist()
-        found["angles"] = dict(zip(directions[1], angles, strict=True))
-    return found
 
 
 def _print(found: dict[str, Any]) -> None:

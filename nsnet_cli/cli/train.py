@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsnet_cli.cli.nullspace import RuleOption
+from nsnet_cli.cli.nullspace import RuleOption, parse_rule
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.errors import UsageError
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
@@ -98,7 +98,6 @@ def train(
     import torch
 
     from nsnet_cli.head import HeadConfig
-    from nsnet_cli.nullspace import BasisRule
     from nsnet_cli.selection import SelectionRecipe
     from nsnet_cli.training import run
     from nsnet_cli.training.recipe import FitConfig, Phase
@@ -120,7 +119,7 @@ def train(
         output=output,
         work=work,
         split=split or None,
-        rule=None if rule is None else BasisRule.parse(rule),
+        rule=parse_rule(rule),
         fit=FitConfig(
             probe=Phase(samples, batch, lr_head),
             tune=Phase(tune_samples, tune_batch, lr_tuned_head, lr_tower, warmup=0.1, keep=keep),

@@ -76,7 +76,6 @@ class FreshBatches:
     pictures: Sequence[LabelledPicture]
     config: FitConfig
     normalise: Normaliser
-    workers: int = 1
 
     def __call__(self, tower: VisionTransformer, first_step: int) -> Iterator[Batch]:
         config, phase = self.config, self.config.tune
@@ -85,8 +84,7 @@ class FreshBatches:
         seed = config.seed if config.augment else None
         renderings = [Rendering(View(kind, 0), seed) for kind in self.kinds]
         data = Rendered(self.pictures, order, config.selection, renderings, phase.batch, first_step * phase.batch)
-        prefetch = 4 if self.workers else None
-        loader = DataLoader(data, batch_size=phase.batch, num_workers=self.workers, prefetch_factor=prefetch)
+        loader = DataLoader(data, batch_size=phase.batch, num_workers=1, prefetch_factor=4)
         for step, (views, labels) in enumerate(loader, start=first_step):
             keep = kept_tokens(len(views), step, phase, config.selection, tower.config.tokens, config.seed)
             with torch.no_grad():

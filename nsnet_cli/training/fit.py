@@ -59,7 +59,7 @@ def fit_head(
     head.train()
     for step, rows in enumerate(order):
         _set_rates(optimiser, step, phase)
-        output = head(_rows(features[step % len(features)], rows, device))
+        output = head(features[step % len(features)].rows(rows).floats_on(device))
         loss, accuracy = _learn(output, labels[rows].to(device), optimiser, config)
         report(Progress(step + 1, phase.steps, loss, accuracy, time.monotonic() - started))
     head.eval()
@@ -112,11 +112,10 @@ def tune(
 
 
 @torch.inference_mode()
-def score_features(head: NullSpaceHead, scanned: Sequence[VitFeatures], indices: Sequence[int]) -> list[float]:
-    """Raw scores of kept features, the mean over the views in ``scanned``, as a scan gives them."""
+def score_features(head: NullSpaceHead, scanned: Sequence[VitFeatures]) -> list[float]:
+    """Raw scores of features, the mean over the views in ``scanned``, as a scan gives them."""
     device = next(head.parameters()).device
-    rows = torch.tensor(list(indices))
-    logits = [head.eval()(_rows(view, rows, device)).logit.double() for view in scanned]
+    logits = [head.eval()(view.floats_on(device)).logit.double() for view in scanned]
     scores: list[float] = torch.stack(logits).mean(0).tolist()
     return scores
 
@@ -137,10 +136,6 @@ def _learn(
     optimiser.step()
     accuracy = ((output.logit > 0) == (labels > 0)).float().mean()
     return float(loss.detach()), float(accuracy)
-
-
-def _rows(features: VitFeatures, rows: Tensor, device: torch.device) -> VitFeatures:
-    return VitFeatures(features.embedding[rows].to(device), features.class_tokens[rows].float().to(device))
 
 
 def _trainable(tower: nn.Module, heads: nn.Module) -> dict[str, nn.Parameter]:

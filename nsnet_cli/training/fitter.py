@@ -62,8 +62,8 @@ class Fitter:
         the scores are kept; raises `WeightsError` for scores of another recipe or other data.
         """
         if self.config.adaptation.frozen:
-            _, heads = self.fit(name, inside)
-            return self._scores(heads, {k: [f.features for f in kept] for k, kept in self._scanned.items()}, outside)
+            tower, heads = self.fit(name, inside)
+            return self._scores(tower, heads, outside)
         path = self.work / f"{name}.scores.json"
         made_by = self._fingerprint(inside)
         if path.exists():
@@ -74,11 +74,7 @@ class Fitter:
             return scores
         tower, heads = self.fit(name, inside)
         chosen = self.some_of(outside)
-        features = {
-            kind: [_spread(finish(tower, kept, chosen), chosen, len(self.pictures)) for kept in scanned]
-            for kind, scanned in self._scanned.items()
-        }
-        scores = self._scores(heads, features, chosen)
+        scores = self._scores(tower, heads, chosen)
         unfinished = path.with_suffix(".partial")
         unfinished.write_text(json.dumps({"made_by": made_by, "scores": scores}), "utf-8")
         unfinished.replace(path)
@@ -107,10 +103,7 @@ class Fitter:
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:
         """Embeddings ``(len(indices), embed_dim)`` of the first view as a scan makes it, before any projection."""
-        first = self._scanned[self.kinds[0]][0]
-        if self.config.adaptation.frozen:
-            return first.features.embedding[torch.tensor(list(indices))]
-        return finish(tower, first, indices).embedding
+        return self._finished(tower, self._scanned[self.kinds[0]][0], indices).embedding
 
     def some_of(self, indices: Sequence[int]) -> list[int]:
         """All of them for a frozen tower, else the first so many of each group in an order that is none of content."""
@@ -176,8 +169,17 @@ class Fitter:
         text = f"{recipe}:{semantic}:{self._tower_sha256}:{self.views}:{self.precision}"
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _scores(self, heads: ViewHeads, features: dict[ViewKind, list[VitFeatures]], indices: Sequence[int]) -> Scores:
-        by_kind = {kind: score_features(heads.of(kind), of_kind, indices) for kind, of_kind in features.items()}
+    def _finished(self, tower: VisionTransformer, kept: KeptFeatures, indices: Sequence[int]) -> VitFeatures:
+        """Features of ``tower``: those that were kept when it is frozen, else finished from its kept stem."""
+        if self.config.adaptation.frozen:
+            return kept.features.rows(torch.tensor(list(indices)))
+        return finish(tower, kept, indices)
+
+    def _scores(self, tower: VisionTransformer, heads: ViewHeads, indices: Sequence[int]) -> Scores:
+        by_kind = {
+            kind: score_features(heads.of(kind), [self._finished(tower, kept, indices) for kept in scanned])
+            for kind, scanned in self._scanned.items()
+        }
         return {
             self.pictures[i].name: {kind: values[k] for kind, values in by_kind.items()} for k, i in enumerate(indices)
         }
@@ -197,16 +199,5 @@ def finish(tower: VisionTransformer, kept: KeptFeatures, indices: Sequence[int])
     for first in range(0, len(indices), _FORWARD_BATCH):
         rows = list(indices[first : first + _FORWARD_BATCH])
         lower = kept.features.class_tokens[torch.tensor(rows)][:, : kept.tokens.stem].float()
-        features = tower.finish(kept.tokens.rows(rows).to(device), lower.to(device))
-        made.append(VitFeatures(features.embedding.float().cpu(), features.class_tokens.float().cpu()))
-    return VitFeatures(torch.cat([f.embedding for f in made]), torch.cat([f.class_tokens for f in made]))
-
-
-def _spread(features: VitFeatures, indices: Sequence[int], total: int) -> VitFeatures:
-    """Features of some pictures, at their places among all ``total``."""
-    rows = torch.tensor(list(indices))
-
-    def place(part: Tensor) -> Tensor:
-        return part.new_zeros((total, *part.shape[1:])).index_copy_(0, rows, part)
-
-    return VitFeatures(place(features.embedding), place(features.class_tokens))
+        made.append(tower.finish(kept.tokens.rows(rows).to(device), lower.to(device)).floats_on(torch.device("cpu")))
+    return VitFeatures.join(made)
