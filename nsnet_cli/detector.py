@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from nsnet_cli.calibration import UNCERTAIN
@@ -25,9 +26,12 @@ from nsnet_cli.decode import (
     read_file,
     thumbnail_of,
 )
+from nsnet_cli.deliveries import MILD, Delivery
 from nsnet_cli.discover import STDIN
 from nsnet_cli.document import (
     WEAKENING_WARNINGS,
+    AppliedProfile,
+    DeliveredResult,
     ErrorInfo,
     ModelInfo,
     PatchResult,
@@ -38,7 +42,9 @@ from nsnet_cli.document import (
 from nsnet_cli.errors import InputError, UsageError, WeightsError
 from nsnet_cli.head import ViewHeads
 from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.selection import Selection
+from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import load_tower, tower_info
 from nsnet_cli.views import fuse, kinds_of, make_views, plan_views
 from nsnet_cli.vit import VisionTransformer, VitFeatures
@@ -53,6 +59,15 @@ _CONSTANT_SHARE = 0.25
 
 
 @dataclass(frozen=True)
+class DeliveredViews:
+    """The ``views`` of a delivered picture, None where it cannot be delivered so; ``weak``: too little to judge."""
+
+    delivery: str
+    views: Tensor | None = None
+    weak: bool = False
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A picture on its way to the network: its ``views``, or the error that stopped it."""
 
@@ -64,6 +79,7 @@ class Prepared:
     windows: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     thumbnail: NDArray[np.uint8] | None = None
+    delivered: tuple[DeliveredViews, ...] = ()
     error: ErrorInfo | None = None
     seconds: float = 0.0
 
@@ -74,9 +90,11 @@ class Observation:
 
     ``thumbnail`` is ``(32, 32, 3)`` uint8; ``semantic`` ``(rank,)`` float32, the coordinates of the first
     view's embedding in the semantic basis, what the null space leaves out.  None for unreadable pictures.
+    ``delivered`` is what the picture scores after each of the detector's deliveries.
     """
 
     result: PictureResult
+    delivered: tuple[DeliveredResult, ...] = ()
     thumbnail: NDArray[np.uint8] | None = None
     semantic: NDArray[np.float32] | None = None
 
@@ -97,8 +115,12 @@ class Detector:
         threshold: float | None,
         limits: DecodeLimits,
         patches: bool,
+        stability: bool,
+        profile: Profile | None,
+        deliveries: Sequence[Delivery],
     ) -> None:
         self.weights, self.device, self.limits = weights, device, limits
+        self.deliveries = tuple(deliveries)
         info = weights.info
         self.views = info.views if views is None else views
         self.plan = plan_views(info.selection, self.views)
@@ -106,7 +128,20 @@ class Detector:
             # One kind alone is another detector than the one that was calibrated.
             raise UsageError(f"{info.name} was calibrated on {' and '.join(info.kinds)}: give --views 2 or more")
         self.precision = precision
-        self.options = ScanOptions(self.views, precision, threshold, patches, limits.max_pixels, limits.max_bytes)
+        self.calibration = info.calibration
+        if profile is not None:
+            profile.check(MadeBy(weights.sha256, self.views, precision))
+            self.calibration = profile.apply(info.calibration)
+        self.options = ScanOptions(
+            views=self.views,
+            precision=precision,
+            threshold=threshold,
+            patches=patches,
+            max_pixels=limits.max_pixels,
+            max_bytes=limits.max_bytes,
+            stability=stability,
+            profile=None if profile is None else AppliedProfile(profile.name, profile.threshold),
+        )
         tower = tower_info(weights.tower_path)
         self._normalise = Normaliser(tower.mean, tower.std)
         self._tower, self._heads = build_network(weights)
@@ -117,13 +152,14 @@ class Detector:
             weights_sha256=weights.sha256,
             tower=tower.name,
             prior=0.5,
-            t_low=info.calibration.t_low,
-            t_high=info.calibration.t_high,
-            fpr_at_t_high=info.calibration.fpr_at_t_high,
-            miss_rate_at_t_low=info.calibration.miss_rate_at_t_low,
+            t_low=self.calibration.t_low,
+            t_high=self.calibration.t_high,
+            fpr_at_t_high=self.calibration.fpr_at_t_high,
+            miss_rate_at_t_low=self.calibration.miss_rate_at_t_low,
             precision=precision,
             device=str(device),
             views=self.views,
+            profile=None if profile is None else profile.name,
         )
 
     @classmethod
@@ -137,13 +173,17 @@ class Detector:
         threshold: float | None = None,
         limits: DecodeLimits | None = None,
         patches: bool = True,
+        stability: bool = False,
+        profile: str | None = None,
+        deliveries: Sequence[Delivery] | None = None,
     ) -> Detector:
         """Load weights by name or path.
 
         ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``precision`` ``auto``, ``fp32`` or ``bf16``
         (``auto`` is float32, the reference).  ``views`` is the number looked at of each picture (see
-        `nsnet_cli.views`); None takes that which the weights were calibrated with.  Raises `WeightsError`
-        or `UsageError`.
+        `nsnet_cli.views`); None takes that which the weights were calibrated with.  ``profile`` names one of
+        `nsnet_cli.profiles`; ``stability`` scores each picture under mild deliveries as well.  ``deliveries``
+        are those that `observe_many` looks at.  Raises `WeightsError` or `UsageError`.
         """
         if precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
@@ -151,15 +191,19 @@ class Detector:
             raise UsageError(f"views must lie between 1 and 16, not {views}")
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise UsageError(f"threshold must lie between 0 and 1, not {threshold}")
-        chosen = "fp32" if precision == "auto" else precision
+        if profile is not None and threshold is not None:
+            raise UsageError("a profile brings its own threshold: give the one or the other")
         return cls(
             load_weights(weights),
-            _device(device),
-            chosen,
-            views,
-            threshold,
-            limits or DecodeLimits(),
-            patches,
+            device=_device(device),
+            precision="fp32" if precision == "auto" else precision,
+            views=views,
+            threshold=threshold,
+            limits=limits or DecodeLimits(),
+            patches=patches,
+            stability=stability,
+            profile=None if profile is None else load_profile(profile),
+            deliveries=deliveries if deliveries is not None else MILD if stability else (),
         )
 
     def scan(self, path: str | Path) -> PictureResult:
@@ -204,12 +248,25 @@ class Detector:
                 windows=views.windows,
                 warnings=_warnings(picture, views.grid.distinct, len(views.grid.entropy), recipe.count),
                 thumbnail=thumbnail_of(picture.pixels) if thumbnail else None,
+                delivered=tuple(self._deliver(picture.pixels, d, prepared.facts) for d in self.deliveries),
             )
         except InputError as error:
             prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))
         except MemoryError:
             prepared = replace(prepared, error=ErrorInfo("too_large", "not enough memory; lower --max-pixels"))
         return replace(prepared, seconds=time.perf_counter() - started)
+
+    def _deliver(self, pixels: NDArray[np.uint8], delivery: Delivery, facts: FileFacts | None) -> DeliveredViews:
+        """Views of the delivered picture; what is random in it hangs on the file's bytes, never on its name."""
+        recipe = self.weights.info.selection
+        try:
+            image = delivery(Image.fromarray(pixels), facts.sha256 if facts else "")
+            views = make_views(pixels_to_tensor(np.array(image)), recipe, self.views)
+        except (OSError, ValueError, MemoryError):
+            # Larger than a format allows, or than memory: this delivery does not exist for this picture.
+            return DeliveredViews(delivery.spec)
+        weak = min(image.size) < _TOO_SMALL or views.grid.distinct < recipe.count
+        return DeliveredViews(delivery.spec, views.pixels, weak)
 
     @torch.inference_mode()
     def score_views(self, views: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,16 +295,42 @@ class Detector:
         return fuse(by_kind, self.weights.info.fusion)
 
     def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
-        readable = [p for p in batch if p.views is not None]
         began = time.perf_counter()
+        stacks = [v for p in batch for v in (p.views, *(d.views for d in p.delivered)) if v is not None]
         scored: Iterator[tuple[float, NDArray[np.float32]]] = iter(())
-        if readable:
-            logits, semantic = self.score_views(torch.stack([p.views for p in readable if p.views is not None]))
+        if stacks:
+            logits, semantic = self.score_views(torch.stack(stacks))
             scored = zip(map(self.fuse, logits), semantic[:, 0].numpy(), strict=True)
-        share = (time.perf_counter() - began) / max(1, len(readable))
+        share = (time.perf_counter() - began) / max(1, sum(p.views is not None for p in batch))
         for prepared in batch:
             score, part = next(scored) if prepared.views is not None else (None, None)
-            yield Observation(self._result(prepared, score, share), prepared.thumbnail, part)
+            delivered = []
+            for d in prepared.delivered:
+                after = next(scored)[0] if d.views is not None else None
+                delivered.append(self._delivered_result(d, after, prepared))
+            result = self._result(prepared, score, share)
+            if self.options.stability and result.probability is not None:
+                result = self._with_stability(result, delivered)
+            yield Observation(result, tuple(delivered), prepared.thumbnail, part)
+
+    def _verdict(self, probability: float, weak: bool) -> str:
+        return UNCERTAIN if weak else self.calibration.verdict(probability, self.options.threshold)
+
+    def _delivered_result(self, delivered: DeliveredViews, score: float | None, prepared: Prepared) -> DeliveredResult:
+        if score is None:
+            return DeliveredResult(delivered.delivery)
+        probability = self.calibration.probability(score)
+        weak = delivered.weak or bool(WEAKENING_WARNINGS & set(prepared.warnings))
+        return DeliveredResult(delivered.delivery, probability, score, self._verdict(probability, weak))
+
+    def _with_stability(self, result: PictureResult, delivered: Sequence[DeliveredResult]) -> PictureResult:
+        assert result.probability is not None
+        stability = stability_of(result.probability, delivered)
+        # A picture that is too small for a verdict has none that could change.
+        judged = not WEAKENING_WARNINGS & set(result.warnings)
+        unstable = judged and is_unstable(stability, lambda p: self._verdict(p, weak=False))
+        warnings = (*result.warnings, UNSTABLE) if unstable else result.warnings
+        return replace(result, stability=stability, warnings=warnings)
 
     def _result(self, prepared: Prepared, score: float | None, network_seconds: float) -> PictureResult:
         result = PictureResult(
@@ -261,16 +344,13 @@ class Detector:
         )
         if score is None or prepared.picture is None:
             return result
-        probability = self.weights.info.calibration.probability(score)
-        verdict = self.weights.info.calibration.verdict(probability, self.options.threshold)
-        if WEAKENING_WARNINGS & set(prepared.warnings):
-            verdict = UNCERTAIN
+        probability = self.calibration.probability(score)
         return replace(
             result,
             format=prepared.picture.format,
             width=prepared.picture.size[0],
             height=prepared.picture.size[1],
-            verdict=verdict,
+            verdict=self._verdict(probability, weak=bool(WEAKENING_WARNINGS & set(prepared.warnings))),
             probability=probability,
             score=score,
             patches=tuple(_patch_results(prepared.selections)) if self.options.patches else None,

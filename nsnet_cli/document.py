@@ -13,6 +13,7 @@ from typing import Any
 
 SCHEMA = "nsnet.scan/1"
 EVALUATION_SCHEMA = "nsnet.evaluation/1"
+ROBUSTNESS_SCHEMA = "nsnet.robustness/1"
 # A spreadsheet takes a cell that begins like this for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # With one of these a picture holds too little to be more than uncertain about.
@@ -45,6 +46,30 @@ class WindowResult:
 
 
 @dataclass(frozen=True)
+class DeliveredResult:
+    """What a picture scores after a delivery (`nsnet_cli.deliveries`); nothing where it cannot be delivered so."""
+
+    delivery: str
+    probability: float | None = None
+    score: float | None = None
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class StabilityResult:
+    """How far the probability moves under mild deliveries.
+
+    ``spread`` is the standard deviation of the probabilities, ``low`` and ``high`` their range, all with the
+    picture as it is among them.
+    """
+
+    spread: float
+    low: float
+    high: float
+    deliveries: tuple[DeliveredResult, ...]
+
+
+@dataclass(frozen=True)
 class ErrorInfo:
     code: str
     message: str
@@ -70,7 +95,7 @@ class PictureResult:
     windows: tuple[WindowResult, ...] | None = None
     warnings: tuple[str, ...] = ()
     provenance: dict[str, Any] | None = None
-    stability: dict[str, Any] | None = None
+    stability: StabilityResult | None = None
     error: ErrorInfo | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,6 +104,8 @@ class PictureResult:
         data["warnings"] = list(self.warnings)
         data["patches"] = None if self.patches is None else [asdict(p) for p in self.patches]
         data["windows"] = None if self.windows is None else [asdict(w) for w in self.windows]
+        if self.stability is not None:
+            data["stability"]["deliveries"] = [asdict(d) for d in self.stability.deliveries]
         try:
             self.path.encode("utf-8")
         except UnicodeEncodeError:
@@ -89,7 +116,10 @@ class PictureResult:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The model behind the verdicts, and the error rates behind the thresholds."""
+    """The model behind the verdicts, and the error rates behind the thresholds.
+
+    With a ``profile`` (`nsnet_cli.profiles`) ``t_high`` and ``fpr_at_t_high`` are the profile's.
+    """
 
     name: str
     weights_sha256: str
@@ -102,6 +132,15 @@ class ModelInfo:
     precision: str
     device: str
     views: int
+    profile: str | None = None
+
+
+@dataclass(frozen=True)
+class AppliedProfile:
+    """The profile behind the verdicts, and its threshold: a profile made anew is another option."""
+
+    name: str
+    t_high: float
 
 
 @dataclass(frozen=True)
@@ -114,6 +153,8 @@ class ScanOptions:
     patches: bool
     max_pixels: int
     max_bytes: int
+    stability: bool = False
+    profile: AppliedProfile | None = None
 
     def hash(self) -> str:
         """Short hash of the options; stands in every row."""
@@ -144,17 +185,22 @@ class Summary:
 
 @dataclass(frozen=True)
 class RowContext:
-    """What every row of a JSONL or CSV file carries, so that files can be merged and resumed."""
+    """What every row of a JSONL or CSV file carries, so that files can be merged, resumed and calibrated on."""
 
     weights_sha256: str
+    views: int
+    precision: str
     options_hash: str
+
+    @classmethod
+    def of(cls, model: ModelInfo, options: ScanOptions) -> RowContext:
+        return cls(model.weights_sha256, model.views, model.precision, options.hash())
 
     def row(self, result: PictureResult) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             **result.to_dict(),
-            "weights_sha256": self.weights_sha256,
-            "options_hash": self.options_hash,
+            **asdict(self),
         }
 
 

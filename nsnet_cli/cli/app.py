@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nsnet_cli import __version__
-from nsnet_cli.cli import evaluate, nullspace, scan, train, weights
+from nsnet_cli.cli import calibrate, evaluate, nullspace, profiles, robustness, scan, train, weights
 from nsnet_cli.cli.state import STATE
 from nsnet_cli.errors import ExitCode, NsnetError
 
@@ -24,7 +24,10 @@ app = typer.Typer(
 )
 app.command("scan")(scan.scan)
 app.command("evaluate")(evaluate.evaluate)
+app.command("robustness")(robustness.robustness)
+app.command("calibrate")(calibrate.calibrate)
 app.command("train")(train.train)
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(nullspace.app, name="nullspace")
 app.add_typer(weights.app, name="weights")
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nsnet_cli.cli import options
-from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
+from nsnet_cli.cli.progress import counting
 from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
@@ -26,12 +25,6 @@ if TYPE_CHECKING:
     from nsnet_cli.labelled import LabelledSet
 
 _SUFFIXES = (".json", ".csv", ".html", ".jsonl")
-
-
-class Shown(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
 
 
 def evaluate(
@@ -104,9 +97,7 @@ def evaluate(
         found, look = _score(detector, data, batch_size, next((o for o in outputs if _is_rows(o)), None))
     evaluation = measure(data, found, model, shlex.join(["nsnet", *sys.argv[1:]]), look, trained_on)
     document = evaluation.to_dict()
-    for path in outputs:
-        if not _is_rows(path):
-            _write(path, document)
+    _write(document, [path for path in outputs if not _is_rows(path)])
     _show(document, Shown.JSON if as_json else format, every_group)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if evaluation.total.missing else ExitCode.OK)
 
@@ -116,14 +107,8 @@ def _is_rows(path: Path) -> bool:
 
 
 def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
-    """Refuse now what would otherwise be refused after the scan."""
+    check_outputs(outputs, _SUFFIXES, force)
     for path in outputs:
-        if path.suffix.lower() not in _SUFFIXES:
-            raise UsageError(f"{path}: the suffix names no format; use one of {', '.join(_SUFFIXES)}")
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: no directory {path.parent}")
         if _is_rows(path) and predictions is not None:
             raise UsageError(f"{path}: rows of a scan are written when pictures are scanned, not with --predictions")
         if path.suffix.lower() == ".html":
@@ -140,9 +125,9 @@ def _score(detector: Detector, data: LabelledSet, batch_size: int, rows: Path | 
     with contextlib.ExitStack() as stack:
         writer = None
         if rows is not None:
-            context = RowContext(detector.model.weights_sha256, detector.options.hash())
+            context = RowContext.of(detector.model, detector.options)
             writer = JsonlWriter(stack.enter_context(rows.open("w", encoding="utf-8", newline="")), context)
-        advance = stack.enter_context(_progress(len(data.pictures)))
+        advance = stack.enter_context(counting("scanning", len(data.pictures)))
 
         def on_result(result: PictureResult) -> None:
             if writer is not None:
@@ -152,35 +137,15 @@ def _score(detector: Detector, data: LabelledSet, batch_size: int, rows: Path | 
         return score_dataset(detector, data, batch_size, on_result)
 
 
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    console = stderr_console()
-    if STATE.quiet or not console.is_terminal:
-        yield lambda: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True) as shown:
-        task = shown.add_task("scanning", total=total)
-        yield lambda: shown.advance(task)
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
+def _write(document: dict[str, Any], outputs: list[Path]) -> None:
     from nsnet_cli.report import evaluation_files as files
 
     render = {".json": files.evaluation_json, ".csv": files.evaluation_csv, ".html": files.evaluation_html}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(render[path.suffix.lower()](document).encode("utf-8", "backslashreplace"))
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    say(f"written to {path}")
+    write_outputs(document, outputs, render)
 
 
 def _show(document: dict[str, Any], shown: Shown, every_group: bool) -> None:
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    stdout_utf8()
     if shown == Shown.TABLE:
         from rich.console import Console
 

@@ -75,6 +75,12 @@ def scan(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="One cut on the probability in place of the band.")
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Use the threshold of a profile made by nsnet calibrate.")
+    ] = None,
+    stability: Annotated[
+        bool, typer.Option("--stability", help="Score each picture under four mild deliveries, too (5 times the work).")
+    ] = False,
     patches: Annotated[
         bool | None,
         typer.Option("--patches/--no-patches", help="List the selected patches [default: for one picture]."),
@@ -121,6 +127,8 @@ def scan(
         threshold=threshold,
         limits=DecodeLimits(max_pixels, max_bytes),
         patches=want_patches,
+        stability=stability,
+        profile=profile,
     )
     summary = Summary(skipped=count.skipped)
     wanted = {str(kind) for kind in only} if only else None
@@ -145,7 +153,7 @@ def _render(
     if style in (Format.JSONL, Format.CSV):
         from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
 
-        context = RowContext(detector.model.weights_sha256, detector.options.hash())
+        context = RowContext.of(detector.model, detector.options)
         writer: RowWriter = JsonlWriter(stream, context) if style == Format.JSONL else CsvWriter(stream, context)
         writer.begin()
         for result in results:

@@ -88,7 +88,7 @@ class Evaluation:
             "schema": EVALUATION_SCHEMA,
             "tool": {"name": "nsnet", "version": __version__},
             "command": self.command,
-            "versions": _versions(),
+            "versions": versions(),
             "model": self.model,
             "dataset": {
                 "name": self.dataset.name,
@@ -277,7 +277,8 @@ def _remarks(e: Evaluation, trained_on: str | None) -> list[Remark]:
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that scores and figures hang on."""
     found = {"python": platform.python_version()}
     for name in _VERSIONS:
         try:

@@ -7,7 +7,7 @@ counts against the detector: it is given the worst probability that there is for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,28 +196,52 @@ def _share(hits: NDArray[np.bool_]) -> float | None:
     return float(hits.mean()) if len(hits) else None
 
 
-def _bootstrap(y: IntArray, p: FloatArray, resamples: int) -> dict[str, Interval]:
-    """Percentile intervals over pictures drawn anew within each class, always the same ones.
+def auc_resamples(y: IntArray, p: FloatArray, resamples: int = _RESAMPLES) -> FloatArray:
+    """AUC of ``resamples`` bootstrap samples, ``(resamples,)``.
 
-    Drawing anew is done by counts on the sorted scores, so that a resample costs one cumulative sum.
+    Of two detectors on the same pictures in the same order the same samples are drawn, so that their
+    difference is one of pairs.
     """
-    rng = np.random.default_rng(0)
-    values, place = np.unique(-p, return_inverse=True)  # from the highest probability down
+    return np.array([_area(*curve) for curve in _resampled_rates(y, _places(p)[1], resamples)])
+
+
+def _bootstrap(y: IntArray, p: FloatArray, resamples: int) -> dict[str, Interval]:
+    """Percentile intervals over pictures drawn anew within each class, always the same ones."""
+    values, place = _places(p)
+    called = int((-values >= DECISION).sum())
     hits: dict[str, list[float]] = {"auc": [], "bacc": [], "tpr_at_1": [], "tpr_at_5": []}
-    sides = [place[y == label] for label in (0, 1)]
-    called = -values >= DECISION
-    for _ in range(resamples):
-        above = []
-        for side in sides:
-            drawn = np.bincount(side[rng.integers(0, len(side), len(side))], minlength=len(values))
-            above.append(np.concatenate([[0.0], np.cumsum(drawn) / len(side)]))
-        fpr, tpr = above
-        hits["auc"].append(float(np.trapezoid(tpr, fpr)))
-        cut = int(called.sum())
-        hits["bacc"].append((float(tpr[cut]) + 1.0 - float(fpr[cut])) / 2)
+    for fpr, tpr in _resampled_rates(y, place, resamples):
+        hits["auc"].append(_area(fpr, tpr))
+        hits["bacc"].append((float(tpr[called]) + 1.0 - float(fpr[called])) / 2)
         for name, limit in (("tpr_at_1", 0.01), ("tpr_at_5", 0.05)):
             hits[name].append(float(tpr[int(np.searchsorted(fpr, limit, side="right")) - 1]))
     return {
         name: Interval(float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975)))
         for name, found in hits.items()
     }
+
+
+def _places(p: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Distinct values of ``-p``, from the highest probability down, and the place of each picture among them."""
+    values, place = np.unique(-p, return_inverse=True)
+    return values, place
+
+
+def _resampled_rates(y: IntArray, place: IntArray, resamples: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """False- and true-positive rates, from no picture called to all, of pictures drawn anew within each class.
+
+    Drawing anew is done by counts on the sorted scores, so that a resample costs one cumulative sum.
+    """
+    rng = np.random.default_rng(0)
+    distinct = int(place.max()) + 1
+    sides = [place[y == label] for label in (0, 1)]
+    for _ in range(resamples):
+        above = []
+        for side in sides:
+            drawn = np.bincount(side[rng.integers(0, len(side), len(side))], minlength=distinct)
+            above.append(np.concatenate([[0.0], np.cumsum(drawn) / len(side)]))
+        yield above[0], above[1]
+
+
+def _area(fpr: FloatArray, tpr: FloatArray) -> float:
+    return float(np.trapezoid(tpr, fpr))

@@ -61,17 +61,7 @@ def read_predictions(path: Path) -> Predictions:
     in [0, 1].  Raises `UsageError` for anything else, for rows of different weights, and for two rows of
     one path that disagree.
     """
-    try:
-        text = _text(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such file of predictions") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as text ({error})") from error
-    model: dict[str, Any] = {}
-    if text.lstrip().startswith("{"):
-        rows, model = _json_rows(path, text)
-    else:
-        rows = _csv_rows(path, text)
+    rows, model = read_rows(path)
     weights = {row["weights_sha256"] for row in rows if row.get("weights_sha256")}
     if len(weights) > 1:
         raise UsageError(f"{path}: rows of {len(weights)} different weights; evaluate them one by one")
@@ -84,6 +74,22 @@ def read_predictions(path: Path) -> Predictions:
         if found.setdefault(name, prediction) != prediction:
             raise UsageError(f"{path}: two rows of {name!r} that disagree")
     return Predictions(found, model)
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of a results file as they stand there, and the model that made them where the file says.
+
+    Of CSV cells only what rows of a scan have in common with JSON is made alike.  Raises `UsageError`.
+    """
+    try:
+        text = _text(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file of predictions") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({error})") from error
+    if text.lstrip().startswith("{"):
+        return _json_rows(path, text)
+    return _csv_rows(path, text), {}
 
 
 def match_predictions(pictures: Sequence[LabelledPicture], by_path: dict[str, Prediction]) -> list[Prediction]:
@@ -188,6 +194,9 @@ def _csv_rows(path: Path, text: str) -> list[dict[str, Any]]:
                 "verdict": (row.get("verdict") or None) if ours else None,
                 "error": (row.get("error_code") or None) if ours else None,
                 "weights_sha256": row.get("weights_sha256"),
+                **({key: row.get(key) for key in ("sha256", "precision")} if ours else {}),
+                **({"views": _number(row.get("views"), str(path))} if ours else {}),
+                **({"warnings": (row.get("warnings") or "").split()} if ours else {}),
             }
         )
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,33 @@ def bars_plot(rows: Sequence[dict[str, Any]], accuracy: str, title: str) -> str:
     axes.set_yticks(place, [f"{name} ({row['pictures']})" for name, row in zip(names, rows, strict=True)], fontsize=8)
     axes.set(xlim=(0, 1), title=title, ylim=(len(rows) - 0.4, -0.6))
     axes.axvline(DECISION, color=_MIDDLE, linestyle="--", linewidth=0.8)
+    return _svg(figure)
+
+
+def robustness_plot(document: dict[str, Any]) -> str:
+    """AUC and bAcc after each delivery, and which way the probabilities of either class move."""
+    rows = document["deliveries"]
+    figure = _figure(7.6, 1.2 + _BAR_INCHES * len(rows))
+    left, right = figure.subplots(1, 2, sharey=True)
+    place = np.arange(len(rows))
+    for key, name, marker, colour in (("auc", "AUC", "o", _DARK), ("bacc", "bAcc at 0.5", "s", _MIDDLE)):
+        values = [math.nan if row[key] is None else row[key] for row in rows]
+        left.plot(values, place, marker, color=colour, markersize=4, label=name)
+        if document["as_is"][key] is not None:
+            left.axvline(document["as_is"][key], color=colour, linestyle="--", linewidth=0.8)
+    left.set(title="dashed: pictures as they are", ylim=(len(rows) - 0.4, -0.6))
+    left.set_yticks(place, [row["delivery"] for row in rows], fontsize=8)
+    for key, name, marker, colour in (
+        ("drift_real", "real", "o", _LIGHT),
+        ("drift_generated", "generated", "s", _DARK),
+    ):
+        values = [math.nan if row[key] is None else row[key] for row in rows]
+        right.plot(values, place, marker, color=colour, markeredgecolor=_DARK, markersize=4, label=name)
+    right.axvline(0, color=_MIDDLE, linewidth=0.8)
+    right.set(title="mean change of probability", xlabel="← real      generated →")
+    for axes in (left, right):
+        axes.legend(fontsize=7, frameon=False, loc="best")
+        axes.grid(axis="y", color=_LIGHT, linewidth=0.4)
     return _svg(figure)
 
 

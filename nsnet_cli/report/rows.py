@@ -12,7 +12,8 @@ from nsnet_cli.document import FORMULA_STARTS, PictureResult, RowContext
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "warnings",
-    "error_code", "error_message", "scanned_at", "elapsed_ms", "schema", "weights_sha256", "options_hash",
+    "stability_spread", "stability_low", "stability_high", "error_code", "error_message", "scanned_at", "elapsed_ms",
+    "schema", "weights_sha256", "views", "precision", "options_hash",
 )  # fmt: skip
 
 
@@ -50,6 +51,8 @@ class CsvWriter:
         row = self._context.row(result)
         error = row.pop("error") or {}
         row["error_code"], row["error_message"] = error.get("code"), error.get("message")
+        stability = row.pop("stability") or {}
+        row |= {f"stability_{name}": stability.get(name) for name in ("spread", "low", "high")}
         row["warnings"] = " ".join(row["warnings"])
         self._write_cells(spreadsheet_cell(row[name]) for name in CSV_FIELDS)
 

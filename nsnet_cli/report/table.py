@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, Summary
+from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
 from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
 
 _STYLE = {"generated": "bold red", "real": "bold green", "uncertain": "bold yellow"}
@@ -30,6 +30,8 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
     grid.add_row("", verdict_in_words(result, model, threshold))
     grid.add_row("probability", f"{result.probability:.3f} that it is generated, if both were equally likely before")
     grid.add_row("", _bar(result.probability, model, threshold))
+    if result.stability is not None:
+        grid.add_row("stability", _stability_line(result.stability))
     grid.add_row("picture", f"{result.format}, {result.width} x {result.height}, {result.bytes:,} bytes")
     for code in result.warnings:
         grid.add_row("warning", f"{code}: {WARNINGS.get(code, '')}")
@@ -41,7 +43,8 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
         grid.add_row("window", where)
     grid.add_row(
         "model",
-        f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {model.views} views",
+        f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {model.views} views"
+        + (f", profile {model.profile}" if model.profile else ""),
     )
     grid.add_row("sha256", result.sha256 or "")
     console.print(Panel(grid, title=title, title_align="left"))
@@ -93,6 +96,14 @@ def _bar(probability: float, model: ModelInfo, threshold: float | None) -> Group
         start = max(0, at - len(label)) if name == "real" else at
         line[start : start + len(label)] = label
     return Group(bar, Text("".join(line).rstrip(), style="dim"))
+
+
+def _stability_line(stability: StabilityResult) -> str:
+    known = [d for d in stability.deliveries if d.probability is not None]
+    return (
+        f"{stability.low:.3f} to {stability.high:.3f} as it is and after "
+        f"{', '.join(d.delivery for d in known) or 'no delivery that it allows'}"
+    )
 
 
 def _patch_line(patches: tuple[PatchResult, ...]) -> str:

@@ -14,6 +14,7 @@ WARNINGS = {
     "animated": "an animation: only its first frame was scanned",
     "extreme_aspect": "more than four times as long as wide: training saw nothing like it",
     "low_quality_jpeg": "JPEG of a quality below 50: compressed harder than anything in training",
+    "unstable": "another verdict after mild re-encoding, resizing or cropping: take this one with caution",
 }
 _EXPLANATIONS = {
     "few_patches": (
@@ -43,6 +44,11 @@ _EXPLANATIONS = {
         "wipes out faint traces and adds its own; training went down to 50. Look for a better copy. The verdict "
         "is not changed by this."
     ),
+    "unstable": (
+        "With --stability a picture is scored again after JPEG 85, WebP 85, resizing to 90 % and cropping 8 pixels. "
+        "The probabilities lie on both sides of a threshold, so a copy of this picture might get another verdict. "
+        "'stability' in the result has them all. The verdict is that of the picture as it is, unchanged by this."
+    ),
 }
 
 
@@ -59,7 +65,8 @@ def verdict_in_words(result: PictureResult, model: ModelInfo, threshold: float |
         if threshold is not None:
             return f"traces of generation found (at or above your threshold of {threshold:g})"
         rate = f"{100 * model.fpr_at_t_high:.1f} %"
-        return f"traces of generation found (about {rate} of real pictures in our held-out data score this high)"
+        whose = "our held-out data" if model.profile is None else f"the kind behind your profile {model.profile}"
+        return f"traces of generation found (about {rate} of real pictures in {whose} score this high)"
     if result.verdict == "real":
         return "no traces of generation found (this does not show that the picture is authentic)"
     if WEAKENING_WARNINGS & set(result.warnings):

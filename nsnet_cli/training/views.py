@@ -75,8 +75,8 @@ class Rendered(Dataset[tuple[Tensor, int]]):
         if rendering.seed is None:
             return scanned_view(pixels_to_tensor(np.array(image)), recipe, rendering.view), picture.label
         rng = Random(f"{rendering.seed}:{k}")
-        for deliver in random_chain(rng, image.size):
-            image = deliver(image)
+        for operation in random_chain(rng, image.size):
+            image = operation(image, rng)
         random_view = random_window if rendering.view.kind == WINDOW else random_mosaic
         return random_view(pixels_to_tensor(np.array(image)), recipe, rng), picture.label
 
