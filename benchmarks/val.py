@@ -17,10 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "val.json"
-DOCUMENTS = tuple(p for p in (ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md") if p.is_file())
-BEGIN, END = "<!-- figures: begin (benchmarks/val.py) -->", "<!-- figures: end -->"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest
+
+OWNER = "benchmarks/val.py"
+RESULT = RESULTS / "val.json"
 _CUTS = {
     "photo_like": "photo-like",
     "not_photo_like": "not photo-like",
@@ -30,22 +32,17 @@ _CUTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=ROOT.parent / "shared" / "corpus" / "manifest.csv")
+    parser.add_argument("--manifest", type=Path, default=MANIFEST)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--rows", type=Path, help="keep the rows of the scan here (.jsonl)")
     parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
-        if not args.manifest.is_file():
-            sys.exit(
-                f"no corpus at {args.manifest}: the labelled pictures are not part of this repository. Name another "
-                "manifest with --manifest, or measure your own pictures with nsnet evaluate (docs/evaluation.md)."
-            )
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(_measure(args), indent=1) + "\n", "utf-8")
-    figures = json.loads(RESULTS.read_text("utf-8"))
-    for path in DOCUMENTS:
-        path.write_text(with_figures(path.read_text("utf-8"), figures, path.name == "MODEL_CARD.md"), "utf-8")
+        need_manifest(args.manifest)
+        RESULT.write_text(json.dumps(_measure(args), indent=1) + "\n", "utf-8")
+    figures = json.loads(RESULT.read_text("utf-8"))
+    for path in (README, MODEL_CARD):
+        path.write_text(with_figures(path.read_text("utf-8"), figures, path == MODEL_CARD), "utf-8")
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -68,10 +65,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def with_figures(text: str, document: dict[str, Any], every_group: bool) -> str:
-    """``text`` with what stands between the markers made new."""
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{render(document, every_group)}\n{END}{after}"
+    """``text`` with the figures between this benchmark's markers made new."""
+    return between_markers(text, OWNER, render(document, every_group))
 
 
 def render(document: dict[str, Any], every_group: bool) -> str:

@@ -80,3 +80,38 @@ def tiny_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tower") / "tiny.safetensors"
     save_tower(path, tower.state_dict(), config, {"name": "tiny", "licence": "none", "origin": "random"})
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_tower: Path) -> Path:
+    """Weights on the tiny tower with random heads: a whole detector whose scores mean nothing, in milliseconds."""
+    from nsnet_cli.calibration import Calibration
+    from nsnet_cli.head import HeadConfig, ViewHeads
+    from nsnet_cli.safefile import sha256_of
+    from nsnet_cli.selection import SelectionRecipe
+    from nsnet_cli.tower import tower_info
+    from nsnet_cli.vit import Adaptation
+    from nsnet_cli.weights import SEMANTIC, WeightsInfo, save_weights
+
+    head, tower = HeadConfig(blocks=(1, 2), reduced=8, hidden=16), tower_info(tiny_tower).config
+    torch.manual_seed(1)
+    semantic = torch.linalg.qr(torch.randn(tower.embed_dim, 5))[0].T
+    heads = ViewHeads(tower, head, semantic, ["mosaic", "window"])
+    info = WeightsInfo(
+        name="tiny",
+        tower=tiny_tower.stem,
+        tower_sha256=sha256_of(tiny_tower),
+        selection=SelectionRecipe(),
+        head=head,
+        adaptation=Adaptation(),
+        basis={},
+        views=2,
+        fusion={"mosaic": 0.5, "window": 0.5},
+        # Steep, and centred on what the random heads say of `textured` pictures, so that verdicts differ.
+        calibration=Calibration(1000.0, 85.0, 0.3, 0.7, 0.02, 0.05, "nothing"),
+        training={},
+        licence="MIT",
+    )
+    path = tiny_tower.parent / "tiny-weights.safetensors"
+    save_weights(path, {f"head.{k}": v for k, v in heads.state_dict().items()} | {SEMANTIC: semantic}, info)
+    return path

@@ -1,0 +1,27 @@
+"""Figures in documents: each benchmark owns what stands between its two markers, and nobody types a number."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README, MODEL_CARD = ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md"
+MANIFEST = ROOT.parent / "shared" / "corpus" / "manifest.csv"
+
+
+def between_markers(text: str, owner: str, content: str) -> str:
+    """``text`` with what stands between the markers of ``owner`` made new."""
+    begin, end = f"<!-- figures: begin ({owner}) -->", f"<!-- figures: end ({owner}) -->"
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def need_manifest(path: Path) -> None:
+    """End in words where the labelled pictures are not there."""
+    if not path.is_file():
+        sys.exit(
+            f"no corpus at {path}: the labelled pictures are not part of this repository. Name another manifest "
+            "with --manifest, or measure your own pictures with nsnet evaluate and nsnet robustness."
+        )

@@ -1,0 +1,137 @@
+"""Does a profile hold its rate?  ``nsnet calibrate`` on one half of real pictures, measured on the other half.
+
+    python benchmarks/profiles.py                 scans the real pictures of five sources of ``val`` (minutes)
+    python benchmarks/profiles.py --rows FILE     takes the rows of an earlier scan, or keeps them there (.jsonl)
+
+Halves are drawn by hash within each source.  Beside them the harder question: a profile made on four of the
+sources, measured on the fifth.  Figures go to ``benchmarks/results/profiles.json`` and into the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, need_manifest
+
+from nsnet_cli.evaluation.metrics import wilson
+from nsnet_cli.evaluation.predictions import match_predictions, read_predictions, read_rows
+from nsnet_cli.labelled import LabelledPicture, read_manifest
+from nsnet_cli.profiles import hold_rate
+
+OWNER = "benchmarks/profiles.py"
+RESULT = RESULTS / "profiles.json"
+RATE, SOURCES = 0.02, 5
+Scored = tuple[LabelledPicture, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, default=MANIFEST)
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--write-only", action="store_true")
+    args = parser.parse_args()
+    if not args.write_only:
+        need_manifest(args.manifest)
+        RESULT.write_text(json.dumps(_measure(args.manifest, args.rows), indent=1) + "\n", "utf-8")
+    text = MODEL_CARD.read_text("utf-8")
+    MODEL_CARD.write_text(with_figures(text, json.loads(RESULT.read_text("utf-8"))), "utf-8")
+
+
+def _measure(manifest: Path, rows: Path | None) -> dict[str, Any]:
+    real = [p for p in read_manifest(manifest, "val") if p.label == 0]
+    # The five largest sources: alphabetical order decides among equals.
+    sizes = sorted(Counter(p.group for p in real).items(), key=lambda item: (-item[1], item[0]))
+    chosen = [name for name, _ in sizes[:SOURCES]]
+    pictures = [p for p in real if p.group in chosen]
+    with tempfile.TemporaryDirectory() as folder:
+        path = rows or Path(folder) / "rows.jsonl"
+        if not path.exists():
+            listed = "\n".join(str(p.path) for p in pictures).encode()
+            command = [sys.executable, "-m", "nsnet_cli", "scan", "--from-file", "-", "-o", str(path)]
+            subprocess.run(command, input=listed, check=True)
+        weights = {row["weights_sha256"] for row in read_rows(path)[0]}
+        found = match_predictions(pictures, read_predictions(path).by_path)
+    scored = [(p, q.probability) for p, q in zip(pictures, found, strict=True) if q.probability is not None]
+    halves = [[(p, x) for p, x in scored if _half(p) == k] for k in (0, 1)]
+    return {
+        "weights_sha256": weights.pop(),
+        "wanted": RATE,
+        "sources": chosen,
+        "halves": [_trial(halves[k], halves[1 - k]) for k in (0, 1)],
+        "other_sources": [
+            {
+                "source": name,
+                **_trial([s for s in scored if s[0].group != name], [s for s in scored if s[0].group == name]),
+            }
+            for name in chosen
+        ],
+    }
+
+
+def _half(picture: LabelledPicture) -> int:
+    return hashlib.sha256(picture.name.encode()).digest()[0] % 2
+
+
+def _trial(
+    made_on: list[tuple[LabelledPicture, float]], tried_on: list[tuple[LabelledPicture, float]]
+) -> dict[str, Any]:
+    held = hold_rate([x for _, x in made_on], RATE)
+    alarms = sum(x >= held.threshold for _, x in tried_on)
+    span = wilson(alarms, len(tried_on))
+    return {
+        "made_on": len(made_on),
+        "threshold": held.threshold,
+        "promised": {"expected": held.expected, "low": held.low, "high": held.high},
+        "tried_on": len(tried_on),
+        "alarms": alarms,
+        "rate": alarms / len(tried_on),
+        "low": span.low,
+        "high": span.high,
+    }
+
+
+def with_figures(text: str, result: dict[str, Any]) -> str:
+    """``text`` with the figures between this benchmark's markers made new."""
+    return between_markers(text, OWNER, render(result))
+
+
+def render(result: dict[str, Any]) -> str:
+    """The figures in Markdown."""
+    lines = [
+        f"Profiles for {100 * result['wanted']:g} % false alarms (`nsnet calibrate`) on the real pictures of the five "
+        f"largest sources of `val` ({', '.join(result['sources'])}), weights `{result['weights_sha256'][:12]}`:",
+        "",
+        "| made on | tried on | threshold | promised | false alarms found |",
+        "|---|---|---|---|---|",
+    ]
+    for name, trial in (
+        ("one half of each source", result["halves"][0]),
+        ("the other half", result["halves"][1]),
+        *((f"all but {t['source']}", t) for t in result["other_sources"]),
+    ):
+        tried = "the rest" if "half" in name else name.removeprefix("all but ")
+        promised = trial["promised"]
+        lines.append(
+            f"| {name} ({trial['made_on']}) | {tried} ({trial['tried_on']}) | {trial['threshold']:.3f} | "
+            f"{_percent(promised['expected'])} ({_percent(promised['low'])} to {_percent(promised['high'])}) | "
+            f"{_percent(trial['rate'])} ({_percent(trial['low'])} to {_percent(trial['high'])}) |"
+        )
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+if __name__ == "__main__":
+    main()

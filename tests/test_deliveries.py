@@ -1,0 +1,94 @@
+"""Deliveries: specs that say what they do, pixels that hang on picture, spec and seed alone."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from conftest import textured
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from nsnet_cli.deliveries import GRID, MILD, Delivery, Mirror, Resize, random_chain, specs
+from nsnet_cli.errors import UsageError
+
+PICTURE = Image.fromarray(textured(200, 120))
+
+
+@pytest.mark.parametrize("delivery", [*GRID, *MILD, Delivery.parse("noise:3:7+mirror")], ids=lambda d: d.spec)
+def test_a_spec_says_all_and_the_same_seed_gives_the_same_pixels(delivery: Delivery) -> None:
+    assert Delivery.parse(delivery.spec) == delivery
+    first, again = delivery(PICTURE, "seed"), Delivery.parse(delivery.spec)(PICTURE, "seed")
+    assert first.mode == "RGB" and np.array_equal(np.array(first), np.array(again))
+    assert not np.array_equal(np.array(first.resize(PICTURE.size)), np.array(PICTURE))
+
+
+@given(st.floats(0.05, 8, allow_nan=False), st.sampled_from(["bilinear", "bicubic", "lanczos"]))
+def test_any_number_survives_its_spec(factor: float, kernel: str) -> None:
+    delivery = Delivery((Resize(factor, kernel), Mirror()))
+    assert Delivery.parse(delivery.spec) == delivery
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        ("resize:0.5", (100, 60)),
+        ("fit:100", (100, 60)),
+        ("fit:5000", (200, 120)),
+        ("crop:8", (192, 112)),
+        ("cutout:0.5", (100, 60)),
+        ("screenshot:1", (200, 140)),
+        ("resize:0.5+fit:50", (50, 30)),
+    ],
+)
+def test_sizes(spec: str, size: tuple[int, int]) -> None:
+    assert Delivery.parse(spec)(PICTURE, "").size == size
+
+
+def test_noise_hangs_on_the_seed_unless_it_has_its_own() -> None:
+    def pixels(spec: str, seed: str) -> np.ndarray:
+        return np.array(Delivery.parse(spec)(PICTURE, seed)).astype(int)
+
+    assert not np.array_equal(pixels("noise:4", "a"), pixels("noise:4", "b"))
+    assert np.array_equal(pixels("noise:4:1", "a"), pixels("noise:4:1", "b"))
+    inside = (np.array(PICTURE) > 30) & (np.array(PICTURE) < 225)
+    assert (pixels("noise:4", "a") - np.array(PICTURE))[inside].std() == pytest.approx(4, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        ("", "none of jpeg"),
+        ("gif:3", "'gif' is none of"),
+        ("jpeg", "QUALITY"),
+        ("jpeg:101", "1-100"),
+        ("jpeg:75:411", "420|444"),
+        ("resize:nan", "FACTOR"),
+        ("resize:x", "could not convert"),
+        ("resize:0.5:cubic", "KERNEL"),
+        ("jpeg:75+", "none of jpeg"),
+        ("mirror:1", "expected mirror"),
+    ],
+)
+def test_a_wrong_spec_is_refused_in_words(spec: str, word: str) -> None:
+    with pytest.raises(UsageError, match=word.replace("|", r"\|")):
+        Delivery.parse(spec)
+
+
+def test_the_same_delivery_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"resize:0\.5 is given twice"):
+        specs([Delivery.parse("resize:0.5"), Delivery.parse("resize:0.50:bicubic")])
+
+
+def test_training_draws_what_the_shipped_weights_were_trained_on() -> None:
+    drawn = [Delivery(tuple(random_chain(Random(f"1001:{k}"), (384, 384)))).spec for k in range(6)]
+    assert drawn == [
+        "resize:0.9439430427892681+jpeg:95",
+        "jpeg:97",
+        "resize:0.8534317334764512:box",
+        "mirror",
+        "resize:0.7284777617101651+mirror",
+        "resize:0.6343417701405545:lanczos+noise:4.642568109500511:3432393018+jpeg:70",
+    ]
