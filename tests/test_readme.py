@@ -30,18 +30,22 @@ def test_the_card_in_the_readme_is_the_card_that_is_printed(run_nsnet: Run) -> N
 
 def test_every_command_has_help_and_is_documented(run_nsnet: Run) -> None:
     text = (ROOT / "README.md").read_text("utf-8") + "".join(p.read_text("utf-8") for p in (ROOT / "docs").glob("*.md"))
-    for command in ("scan", "evaluate", "explain-warning", "train", "nullspace", "schema", "weights"):
+    for command in ("scan", "evaluate", "robustness", "calibrate", "profiles", "explain-warning", "train", "nullspace", "schema", "weights"):
         assert f"nsnet {command}" in text
         assert run_nsnet(command, "--help").returncode == 0
 
 
-def test_figures_in_the_documents_are_the_measured_ones_of_the_shipped_weights() -> None:
-    spec = importlib.util.spec_from_file_location("val", ROOT / "benchmarks" / "val.py")
+@pytest.mark.parametrize("name", ["val", "robustness", "profiles"])
+def test_figures_in_the_documents_are_the_measured_ones_of_the_shipped_weights(name: str) -> None:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    val = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(val)
-    figures = json.loads(val.RESULTS.read_text("utf-8"))
-    assert figures["model"]["weights_sha256"] == sha256_of(find_weights(DEFAULT_WEIGHTS))
-    for path in val.DOCUMENTS:
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    figures = json.loads(benchmark.RESULT.read_text("utf-8"))
+    measured = figures["weights_sha256"] if name == "profiles" else figures["model"]["weights_sha256"]
+    assert measured == sha256_of(find_weights(DEFAULT_WEIGHTS))
+    for path in (ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md"):
         text = path.read_text("utf-8")
-        assert val.with_figures(text, figures, path.name == "MODEL_CARD.md") == text
+        if f"begin (benchmarks/{name}.py)" in text:
+            whole = () if name == "profiles" else (path.name == "MODEL_CARD.md",)
+            assert benchmark.with_figures(text, figures, *whole) == text
