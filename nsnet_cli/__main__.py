@@ -1,3 +1,5 @@
 from nsnet_cli.cli import main
 
-main()
+# Worker processes import this module under another name.
+if __name__ == "__main__":
+    main()

@@ -2,86 +2,47 @@
 
 from __future__ import annotations
 
-import sys
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from nsnet_cli.calibration import UNCERTAIN
-from nsnet_cli.decode import (
-    DecodeLimits,
-    FileFacts,
-    Picture,
-    decode,
-    facts_of,
-    pixels_to_tensor,
-    read_file,
-    thumbnail_of,
-)
+from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.deliveries import MILD, Delivery
-from nsnet_cli.discover import STDIN
 from nsnet_cli.document import (
     WEAKENING_WARNINGS,
     AppliedProfile,
     DeliveredResult,
-    ErrorInfo,
     ModelInfo,
     PatchResult,
     PictureResult,
     ScanOptions,
     WindowResult,
+    nanoseconds_utc,
 )
-from nsnet_cli.errors import InputError, UsageError, WeightsError
+from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.head import ViewHeads
+from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.selection import Selection
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import load_tower, tower_info
-from nsnet_cli.views import fuse, kinds_of, make_views, plan_views
+from nsnet_cli.views import fuse, kinds_of, plan_views
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.workers import PreparePool
 
 _VIEWS_ON_CPU = 4
-# Below this side a picture is too small to be judged, whatever its patches say.
-_TOO_SMALL = 64
-# From this share of flat patches on the user is told of borders or plain graphics.
-_CONSTANT_SHARE = 0.25
-
-
-@dataclass(frozen=True)
-class DeliveredViews:
-    """The ``views`` of a delivered picture, None where it cannot be delivered so; ``weak``: too little to judge."""
-
-    delivery: str
-    views: Tensor | None = None
-    weak: bool = False
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A picture on its way to the network: its ``views``, or the error that stopped it."""
-
-    path: str
-    facts: FileFacts | None = None
-    picture: Picture | None = None
-    views: Tensor | None = None
-    selections: dict[int, Selection] = field(default_factory=dict)
-    windows: dict[int, tuple[int, int, int]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    thumbnail: NDArray[np.uint8] | None = None
-    delivered: tuple[DeliveredViews, ...] = ()
-    error: ErrorInfo | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -210,63 +171,41 @@ class Detector:
         """Scan one picture.  A picture that cannot be read gives a result with an ``error``."""
         return next(self.scan_many([str(path)], batch_size=1))
 
-    def scan_many(self, paths: Iterable[str], batch_size: int = 8) -> Iterator[PictureResult]:
-        """Scan pictures in order, one result for each path.  ``-`` is a picture on standard input."""
-        return (observed.result for observed in self._observe(paths, batch_size, thumbnails=False))
+    def scan_many(
+        self, paths: Iterable[str], batch_size: int = 8, workers: int = 0, timeout: float | None = None
+    ) -> Iterator[PictureResult]:
+        """Scan pictures in order, one result for each path.  ``-`` is a picture on standard input.
 
-    def observe_many(self, paths: Iterable[str], batch_size: int = 8) -> Iterator[Observation]:
+        With ``workers`` files are read and decoded in so many processes, and one that takes longer than
+        ``timeout`` seconds, or kills its process, becomes a result with an error (`nsnet_cli.workers`).
+        """
+        return (seen.result for seen in self._observe(paths, batch_size, False, workers, timeout))
+
+    def observe_many(
+        self, paths: Iterable[str], batch_size: int = 8, workers: int = 0, timeout: float | None = None
+    ) -> Iterator[Observation]:
         """The same results with what an evaluation's controls look at."""
-        return self._observe(paths, batch_size, thumbnails=True)
+        return self._observe(paths, batch_size, True, workers, timeout)
 
-    def _observe(self, paths: Iterable[str], batch_size: int, thumbnails: bool) -> Iterator[Observation]:
-        batch: list[Prepared] = []
-        for path in paths:
-            batch.append(self.prepare(path, thumbnails))
-            if len(batch) >= batch_size:
+    def _observe(
+        self, paths: Iterable[str], batch_size: int, thumbnails: bool, workers: int, timeout: float | None
+    ) -> Iterator[Observation]:
+        preparer = self._preparer(thumbnails)
+        if not workers:
+            todo = iter(paths)
+            while batch := [preparer(path) for path in itertools.islice(todo, batch_size)]:
                 yield from self._judge(batch)
-                batch = []
-        if batch:
-            yield from self._judge(batch)
+            return
+        with PreparePool(preparer, workers, timeout, window=2 * (batch_size + workers)) as pool:
+            for batch in pool.batches(paths, batch_size):
+                yield from self._judge(batch)
 
-    def prepare(self, path: str, thumbnail: bool = False) -> Prepared:
+    def prepare(self, path: str) -> Prepared:
         """Read, decode and select; never raises for a bad picture."""
-        started = time.perf_counter()
-        prepared = Prepared(path)
-        try:
-            data = _read_stdin(self.limits) if path == STDIN else read_file(Path(path), self.limits)
-            prepared = replace(prepared, facts=facts_of(data))
-            picture = decode(data, self.limits)
-            recipe = self.weights.info.selection
-            assert picture.pixels is not None
-            views = make_views(pixels_to_tensor(picture.pixels), recipe, self.views)
-            prepared = replace(
-                prepared,
-                # The pixels have done their work; keeping them would make a batch as large as its pictures.
-                picture=replace(picture, pixels=None),
-                views=views.pixels,
-                selections=views.selections,
-                windows=views.windows,
-                warnings=_warnings(picture, views.grid.distinct, len(views.grid.entropy), recipe.count),
-                thumbnail=thumbnail_of(picture.pixels) if thumbnail else None,
-                delivered=tuple(self._deliver(picture.pixels, d, prepared.facts) for d in self.deliveries),
-            )
-        except InputError as error:
-            prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))
-        except MemoryError:
-            prepared = replace(prepared, error=ErrorInfo("too_large", "not enough memory; lower --max-pixels"))
-        return replace(prepared, seconds=time.perf_counter() - started)
+        return self._preparer(thumbnails=False)(path)
 
-    def _deliver(self, pixels: NDArray[np.uint8], delivery: Delivery, facts: FileFacts | None) -> DeliveredViews:
-        """Views of the delivered picture; what is random in it hangs on the file's bytes, never on its name."""
-        recipe = self.weights.info.selection
-        try:
-            image = delivery(Image.fromarray(pixels), facts.sha256 if facts else "")
-            views = make_views(pixels_to_tensor(np.array(image)), recipe, self.views)
-        except (OSError, ValueError, MemoryError):
-            # Larger than a format allows, or than memory: this delivery does not exist for this picture.
-            return DeliveredViews(delivery.spec)
-        weak = min(image.size) < _TOO_SMALL or views.grid.distinct < recipe.count
-        return DeliveredViews(delivery.spec, views.pixels, weak)
+    def _preparer(self, thumbnails: bool) -> Preparer:
+        return Preparer(self.weights.info.selection, self.views, self.limits, self.deliveries, thumbnails)
 
     @torch.inference_mode()
     def score_views(self, views: Tensor) -> tuple[Tensor, Tensor]:
@@ -339,6 +278,7 @@ class Detector:
             elapsed_ms=round(1000 * (prepared.seconds + (network_seconds if score is not None else 0.0)), 1),
             sha256=prepared.facts.sha256 if prepared.facts else None,
             bytes=prepared.facts.size if prepared.facts else None,
+            modified_at=nanoseconds_utc(prepared.mtime_ns),
             warnings=prepared.warnings,
             error=prepared.error,
         )
@@ -389,26 +329,6 @@ def _patch_results(selections: dict[int, Selection]) -> Iterator[PatchResult]:
             x, y = selection.corner(k)
             rank = "high" if bool(selection.is_high[k]) else "low"
             yield PatchResult(x, y, selection.patch, selection.patch, round(float(selection.entropy[k]), 4), rank, view)
-
-
-def _warnings(picture: Picture, distinct: int, total: int, wanted: int) -> tuple[str, ...]:
-    found = list(picture.warnings)
-    if min(picture.size) < _TOO_SMALL:
-        found.append("too_small")
-    if distinct < wanted:
-        found.append("few_patches")
-    if total - distinct >= _CONSTANT_SHARE * total:
-        found.append("constant_patches")
-    return tuple(found)
-
-
-def _read_stdin(limits: DecodeLimits) -> bytes:
-    data = sys.stdin.buffer.read(limits.max_bytes + 1)
-    if len(data) > limits.max_bytes:
-        raise InputError("too_large", f"more than --max-bytes {limits.max_bytes:,} on standard input")
-    if not data:
-        raise InputError("empty", "nothing on standard input")
-    return data
 
 
 def _device(name: str) -> torch.device:

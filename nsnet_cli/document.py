@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -84,6 +85,7 @@ class PictureResult:
     elapsed_ms: float
     sha256: str | None = None
     bytes: int | None = None
+    modified_at: str | None = None
     format: str | None = None
     width: int | None = None
     height: int | None = None
@@ -112,6 +114,17 @@ class PictureResult:
             raw = self.path.encode("utf-8", "surrogateescape")
             data["path_bytes"] = base64.b64encode(raw).decode("ascii")
         return data
+
+
+def nanoseconds_utc(nanoseconds: int | None) -> str | None:
+    """A file's time as text, to the nanosecond: JSON's numbers are not that fine everywhere."""
+    if nanoseconds is None:
+        return None
+    whole, rest = divmod(nanoseconds, 1_000_000_000)
+    try:
+        return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    except (OverflowError, ValueError, OSError):  # file systems hold years that calendars do not
+        return f"{nanoseconds} ns"
 
 
 @dataclass(frozen=True)

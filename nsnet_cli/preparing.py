@@ -1,0 +1,156 @@
+"""From a path to the views that the network sees: read, decode, select.  No weights are needed for it.
+
+This is the part that meets hostile files, so it can run in worker processes (`nsnet_cli.workers`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from nsnet_cli.decode import (
+    DecodeLimits,
+    FileFacts,
+    Picture,
+    decode,
+    facts_of,
+    pixels_to_tensor,
+    read_file,
+    thumbnail_of,
+)
+from nsnet_cli.deliveries import Delivery
+from nsnet_cli.discover import STDIN
+from nsnet_cli.document import ErrorInfo
+from nsnet_cli.errors import InputError
+from nsnet_cli.selection import Selection, SelectionRecipe
+from nsnet_cli.views import make_views
+
+# Below this side a picture is too small to be judged, whatever its patches say.
+_TOO_SMALL = 64
+# From this share of flat patches on the user is told of borders or plain graphics.
+_CONSTANT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class DeliveredViews:
+    """The ``views`` of a delivered picture, None where it cannot be delivered so; ``weak``: too little to judge."""
+
+    delivery: str
+    views: Tensor | None = None
+    weak: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture on its way to the network: its ``views``, or the error that stopped it."""
+
+    path: str
+    facts: FileFacts | None = None
+    mtime_ns: int | None = None
+    picture: Picture | None = None
+    views: Tensor | None = None
+    selections: dict[int, Selection] = field(default_factory=dict)
+    windows: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    thumbnail: NDArray[np.uint8] | None = None
+    delivered: tuple[DeliveredViews, ...] = ()
+    error: ErrorInfo | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """What is done to every file alike.  Plain data, so that it can be sent to another process."""
+
+    recipe: SelectionRecipe
+    views: int
+    limits: DecodeLimits
+    deliveries: tuple[Delivery, ...] = ()
+    thumbnails: bool = False
+
+    def __call__(
+        self, path: str, room_for: Callable[[bytes], AbstractContextManager[object]] = lambda data: nullcontext()
+    ) -> Prepared:
+        """Read, decode and select; never raises for a bad picture.
+
+        ``room_for`` is entered with the bytes of the file before it is decoded, for whoever must wait for memory.
+        """
+        started = time.perf_counter()
+        prepared = Prepared(path, mtime_ns=modified(path))
+        try:
+            data = _read_stdin(self.limits) if path == STDIN else read_file(Path(path), self.limits)
+            prepared = replace(prepared, facts=facts_of(data))
+            with room_for(data):
+                prepared = self._decoded(prepared, data)
+        except InputError as error:
+            prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))
+        except MemoryError:
+            prepared = replace(prepared, error=ErrorInfo("too_large", "not enough memory; lower --max-pixels"))
+        return replace(prepared, seconds=time.perf_counter() - started)
+
+    def _decoded(self, prepared: Prepared, data: bytes) -> Prepared:
+        picture = decode(data, self.limits)
+        assert picture.pixels is not None
+        views = make_views(pixels_to_tensor(picture.pixels), self.recipe, self.views)
+        return replace(
+            prepared,
+            # The pixels have done their work; keeping them would make a batch as large as its pictures.
+            picture=replace(picture, pixels=None),
+            views=views.pixels,
+            selections=views.selections,
+            windows=views.windows,
+            warnings=_warnings(picture, views.grid.distinct, len(views.grid.entropy), self.recipe.count),
+            thumbnail=thumbnail_of(picture.pixels) if self.thumbnails else None,
+            delivered=tuple(self._delivered(picture.pixels, d, prepared.facts) for d in self.deliveries),
+        )
+
+    def _delivered(self, pixels: NDArray[np.uint8], delivery: Delivery, facts: FileFacts | None) -> DeliveredViews:
+        """Views of the delivered picture; what is random in it hangs on the file's bytes, never on its name."""
+        try:
+            image = delivery(Image.fromarray(pixels), facts.sha256 if facts else "")
+            views = make_views(pixels_to_tensor(np.array(image)), self.recipe, self.views)
+        except (OSError, ValueError, MemoryError):
+            # Larger than a format allows, or than memory: this delivery does not exist for this picture.
+            return DeliveredViews(delivery.spec)
+        weak = min(image.size) < _TOO_SMALL or views.grid.distinct < self.recipe.count
+        return DeliveredViews(delivery.spec, views.pixels, weak)
+
+
+def modified(path: str) -> int | None:
+    """When the file was last changed, in nanoseconds; None where that cannot be told."""
+    if path == STDIN:
+        return None
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return None
+
+
+def _warnings(picture: Picture, distinct: int, total: int, wanted: int) -> tuple[str, ...]:
+    found = list(picture.warnings)
+    if min(picture.size) < _TOO_SMALL:
+        found.append("too_small")
+    if distinct < wanted:
+        found.append("few_patches")
+    if total - distinct >= _CONSTANT_SHARE * total:
+        found.append("constant_patches")
+    return tuple(found)
+
+
+def _read_stdin(limits: DecodeLimits) -> bytes:
+    data = sys.stdin.buffer.read(limits.max_bytes + 1)
+    if len(data) > limits.max_bytes:
+        raise InputError("too_large", f"more than --max-bytes {limits.max_bytes:,} on standard input")
+    if not data:
+        raise InputError("empty", "nothing on standard input")
+    return data

@@ -1,0 +1,266 @@
+"""Worker processes that read and decode: one file may crash, hang or eat memory, and costs one row.
+
+Pictures come out in the order in which paths went in.  At most ``window`` of them are on the way, so memory is
+bounded whatever the number of files; a picture of many megapixels waits until no other such one is being decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from nsnet_cli.decode import pixel_count
+from nsnet_cli.discover import STDIN
+from nsnet_cli.document import ErrorInfo
+from nsnet_cli.preparing import Prepared, Preparer, modified
+
+_POLL_SECONDS = 0.5
+# From so many pixels on a picture is decoded while no other such one is.
+_LARGE = 24_000_000
+# What a worker may allocate beyond what it has at its start.
+_MEMORY = 6 * 1024**3
+_STARTED = b"started"
+_READY = b"ready"
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    index: int | None = None
+    path: str = ""
+    deadline: float | None = None
+    ready: bool = False
+
+
+class PreparePool:
+    """Prepares files in worker processes.  Use as a context manager: leaving it ends the workers at once."""
+
+    def __init__(self, preparer: Preparer, workers: int, timeout: float | None, window: int) -> None:
+        self._preparer, self._count, self._timeout, self._window = preparer, workers, timeout, window
+        self._taken = 0
+        self._stop = threading.Event()
+        self._out: queue.Queue[Prepared | BaseException | None] = queue.Queue()
+        self._folder = tempfile.TemporaryDirectory(prefix="nsnet-")
+        self._woken, self._wake = multiprocessing.Pipe(duplex=False)
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> PreparePool:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._stop.set()
+        self._nudge()
+        if self._thread is not None:
+            self._thread.join()
+        self._folder.cleanup()
+
+    def batches(self, paths: Iterable[str], size: int) -> Iterator[list[Prepared]]:
+        """Prepared files in order, in batches of up to ``size``: fewer where no more are ready, so nobody waits."""
+        self._thread = threading.Thread(target=self._run, args=(iter(paths),), name="nsnet-pool", daemon=True)
+        self._thread.start()
+        ended = False
+        while not ended:
+            batch: list[Prepared] = []
+            while len(batch) < size:
+                try:
+                    item = self._out.get(block=not batch)
+                except queue.Empty:
+                    break
+                if item is None:
+                    ended = True
+                    break
+                if isinstance(item, BaseException):
+                    raise item
+                batch.append(item)
+            self._taken += len(batch)
+            self._nudge()
+            if batch:
+                yield batch
+
+    def _nudge(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wake.send_bytes(b"")
+
+    def _run(self, paths: Iterator[str]) -> None:
+        """The scheduler's thread."""
+        workers: list[_Worker] = []
+        try:
+            self._schedule(paths, workers)
+            self._out.put(None)
+        except BaseException as error:  # whatever it is, the scan must hear of it
+            self._out.put(error)
+        finally:
+            for worker in workers:
+                worker.process.kill()
+            for worker in workers:
+                worker.process.join()
+                worker.pipe.close()
+
+    def _schedule(self, paths: Iterator[str], workers: list[_Worker]) -> None:
+        context = _context()
+        done: dict[int, Prepared] = {}
+        given = emitted = 0
+        exhausted = False
+        while not self._stop.is_set():
+            while not exhausted and given - self._taken < self._window:
+                worker = next((w for w in workers if w.ready and w.index is None), None)
+                if worker is None and len(workers) < self._count:
+                    workers.append(self._start(context))
+                if worker is None:
+                    break
+                path = next(paths, None)
+                if path is None:
+                    exhausted = True
+                    break
+                if path == STDIN:
+                    done[given] = self._preparer(path)  # workers have no standard input
+                else:
+                    self._give(worker, given, path)
+                given += 1
+            while emitted in done:
+                self._out.put(done.pop(emitted))
+                emitted += 1
+            if exhausted and emitted == given:
+                return
+            self._listen(context, workers, done)
+
+    def _listen(self, context: BaseContext, workers: list[_Worker], done: dict[int, Prepared]) -> None:
+        """Wait for whatever comes first: a result, a death, a deadline, or somebody who took results."""
+        now = time.monotonic()
+        deadlines = [w.deadline for w in workers if w.deadline is not None]
+        patience = min([_POLL_SECONDS, *(max(0.0, d - now) for d in deadlines)])
+        came = wait([self._woken, *(w.pipe for w in workers), *(w.process.sentinel for w in workers)], patience)
+        if self._woken in came:
+            self._woken.recv_bytes()
+        for k, worker in enumerate(workers):
+            if worker.pipe in came or worker.process.sentinel in came:
+                found = self._receive(worker)
+            elif worker.deadline is not None and time.monotonic() >= worker.deadline:
+                worker.process.kill()
+                found = _failed(worker.path, "timeout", f"not decoded within {self._timeout:g} s (--timeout)")
+                worker.process.join()
+            else:
+                continue
+            if found is not None and worker.index is not None:
+                done[worker.index] = found
+                worker.index = worker.deadline = None
+            if not worker.process.is_alive():
+                worker.pipe.close()
+                workers[k] = self._start(context)
+
+    def _receive(self, worker: _Worker) -> Prepared | None:
+        """What a worker has to say: a result, or by its death that the file killed it; None for remarks."""
+        try:
+            while worker.pipe.poll():
+                message = worker.pipe.recv_bytes()
+                if message == _READY:
+                    worker.ready = True
+                elif message == _STARTED:
+                    self._begin(worker)
+                else:
+                    found: Prepared = pickle.loads(message)  # from our own process
+                    return found
+        except (EOFError, OSError):
+            worker.process.join(_POLL_SECONDS)
+        if worker.process.is_alive():
+            return None
+        code = worker.process.exitcode or 0
+        if not worker.ready:
+            raise RuntimeError(f"a worker process ended before it began (exit code {code}); try --workers 0")
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        hint = ", most likely for want of memory" if code == -signal.SIGKILL else ""
+        return _failed(worker.path, "decode_failed", f"the decoder's process died of this file ({how}{hint})")
+
+    def _start(self, context: BaseContext) -> _Worker:
+        ours, theirs = context.Pipe()
+        lock = str(Path(self._folder.name) / "large")
+        process = context.Process(target=_work, args=(theirs, self._preparer, lock), daemon=True)  # type: ignore[attr-defined]
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _give(self, worker: _Worker, index: int, path: str) -> None:
+        worker.index, worker.path = index, path
+        self._begin(worker)
+        # A worker that has just died is found by its sentinel, with this file as the last that it had.
+        with contextlib.suppress(OSError):
+            worker.pipe.send_bytes(os.fsencode(path))
+
+    def _begin(self, worker: _Worker) -> None:
+        worker.deadline = None if self._timeout is None else time.monotonic() + self._timeout
+
+
+def _failed(path: str, code: str, message: str) -> Prepared:
+    return Prepared(path, mtime_ns=modified(path), error=ErrorInfo(code, message))
+
+
+def _context() -> BaseContext:
+    """Processes forked from a server that has imported what takes long, where there is such a thing."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nsnet_cli.preparing"])
+    return context
+
+
+def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
+    """A worker's life: a path in, a prepared picture out, until the pipe closes or somebody kills it."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that has the terminal
+    torch.set_num_threads(1)
+    _limit_memory()
+    pipe.send_bytes(_READY)
+
+    @contextlib.contextmanager
+    def room_for(data: bytes) -> Iterator[None]:
+        if pixel_count(data) < _LARGE:
+            yield
+            return
+        with _alone(lock):
+            pipe.send_bytes(_STARTED)  # time spent waiting is not the file's fault
+            yield
+
+    while True:
+        try:
+            path = os.fsdecode(pipe.recv_bytes())
+        except EOFError:
+            return
+        pipe.send_bytes(pickle.dumps(preparer(path, room_for)))
+
+
+@contextlib.contextmanager
+def _alone(lock: str) -> Iterator[None]:
+    """Held by one process at a time, and let go by the system when that process dies."""
+    from filelock import FileLock
+
+    with FileLock(lock):
+        yield
+
+
+def _limit_memory() -> None:
+    """A file that eats memory meets a `MemoryError` in its worker, not the end of everything."""
+    try:
+        import resource
+    except ImportError:  # no such limits on Windows
+        return
+    used = 0
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        status = Path("/proc/self/status").read_text()
+        used = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmData")))
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (used + _MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
