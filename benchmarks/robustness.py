@@ -21,7 +21,7 @@ from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, ne
 
 OWNER = "benchmarks/robustness.py"
 RESULT = RESULTS / "robustness.json"
-SAMPLE = 360
+SAMPLE = 280
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from nsnet_cli.document import (
 )
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.head import ViewHeads
-from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer
+from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.selection import Selection
@@ -193,7 +193,7 @@ class Detector:
         preparer = self._preparer(thumbnails)
         if not workers:
             todo = iter(paths)
-            while batch := [preparer(path) for path in itertools.islice(todo, batch_size)]:
+            while batch := [prepare_safely(preparer, path) for path in itertools.islice(todo, batch_size)]:
                 yield from self._judge(batch)
             return
         with PreparePool(preparer, workers, timeout, window=2 * (batch_size + workers)) as pool:

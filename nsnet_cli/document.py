@@ -191,6 +191,14 @@ class Summary:
         elif result.verdict is not None:
             self.verdicts[result.verdict] += 1
 
+    def add_row(self, row: dict[str, Any]) -> None:
+        """Count a row of an earlier sitting (`RowContext.row`)."""
+        self.total += 1
+        if row.get("error") is not None:
+            self.errors += 1
+        elif row.get("verdict") is not None:
+            self.verdicts[row["verdict"]] += 1
+
     def to_dict(self) -> dict[str, int]:
         counts = {name: self.verdicts[name] for name in ("generated", "real", "uncertain")}
         return {"total": self.total, **counts, "errors": self.errors, "skipped": self.skipped}
@@ -204,21 +212,23 @@ class RowContext:
     views: int
     precision: str
     options_hash: str
+    shard: str | None = None
 
     @classmethod
-    def of(cls, model: ModelInfo, options: ScanOptions) -> RowContext:
-        return cls(model.weights_sha256, model.views, model.precision, options.hash())
+    def of(cls, model: ModelInfo, options: ScanOptions, shard: str | None = None) -> RowContext:
+        return cls(model.weights_sha256, model.views, model.precision, options.hash(), shard)
 
-    def row(self, result: PictureResult) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA,
-            **result.to_dict(),
-            **asdict(self),
-        }
+    def result_of(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What of a row is the result: a whole document says the rest once."""
+        return {k: v for k, v in row.items() if k not in ("schema", "input_index", *asdict(self))}
+
+    def row(self, result: PictureResult, index: int) -> dict[str, Any]:
+        """A row as JSON data; ``index`` is the place of the picture among all inputs, before any sharding."""
+        return {"schema": SCHEMA, **result.to_dict(), "input_index": index, **asdict(self)}
 
 
 def scan_document(
-    version: str, model: ModelInfo, options: ScanOptions, results: Iterable[PictureResult], summary: Summary
+    version: str, model: ModelInfo, options: ScanOptions, results: Iterable[dict[str, Any]], summary: Summary
 ) -> dict[str, Any]:
     """The whole document of a scan as JSON data."""
     return {
@@ -226,7 +236,7 @@ def scan_document(
         "tool": {"name": "nsnet", "version": version},
         "model": asdict(model),
         "options": {**asdict(options), "options_hash": options.hash()},
-        "results": [result.to_dict() for result in results],
+        "results": list(results),
         "summary": summary.to_dict(),
     }
 

@@ -94,8 +94,6 @@ class Preparer:
                 prepared = self._decoded(prepared, data)
         except InputError as error:
             prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))
-        except MemoryError:
-            prepared = replace(prepared, error=ErrorInfo("too_large", "not enough memory; lower --max-pixels"))
         return replace(prepared, seconds=time.perf_counter() - started)
 
     def _decoded(self, prepared: Prepared, data: bytes) -> Prepared:
@@ -124,6 +122,19 @@ class Preparer:
             return DeliveredViews(delivery.spec)
         weak = min(image.size) < _TOO_SMALL or views.grid.distinct < self.recipe.count
         return DeliveredViews(delivery.spec, views.pixels, weak)
+
+
+def prepare_safely(
+    preparer: Preparer, path: str, room_for: Callable[[bytes], AbstractContextManager[object]] | None = None
+) -> Prepared:
+    """What ``preparer`` makes of a file; whatever it raises, our own mistakes too, costs that file's row alone."""
+    try:
+        return preparer(path) if room_for is None else preparer(path, room_for)
+    except MemoryError:
+        error = ErrorInfo("too_large", "not enough memory; lower --max-pixels")
+    except Exception as wrong:
+        error = ErrorInfo("decode_failed", f"internal error, please report it: {type(wrong).__name__}: {wrong}")
+    return Prepared(path, mtime_ns=modified(path), error=error)
 
 
 def modified(path: str) -> int | None:

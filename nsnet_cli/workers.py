@@ -25,7 +25,7 @@ from pathlib import Path
 from nsnet_cli.decode import pixel_count
 from nsnet_cli.discover import STDIN
 from nsnet_cli.document import ErrorInfo
-from nsnet_cli.preparing import Prepared, Preparer, modified
+from nsnet_cli.preparing import Prepared, Preparer, modified, prepare_safely
 
 _POLL_SECONDS = 0.5
 # From so many pixels on a picture is decoded while no other such one is.
@@ -127,7 +127,7 @@ class PreparePool:
                     exhausted = True
                     break
                 if path == STDIN:
-                    done[given] = self._preparer(path)  # workers have no standard input
+                    done[given] = prepare_safely(self._preparer, path)  # workers have no standard input
                 else:
                     self._give(worker, given, path)
                 given += 1
@@ -240,7 +240,7 @@ def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
             path = os.fsdecode(pipe.recv_bytes())
         except EOFError:
             return
-        pipe.send_bytes(pickle.dumps(preparer(path, room_for)))
+        pipe.send_bytes(pickle.dumps(prepare_safely(preparer, path, room_for)))
 
 
 @contextlib.contextmanager

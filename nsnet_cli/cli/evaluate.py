@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shlex
 import sys
 from pathlib import Path
@@ -125,13 +126,13 @@ def _score(detector: Detector, data: LabelledSet, batch_size: int, rows: Path | 
     with contextlib.ExitStack() as stack:
         writer = None
         if rows is not None:
-            context = RowContext.of(detector.model, detector.options)
-            writer = JsonlWriter(stack.enter_context(rows.open("w", encoding="utf-8", newline="")), context)
+            writer = JsonlWriter(stack.enter_context(rows.open("w", encoding="utf-8", newline="")))
+        context, index = RowContext.of(detector.model, detector.options), itertools.count()
         advance = stack.enter_context(counting("scanning", len(data.pictures)))
 
         def on_result(result: PictureResult) -> None:
             if writer is not None:
-                writer.write(result)
+                writer.write(context.row(result, next(index)))
             advance()
 
         return score_dataset(detector, data, batch_size, on_result)

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsnet_cli import __version__
 from nsnet_cli.cli import options
-from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.cli.scan_output import Format, ScanRun, SortKey, Target
+from nsnet_cli.cli.state import say
 from nsnet_cli.decode import DecodeLimits
+from nsnet_cli.discover import STDIN
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.detector import Detector
-    from nsnet_cli.document import PictureResult, Summary
+    from nsnet_cli.discover import Discovery
+    from nsnet_cli.document import Summary
+
+# Fewer pictures than this are decoded here: worker processes would take longer to start.
+_FEW = 8
+# Seconds for a file, far beyond what any honest one takes.
+_TIMEOUT = 120.0
 
 
-class Format(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    JSONL = "jsonl"
-    CSV = "csv"
-
-
-class SortKey(StrEnum):
-    PATH = "path"
-    PROBABILITY = "probability"
+class ResumeBy(StrEnum):
+    STAT = "stat"
+    HASH = "hash"
 
 
 class Kind(StrEnum):
@@ -67,10 +68,27 @@ def scan(
         typer.Option("--output", "-o", metavar="FILE", help="Write to FILE; its suffix says the format."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with FILE where an earlier scan ended.")] = False,
+    resume_by: Annotated[
+        ResumeBy, typer.Option("--resume-by", help="Scan again what changed by size and time (stat) or by content.")
+    ] = ResumeBy.STAT,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="With --resume: try timeouts and denied files again.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Scan the I-th of N parts of the inputs, by hash of the path.")
+    ] = None,
     weights: options.Weights = DEFAULT_WEIGHTS,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = 8,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, max=256, help="Processes that read and decode; 0: none [default: by cores and files]."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds a file may take to be decoded; needs workers [default: 120].")
+    ] = None,
     views: options.Views = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="One cut on the probability in place of the band.")
@@ -99,25 +117,28 @@ def scan(
     130 interrupted.
     """
     style = _format_of(format, as_json, output)
-    if output is not None and output.exists() and not force:
-        raise UsageError(f"{output} exists; choose another name, or overwrite it with --force")
     given = [*(inputs or []), *(_listed(from_file, null) if from_file else [])]
     if not given:
         raise UsageError("nothing to scan: name a picture or a directory, or - for standard input")
-    if style in (Format.JSONL, Format.CSV) and sort is not None:
+    if style in (Format.JSONL, Format.CSV, Format.PARQUET) and sort is not None:
         raise UsageError(f"--sort needs all rows at once; {style} rows are written as they come")
+    if workers == 0 and timeout is not None:
+        raise UsageError("--timeout needs a process that can be ended; it contradicts --workers 0")
+    if resume and STDIN in given:
+        raise UsageError("--resume cannot know whether standard input has changed; save it to a file first")
+    target = Target.of(style, output, force, resume, bool(only))
 
-    from nsnet_cli.discover import WalkCount, find_pictures
+    from nsnet_cli.discover import Discovery, Shard, WalkCount, find_pictures
 
+    part = None if shard is None else Shard.parse(shard)
     count = WalkCount()
     single = len(given) == 1 and not Path(given[0]).is_dir()
-    want_patches = patches if patches is not None else single and style in (Format.TABLE, Format.JSON)
-    paths = list(find_pictures(given, include or [], exclude or [], count))
-    if not paths:
-        say(f"no pictures found in {', '.join(given)}")
+    discovery = Discovery(
+        find_pictures(given, include or [], exclude or [], count), part.takes if part else lambda path: True
+    )
 
     from nsnet_cli.detector import Detector
-    from nsnet_cli.document import Summary
+    from nsnet_cli.journal import failed_in_passing, unchanged_by_hash, unchanged_by_stat
 
     detector = Detector.load(
         weights,
@@ -126,89 +147,56 @@ def scan(
         views=views,
         threshold=threshold,
         limits=DecodeLimits(max_pixels, max_bytes),
-        patches=want_patches,
+        patches=patches if patches is not None else single and style in (Format.TABLE, Format.JSON),
         stability=stability,
         profile=profile,
     )
-    summary = Summary(skipped=count.skipped)
-    wanted = {str(kind) for kind in only} if only else None
-    with _opened(output) as stream:
-        results = _progress(detector.scan_many(paths, batch_size), len(paths), summary)
-        shown = (r for r in results if wanted is None or (r.verdict or "error") in wanted)
-        _render(style, stream, shown, detector, summary, sort, single)
-    raise typer.Exit(_exit_code(summary, fail_on or []))
+    unchanged = unchanged_by_hash if resume_by == ResumeBy.HASH else unchanged_by_stat
+    run = ScanRun(
+        detector=detector,
+        discovery=discovery,
+        skipped=count,
+        batch_size=batch_size,
+        workers=_workers(workers, timeout, discovery, detector),
+        timeout=_TIMEOUT if timeout is None else timeout,
+        shard=None if part is None else str(part),
+        only=frozenset(map(str, only)) if only else None,
+        sort=sort,
+        single=single,
+        resume=resume,
+        unchanged=lambda row: unchanged(row) and not (retry_errors and failed_in_passing(row)),
+    )
+    with _terminated_as_interrupted():
+        run.write(target)
+    if not run.summary.total:
+        say(f"no pictures found in {', '.join(given)}")
+    raise typer.Exit(_exit_code(run.summary, fail_on or []))
 
 
-def _render(
-    style: Format,
-    stream: TextIO,
-    results: Iterator[PictureResult],
-    detector: Detector,
-    summary: Summary,
-    sort: SortKey | None,
-    single: bool,
-) -> None:
-    from nsnet_cli.document import RowContext, scan_document
+def _workers(asked: int | None, timeout: float | None, discovery: Discovery, detector: Detector) -> int:
+    """Processes that decode: none for a few pictures, which would wait for them; else enough to feed the network."""
+    import os
 
-    if style in (Format.JSONL, Format.CSV):
-        from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
-
-        context = RowContext.of(detector.model, detector.options)
-        writer: RowWriter = JsonlWriter(stream, context) if style == Format.JSONL else CsvWriter(stream, context)
-        writer.begin()
-        for result in results:
-            writer.write(result)
-        return
-    collected = _sorted(list(results), sort)
-    if style == Format.JSON:
-        from nsnet_cli.report.rows import to_json
-
-        document = scan_document(__version__, detector.model, detector.options, collected, summary)
-        stream.write(to_json(document, indent=2) + "\n")
-        return
-    from rich.console import Console
-
-    from nsnet_cli.report.table import print_card, print_rows, summary_line
-
-    console = Console(file=stream, highlight=False)
-    if single:
-        for result in collected:
-            print_card(console, result, detector.model, detector.options.threshold)
-    elif collected:
-        print_rows(console, collected)
-        console.print(summary_line(summary, detector.model, detector.options.threshold), markup=False)
+    if asked is not None:
+        return asked
+    if timeout is None and discovery.total is not None and discovery.total < _FEW:
+        return 0
+    cores = os.cpu_count() or 1
+    return min(16, max(2, cores - 1 if detector.device.type != "cpu" else cores // 4))
 
 
-def _sorted(results: list[PictureResult], key: SortKey | None) -> list[PictureResult]:
-    if key == SortKey.PATH:
-        return sorted(results, key=lambda r: r.path)
-    if key == SortKey.PROBABILITY:
-        return sorted(results, key=lambda r: -1.0 if r.probability is None else r.probability, reverse=True)
-    return results
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A scheduler's SIGTERM ends a scan as Ctrl-C does: what is done is written."""
 
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
 
-def _progress(results: Iterator[PictureResult], total: int, summary: Summary) -> Iterator[PictureResult]:
-    """Count every result, and show how far the scan is where that helps."""
-    console = stderr_console()
-    if total <= 1 or STATE.quiet or not console.is_terminal:
-        for result in results:
-            summary.add(result)
-            yield result
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("scanning", total=total)
-        for result in results:
-            summary.add(result)
-            c = summary.to_dict()
-            progress.update(
-                task,
-                advance=1,
-                description=f"{c['generated']} generated, {c['uncertain']} uncertain, {c['errors']} errors",
-            )
-            yield result
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _exit_code(summary: Summary, fail_on: list[FailOn]) -> int:
@@ -233,10 +221,12 @@ def _format_of(chosen: Format | None, as_json: bool, output: Path | None) -> For
         ".jsonl": Format.JSONL,
         ".ndjson": Format.JSONL,
         ".csv": Format.CSV,
+        ".parquet": Format.PARQUET,
         ".txt": Format.TABLE,
     }
     if output.suffix.lower() not in by_suffix:
-        raise UsageError(f"{output}: the suffix names no format; use .json, .jsonl, .csv or .txt, or --format")
+        known = ", ".join(by_suffix)
+        raise UsageError(f"{output}: the suffix names no format; use {known}, or --format")
     return by_suffix[output.suffix.lower()]
 
 
@@ -250,18 +240,3 @@ def _listed(source: str, null: bool) -> list[str]:
         raise UsageError(f"--from-file {source}: {error.strerror}") from error
     parts = data.split(b"\0") if null else data.splitlines()
     return [os.fsdecode(part) for part in parts if part]
-
-
-@contextlib.contextmanager
-def _opened(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-        yield sys.stdout
-        return
-    try:
-        with output.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise UsageError(f"{output}: {error.strerror}") from error
-    say(f"written to {output}")

@@ -8,59 +8,63 @@ import json
 from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
-from nsnet_cli.document import FORMULA_STARTS, PictureResult, RowContext
+from nsnet_cli.document import FORMULA_STARTS
 
 CSV_FIELDS = (
-    "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "warnings",
-    "stability_spread", "stability_low", "stability_high", "error_code", "error_message", "scanned_at", "elapsed_ms",
-    "schema", "weights_sha256", "views", "precision", "options_hash",
+    "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",
+    "warnings", "stability_spread", "stability_low", "stability_high", "error_code", "error_message", "scanned_at",
+    "elapsed_ms", "schema", "weights_sha256", "views", "precision", "options_hash", "input_index", "shard",
 )  # fmt: skip
 
 
 class RowWriter(Protocol):
-    """Writes one row for each result, as soon as it is there."""
+    """Writes rows (`RowContext.row`), each as soon as it is there."""
 
     def begin(self) -> None: ...
-    def write(self, result: PictureResult) -> None: ...
+    def write(self, row: dict[str, Any]) -> None: ...
 
 
 class JsonlWriter:
     """One JSON object a line, flushed line by line."""
 
-    def __init__(self, stream: TextIO, context: RowContext) -> None:
-        self._stream, self._context = stream, context
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
 
     def begin(self) -> None:
         pass
 
-    def write(self, result: PictureResult) -> None:
-        self._stream.write(to_json(self._context.row(result)) + "\n")
+    def write(self, row: dict[str, Any]) -> None:
+        self._stream.write(to_json(row) + "\n")
         self._stream.flush()
 
 
 class CsvWriter:
     """Flat fields; warnings joined by spaces; cells that a spreadsheet would run are quoted with an apostrophe."""
 
-    def __init__(self, stream: TextIO, context: RowContext) -> None:
-        self._stream, self._context = stream, context
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
 
     def begin(self) -> None:
         self._write_cells(CSV_FIELDS)
 
-    def write(self, result: PictureResult) -> None:
-        row = self._context.row(result)
-        error = row.pop("error") or {}
-        row["error_code"], row["error_message"] = error.get("code"), error.get("message")
-        stability = row.pop("stability") or {}
-        row |= {f"stability_{name}": stability.get(name) for name in ("spread", "low", "high")}
-        row["warnings"] = " ".join(row["warnings"])
-        self._write_cells(spreadsheet_cell(row[name]) for name in CSV_FIELDS)
+    def write(self, row: dict[str, Any]) -> None:
+        flat = flat_row(row)
+        self._write_cells(spreadsheet_cell(flat[name]) for name in CSV_FIELDS)
 
     def _write_cells(self, cells: Iterable[Any]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
         self._stream.write(line.getvalue())
         self._stream.flush()
+
+
+def flat_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `CSV_FIELDS` of a row; what an older version's row lacks is None."""
+    error, stability = row.get("error") or {}, row.get("stability") or {}
+    flat = {name: row.get(name) for name in CSV_FIELDS}
+    flat |= {"error_code": error.get("code"), "error_message": error.get("message")}
+    flat |= {f"stability_{name}": stability.get(name) for name in ("spread", "low", "high")}
+    return flat | {"warnings": " ".join(row.get("warnings") or ())}
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -1,0 +1,88 @@
+"""``nsnet merge`` and ``nsnet convert``: what becomes of rows after a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nsnet_cli.cli.output import check_outputs
+from nsnet_cli.cli.state import say
+from nsnet_cli.errors import UsageError
+
+_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=".jsonl, .csv or .parquet.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE.")]
+
+
+def merge(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSONL outputs of one scan: its shards, say.")],
+    output: Output,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="INPUT", help="A picture or directory that was scanned: every picture must have a row."),
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Write what is there though some is missing.")] = False,
+    force: Force = False,
+) -> None:
+    """Make one output of several, in the order of the inputs.
+
+    Refused, and said: rows of other weights or options, inputs with two rows, and inputs or shards without
+    any (unless --partial).
+
+    Exit codes: 0 done, 2 wrong usage or a refusal.
+    """
+    check_outputs([output], _SUFFIXES, force)
+    if output.exists() and any(output.samefile(path) for path in files if path.exists()):
+        raise UsageError(f"{output} is one of the files to be merged")
+
+    from nsnet_cli.discover import WalkCount, find_pictures
+    from nsnet_cli.merging import merge as look
+
+    expected = list(find_pictures(expect, (), (), WalkCount())) if expect else None
+    merged = look(files, expected)
+    if merged.doubles:
+        raise UsageError("; ".join([*merged.doubles, *merged.gaps]))
+    if merged.gaps and not partial:
+        raise UsageError("; ".join(merged.gaps) + " (--partial writes what is there)")
+    for gap in merged.gaps:
+        say(f"warning: {gap}")
+    _write(merged.rows(), output)
+    say(f"{len(merged.places):,} rows of {len(files)} files written to {output}")
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL output or journal of a scan.")],
+    output: Output,
+    force: Force = False,
+) -> None:
+    """Make CSV or Parquet of the rows of a scan, finished or not."""
+    check_outputs([output], _SUFFIXES, force)
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file")
+
+    from nsnet_cli.journal import read_journal
+
+    _write((row for row, whole in read_journal(file) if whole), output)
+    say(f"written to {output}")
+
+
+def _write(rows: Iterable[dict[str, Any]], output: Path) -> None:
+    suffix = output.suffix.lower()
+    if suffix == ".csv":
+        from nsnet_cli.report.convert import write_csv
+
+        write_csv(rows, output)
+    elif suffix == ".parquet":
+        from nsnet_cli.report.convert import write_parquet
+
+        write_parquet(rows, output)
+    else:
+        from nsnet_cli.journal import rewrite
+
+        try:
+            rewrite(output, rows)
+        except OSError as error:
+            raise UsageError(f"{output}: {error.strerror}") from error

@@ -1,0 +1,282 @@
+"""Where the results of a scan go: to the terminal, through a pipe, or by way of a journal into a file."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shlex
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import typer
+
+from nsnet_cli import __version__
+from nsnet_cli.cli.output import stdout_utf8
+from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.document import PictureResult, RowContext, Summary, scan_document
+from nsnet_cli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from nsnet_cli.detector import Detector
+    from nsnet_cli.discover import Discovery, WalkCount
+
+_SECONDS_BETWEEN_LINES = 30.0
+_JOURNAL_SUFFIX = ".journal.jsonl"
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+T = TypeVar("T")
+
+
+class SortKey(StrEnum):
+    PATH = "path"
+    PROBABILITY = "probability"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is written where.  With a ``journal`` rows go there first, so that nothing reported is ever lost."""
+
+    style: Format
+    output: Path | None
+    journal: Path | None
+
+    @classmethod
+    def of(cls, style: Format, output: Path | None, force: bool, resume: bool, some_only: bool) -> Target:
+        """Decide it.  Raises `UsageError` for what would overwrite something, or could not be resumed."""
+        if output is None:
+            if resume:
+                raise UsageError("--resume goes on with a file; name it with --output")
+            if style == Format.PARQUET:
+                raise UsageError("Parquet is no text: name a file with --output")
+            return cls(style, None, None)
+        if style == Format.PARQUET:
+            from nsnet_cli.report.convert import need_pyarrow
+
+            need_pyarrow()
+        if style == Format.TABLE or (style == Format.JSONL and some_only):
+            if resume:
+                raise UsageError("--resume needs every row in the file: .jsonl without --only, .csv, .json or .parquet")
+            journal = None
+        else:
+            journal = output if style == Format.JSONL else output.with_name(output.name + _JOURNAL_SUFFIX)
+        if not output.parent.is_dir():
+            raise UsageError(f"{output}: no directory {output.parent}")
+        if resume and output.exists() and journal is not None and not journal.exists():
+            raise UsageError(f"{output} is finished, and its journal is gone; scan to a .jsonl file to go on later")
+        if not (resume or force):
+            if output.exists():
+                raise UsageError(f"{output} exists; choose another name, overwrite it with --force, or --resume it")
+            if journal is not None and journal.exists():
+                raise UsageError(f"{journal} is there from a scan that was stopped: --resume it, or --force")
+        return cls(style, output, journal)
+
+
+@dataclass
+class ScanRun:
+    """One scan: what is scanned with what, and what has been counted so far."""
+
+    detector: Detector
+    discovery: Discovery
+    skipped: WalkCount
+    batch_size: int
+    workers: int
+    timeout: float
+    shard: str | None
+    only: frozenset[str] | None
+    sort: SortKey | None
+    single: bool
+    resume: bool
+    unchanged: Callable[[dict[str, Any]], bool]
+    summary: Summary = field(default_factory=Summary)
+
+    @property
+    def context(self) -> RowContext:
+        return RowContext.of(self.detector.model, self.detector.options, self.shard)
+
+    def write(self, target: Target) -> None:
+        """Scan, and write everything where it belongs.  Raises what reading and writing raise."""
+        if target.journal is not None:
+            self._by_journal(target, target.journal)
+            return
+        with _opened(target.output) as stream:
+            if target.style in (Format.JSONL, Format.CSV):
+                self._stream_rows(target.style, stream)
+            else:
+                self._at_the_end(target.style, stream)
+
+    def results(self, done: Counter[str] | None = None) -> Iterator[tuple[int, PictureResult]]:
+        """Results with their place among all inputs, those in ``done`` left out, counted and shown as they come."""
+        left = Counter(done or {})
+        indices: deque[int] = deque()
+
+        def todo() -> Iterator[str]:
+            for index, path in self.discovery:
+                if left[path]:
+                    left[path] -= 1
+                    continue
+                indices.append(index)
+                yield path
+
+        timeout = self.timeout if self.workers else None
+        with _shown(self.discovery, self.summary, sum((done or {}).values())) as advance:
+            for result in self.detector.scan_many(todo(), self.batch_size, self.workers, timeout):
+                self.summary.add(result)
+                advance()
+                yield indices.popleft(), result
+        self.summary.skipped = self.skipped.skipped
+
+    def _wanted(self, verdict: str | None) -> bool:
+        return self.only is None or (verdict or "error") in self.only
+
+    def _by_journal(self, target: Target, path: Path) -> None:
+        from nsnet_cli.journal import Journal
+
+        with Journal(path, self.context, self.resume, self.unchanged) as journal:
+            for row in journal.kept:
+                self.summary.add_row(row)
+            if journal.kept:
+                say(f"{len(journal.kept):,} rows are in {path} already")
+            journal.kept.clear()
+            try:
+                for index, result in self.results(journal.done):
+                    journal.write(result, index)
+            except KeyboardInterrupt:
+                self._finish(target, path)
+                argv = [arg for arg in sys.argv[1:] if arg not in ("--resume", "--force")]
+                say(f"interrupted: {self.summary.total:,} rows are in {path}; go on with")
+                say(shlex.join(["nsnet", *argv, "--resume"]))
+                raise typer.Exit(ExitCode.INTERRUPTED) from None
+            self._finish(target, path)
+            if target.style != Format.JSONL:
+                path.unlink()
+        say(f"written to {target.output}")
+
+    def _finish(self, target: Target, path: Path) -> None:
+        """Make of the journal what was asked for."""
+        from nsnet_cli.journal import read_journal
+        from nsnet_cli.report.convert import write_csv, write_parquet
+
+        if target.style == Format.JSONL or target.output is None:
+            return
+        rows = (row for row, whole in read_journal(path) if whole and self._wanted(row["verdict"]))
+        if target.style == Format.CSV:
+            write_csv(rows, target.output)
+        elif target.style == Format.PARQUET:
+            write_parquet(rows, target.output)
+        else:
+            with _opened(target.output, quiet=True) as stream:
+                self._write_document(stream, map(self.context.result_of, rows))
+
+    def _stream_rows(self, style: Format, stream: TextIO) -> None:
+        from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
+
+        writer: RowWriter = JsonlWriter(stream) if style == Format.JSONL else CsvWriter(stream)
+        writer.begin()
+        for index, result in self.results():
+            if self._wanted(result.verdict):
+                writer.write(self.context.row(result, index))
+
+    def _at_the_end(self, style: Format, stream: TextIO) -> None:
+        results = [result for _, result in self.results() if self._wanted(result.verdict)]
+        if style == Format.JSON:
+            self._write_document(stream, (result.to_dict() for result in results))
+            return
+        from rich.console import Console
+
+        from nsnet_cli.report.table import print_card, print_rows, summary_line
+
+        console = Console(file=stream, highlight=False)
+        results = self._sorted(results, lambda r: r.path, lambda r: r.probability)
+        model, threshold = self.detector.model, self.detector.options.threshold
+        if self.single:
+            for result in results:
+                print_card(console, result, model, threshold)
+        elif results:
+            print_rows(console, results)
+            console.print(summary_line(self.summary, model, threshold), markup=False)
+
+    def _write_document(self, stream: TextIO, results: Iterator[dict[str, Any]]) -> None:
+        from nsnet_cli.report.rows import to_json
+
+        ordered = self._sorted(list(results), lambda r: r["path"], lambda r: r["probability"])
+        model, options = self.detector.model, self.detector.options
+        stream.write(to_json(scan_document(__version__, model, options, ordered, self.summary), indent=2) + "\n")
+
+    def _sorted(self, results: list[T], path: Callable[[T], str], probability: Callable[[T], float | None]) -> list[T]:
+        if self.sort == SortKey.PATH:
+            return sorted(results, key=path)
+        if self.sort == SortKey.PROBABILITY:
+            return sorted(results, key=lambda r: -1.0 if (p := probability(r)) is None else p, reverse=True)
+        return results
+
+
+@contextlib.contextmanager
+def _shown(discovery: Discovery, summary: Summary, before: int) -> Iterator[Callable[[], None]]:
+    """How far the scan is: a bar with counts where stderr is a terminal, else a plain line now and then."""
+    console = stderr_console()
+    began = said = time.monotonic()
+    done = itertools.count(1)
+
+    def status() -> str:
+        c = summary.to_dict()
+        return f"{c['generated']:,} generated, {c['uncertain']:,} uncertain, {c['errors']:,} errors"
+
+    def line() -> None:
+        nonlocal said
+        n, now = next(done), time.monotonic()
+        if now - said < _SECONDS_BETWEEN_LINES:
+            return
+        said = now
+        rate, total = n / (now - began), discovery.total
+        known = "" if total is None else f" of {total:,}, about {max(0, total - before - n) / rate / 60:.0f} min left"
+        say(f"{before + n:,}{known}, {rate:.2f} a second; {status()}")
+
+    if STATE.quiet or (discovery.total or 2) <= 1:
+        yield lambda: None
+        return
+    if not console.is_terminal:
+        yield line
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    rate_column = TextColumn("{task.fields[rate]}")
+    columns = (BarColumn(), MofNCompleteColumn(), rate_column, TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(status(), total=None, completed=before, rate="")
+
+        def advance() -> None:
+            rate = f"{next(done) / (time.monotonic() - began):.1f}/s"
+            progress.update(task, advance=1, total=discovery.total, description=status(), rate=rate)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None, quiet: bool = False) -> Iterator[TextIO]:
+    if output is None:
+        stdout_utf8()
+        yield sys.stdout
+        return
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        partial.replace(output)
+    except OSError as error:
+        raise UsageError(f"{output}: {error.strerror}") from error
+    if not quiet:
+        say(f"written to {output}")

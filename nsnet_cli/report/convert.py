@@ -1,0 +1,81 @@
+"""Rows of a scan as CSV and Parquet: whole files, made from a journal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nsnet_cli.errors import UsageError
+from nsnet_cli.report.rows import CSV_FIELDS, CsvWriter, flat_row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+_INTEGERS = ("width", "height", "bytes", "views", "input_index")
+_FLOATS = ("probability", "score", "stability_spread", "stability_low", "stability_high", "elapsed_ms")
+_GROUP = 10_000
+
+
+def write_csv(rows: Iterable[Row], path: Path) -> None:
+    """The flat fields of ``rows``; ``path`` appears whole or not at all."""
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8", newline="") as stream:
+            writer = CsvWriter(stream)
+            writer.begin()
+            for row in rows:
+                writer.write(row)
+
+    _whole(path, write)
+
+
+def write_parquet(rows: Iterable[Row], path: Path) -> None:
+    """The flat fields of ``rows`` with their types.  Raises `UsageError` without the ``parquet`` extra."""
+    need_pyarrow()
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = _schema(pa)
+
+    def write(partial: Path) -> None:
+        with parquet.ParquetWriter(partial, schema) as writer:
+            left = iter(rows)
+            while group := list(islice(left, _GROUP)):
+                flat = [{name: _encodable(value) for name, value in flat_row(row).items()} for row in group]
+                writer.write_table(pa.Table.from_pylist(flat, schema=schema))
+
+    _whole(path, write)
+
+
+def need_pyarrow() -> None:
+    """Raise `UsageError` now rather than after a night's scan."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise UsageError("Parquet needs pyarrow: pip install 'nsnet-cli[parquet]'") from error
+
+
+def _schema(pa: Any) -> pa.Schema:
+    def kind(name: str) -> Any:
+        return pa.int64() if name in _INTEGERS else pa.float64() if name in _FLOATS else pa.string()
+
+    return pa.schema([(name, kind(name)) for name in CSV_FIELDS])
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+
+
+def _whole(path: Path, write: Callable[[Path], None]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
