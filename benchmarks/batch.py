@@ -1,0 +1,181 @@
+"""Batches under stress: memory over many files and large ones, and kills of scans with the real network.
+
+    python benchmarks/batch.py memory [--small 20000] [--large 50] [--network]
+    python benchmarks/batch.py kills FOLDER [--kills 100]
+
+``memory`` scans made pictures (240x232 and 50 megapixels) and samples the process tree.  Unless ``--network`` is
+given the network answers once for real and is then replaced by a constant, because twenty thousand pictures take
+hours on a CPU; weights and activations are in memory all the same.  ``kills`` scans the pictures in FOLDER, ends the
+scan with SIGKILL at random moments, and goes on with --resume until all are done.  Both print a JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    memory = commands.add_parser("memory")
+    memory.add_argument("--small", type=int, default=20_000)
+    memory.add_argument("--large", type=int, default=50)
+    memory.add_argument("--network", action="store_true")
+    kills = commands.add_parser("kills")
+    kills.add_argument("folder", type=Path)
+    kills.add_argument("--kills", type=int, default=100)
+    kills.add_argument("--longest", type=float, default=20.0, help="seconds until a kill, at most")
+    scan = commands.add_parser("_scan")
+    scan.add_argument("folder")
+    scan.add_argument("output")
+    args = parser.parse_args()
+    if args.command == "_scan":
+        return _scan_with_a_constant(args.folder, args.output)
+    return _memory(args) if args.command == "memory" else _kills(args)
+
+
+def _scan_with_a_constant(folder: str, output: str) -> int:
+    from nsnet_cli import Detector
+    from nsnet_cli.cli import app
+
+    real, answers = Detector.score_views, []
+
+    def once(self, views):  # type: ignore[no-untyped-def]
+        if not answers:
+            answers.append(real(self, views[:1]))
+        return tuple(part.expand(len(views), *part.shape[1:]) for part in answers[0])
+
+    Detector.score_views = once  # type: ignore[method-assign]
+    sys.argv = ["nsnet", "scan", folder, "-o", output]
+    app.main()
+    return 0
+
+
+def _memory(args: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "in"
+        _make(folder, args.small, args.large)
+        output = Path(name) / "rows.jsonl"
+        command = [sys.executable, __file__, "_scan", str(folder), str(output)]
+        if args.network:
+            command = [sys.executable, "-m", "nsnet_cli", "scan", str(folder), "-o", str(output)]
+        began = time.monotonic()
+        process = subprocess.Popen(command)
+        peak = Counter[str]()
+        while process.poll() is None:
+            for kind, size in _tree(process.pid).items():
+                peak[kind] = max(peak[kind], size)
+            time.sleep(0.25)
+        rows = [json.loads(line) for line in output.open("rb")]
+        found = {
+            "small": args.small,
+            "large_50_megapixels": args.large,
+            "network": "real" if args.network else "constant after the first picture",
+            "rows": len(rows),
+            "errors": sum(row["error"] is not None for row in rows),
+            "peak_rss_gb": {"main": round(peak["main"] / 1e9, 2), "all_processes": round(peak["rss"] / 1e9, 2)},
+            "peak_pss_gb": round(peak["pss"] / 1e9, 2),
+            "seconds": round(time.monotonic() - began),
+        }
+    print(json.dumps(found, indent=2))
+    return int(found["rows"] != args.small + args.large)
+
+
+def _make(folder: Path, small: int, large: int) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    tile = rng.integers(0, 256, (58, 60, 3), dtype=np.uint8)
+    for k in range(small):
+        Image.fromarray(np.roll(tile, k % 997, axis=1)).resize((240, 232)).save(folder / f"s{k:06d}.jpg", quality=80)
+    if large:
+        # 8660 x 5774, as large cameras write them; links, so that the disk holds one.
+        first = folder / "l000.jpg"
+        Image.fromarray(tile).resize((8660, 5774), Image.Resampling.BICUBIC).save(first, quality=90)
+        for k in range(1, large):
+            (folder / f"l{k:03d}.jpg").hardlink_to(first)
+
+
+def _tree(root: int) -> dict[str, int]:
+    """Bytes held by a process and all below it: resident of the first, resident in all, and proportional in all."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int(entry.joinpath("stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+        children.setdefault(parent, []).append(int(entry.name))
+    found = Counter[str]()
+    todo = [root]
+    while todo:
+        pid = todo.pop()
+        todo += children.get(pid, [])
+        for key, value in _rollup(pid):
+            found[key] += value
+            if pid == root and key == "rss":
+                found["main"] = value
+    return dict(found)
+
+
+def _rollup(pid: int) -> Iterator[tuple[str, int]]:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        name, _, rest = line.partition(":")
+        if name in ("Rss", "Pss"):
+            yield name.lower(), 1024 * int(rest.split()[0])
+
+
+def _kills(args: argparse.Namespace) -> int:
+    rng = random.Random(0)
+    with tempfile.TemporaryDirectory() as name:
+        output = Path(name) / "rows.jsonl"
+        command = [sys.executable, "-m", "nsnet_cli", "-q", "scan", str(args.folder), "-o", str(output), "--resume"]
+        killed, torn = 0, 0
+        while True:
+            process = subprocess.Popen(command)
+            if killed < args.kills:
+                try:
+                    process.wait(rng.uniform(0.5, args.longest))
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    killed += 1
+                    torn += output.exists() and not output.read_bytes().endswith(b"\n") and output.stat().st_size > 0
+                    continue
+            process.wait()
+            break
+        rows = [json.loads(line) for line in output.open("rb")]
+        paths = Counter(row["path"] for row in rows)
+    from nsnet_cli.discover import WalkCount, find_pictures
+
+    wanted = Counter(find_pictures([str(args.folder)], (), (), WalkCount()))
+    found = {
+        "pictures": sum(wanted.values()),
+        "kills": killed,
+        "kills_that_tore_a_row": torn,
+        "rows": len(rows),
+        "missing": sum((wanted - paths).values()),
+        "doubled": sum((paths - wanted).values()),
+        "exit_code": process.returncode,
+    }
+    print(json.dumps(found, indent=2))
+    return int(bool(found["missing"] or found["doubled"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
