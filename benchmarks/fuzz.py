@@ -32,6 +32,8 @@ _TIMEOUT = 20.0
 # A mutated header asks for any size; what is honest in a fuzzing corpus fits into this.
 _LIMITS = DecodeLimits(max_pixels=50_000_000)
 _BATCH = 500
+# What the length fields of headers are given.
+_LENGTHS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\xff\xff")
 
 
 def main() -> int:
