@@ -33,6 +33,7 @@ from nsnet_cli.head import ViewHeads
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
+from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import load_tower, tower_info
@@ -79,9 +80,10 @@ class Detector:
         stability: bool,
         profile: Profile | None,
         deliveries: Sequence[Delivery],
+        provenance: ProvenanceReader | None,
     ) -> None:
         self.weights, self.device, self.limits = weights, device, limits
-        self.deliveries = tuple(deliveries)
+        self.deliveries, self.provenance = tuple(deliveries), provenance
         info = weights.info
         self.views = info.views if views is None else views
         self.plan = plan_views(info.selection, self.views)
@@ -102,6 +104,8 @@ class Detector:
             max_bytes=limits.max_bytes,
             stability=stability,
             profile=None if profile is None else AppliedProfile(profile.name, profile.threshold),
+            provenance=provenance is not None,
+            trust_list=None if provenance is None else provenance.trust_list_sha256,
         )
         tower = tower_info(weights.tower_path)
         self._normalise = Normaliser(tower.mean, tower.std)
@@ -137,6 +141,8 @@ class Detector:
         stability: bool = False,
         profile: str | None = None,
         deliveries: Sequence[Delivery] | None = None,
+        provenance: bool = True,
+        trust_list: Path | None = None,
     ) -> Detector:
         """Load weights by name or path.
 
@@ -144,7 +150,8 @@ class Detector:
         (``auto`` is float32, the reference).  ``views`` is the number looked at of each picture (see
         `nsnet_cli.views`); None takes that which the weights were calibrated with.  ``profile`` names one of
         `nsnet_cli.profiles`; ``stability`` scores each picture under mild deliveries as well.  ``deliveries``
-        are those that `observe_many` looks at.  Raises `WeightsError` or `UsageError`.
+        are those that `observe_many` looks at.  ``provenance`` reads what files say about themselves, with
+        ``trust_list``, a PEM file, for the signers of content credentials.  Raises `WeightsError` or `UsageError`.
         """
         if precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
@@ -165,6 +172,7 @@ class Detector:
             stability=stability,
             profile=None if profile is None else load_profile(profile),
             deliveries=deliveries if deliveries is not None else MILD if stability else (),
+            provenance=ProvenanceReader.with_trust(trust_list) if provenance else None,
         )
 
     def scan(self, path: str | Path) -> PictureResult:
@@ -205,7 +213,8 @@ class Detector:
         return self._preparer(thumbnails=False)(path)
 
     def _preparer(self, thumbnails: bool) -> Preparer:
-        return Preparer(self.weights.info.selection, self.views, self.limits, self.deliveries, thumbnails)
+        recipe = self.weights.info.selection
+        return Preparer(recipe, self.views, self.limits, self.deliveries, thumbnails, self.provenance)
 
     @torch.inference_mode()
     def score_views(self, views: Tensor) -> tuple[Tensor, Tensor]:
@@ -280,6 +289,7 @@ class Detector:
             bytes=prepared.facts.size if prepared.facts else None,
             modified_at=nanoseconds_utc(prepared.mtime_ns),
             warnings=prepared.warnings,
+            provenance=prepared.provenance,
             error=prepared.error,
         )
         if score is None or prepared.picture is None:

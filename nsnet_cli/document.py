@@ -168,6 +168,8 @@ class ScanOptions:
     max_bytes: int
     stability: bool = False
     profile: AppliedProfile | None = None
+    provenance: bool = True
+    trust_list: str | None = None
 
     def hash(self) -> str:
         """Short hash of the options; stands in every row."""

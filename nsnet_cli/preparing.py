@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from nsnet_cli.deliveries import Delivery
 from nsnet_cli.discover import STDIN
 from nsnet_cli.document import ErrorInfo
 from nsnet_cli.errors import InputError
+from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.views import make_views
 
@@ -63,6 +65,7 @@ class Prepared:
     windows: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     thumbnail: NDArray[np.uint8] | None = None
+    provenance: dict[str, Any] | None = None
     delivered: tuple[DeliveredViews, ...] = ()
     error: ErrorInfo | None = None
     seconds: float = 0.0
@@ -77,6 +80,7 @@ class Preparer:
     limits: DecodeLimits
     deliveries: tuple[Delivery, ...] = ()
     thumbnails: bool = False
+    provenance: ProvenanceReader | None = None
 
     def __call__(
         self, path: str, room_for: Callable[[bytes], AbstractContextManager[object]] = lambda data: nullcontext()
@@ -109,6 +113,7 @@ class Preparer:
             windows=views.windows,
             warnings=_warnings(picture, views.grid.distinct, len(views.grid.entropy), self.recipe.count),
             thumbnail=thumbnail_of(picture.pixels) if self.thumbnails else None,
+            provenance=None if self.provenance is None else self.provenance(data, picture.format),
             delivered=tuple(self._delivered(picture.pixels, d, prepared.facts) for d in self.deliveries),
         )
 

@@ -63,7 +63,15 @@ def calibrate(
 
             limits = DecodeLimits(max_pixels, max_bytes)
             loaded.append(
-                Detector.load(weights, device=device, precision=precision, views=views, limits=limits, patches=False)
+                Detector.load(
+                    weights,
+                    device=device,
+                    precision=precision,
+                    views=views,
+                    limits=limits,
+                    patches=False,
+                    provenance=False,
+                )
             )
         return loaded[0]
 

@@ -92,6 +92,7 @@ def evaluate(
             views=views,
             limits=DecodeLimits(max_pixels, max_bytes),
             patches=False,
+            provenance=False,
         )
         model = asdict(detector.model)
         trained_on = detector.weights.info.training.get("data_sha256")

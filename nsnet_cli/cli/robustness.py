@@ -84,6 +84,7 @@ def robustness(
         views=views,
         limits=DecodeLimits(max_pixels, max_bytes),
         patches=False,
+        provenance=False,
         deliveries=deliveries,
     )
     kept = None if rows is None else RowsFile(rows, rows_header(detector, data.pictures))

@@ -103,6 +103,12 @@ def scan(
         bool | None,
         typer.Option("--patches/--no-patches", help="List the selected patches [default: for one picture]."),
     ] = None,
+    provenance: Annotated[
+        bool, typer.Option("--provenance/--no-provenance", help="Read what files say about their origin.")
+    ] = True,
+    trust_list: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificates whose content credentials are to be trusted.")
+    ] = None,
     sort: Annotated[SortKey | None, typer.Option(help="Order of rows [default: as found].")] = None,
     only: Annotated[list[Kind] | None, typer.Option(help="Show only these rows; repeatable.")] = None,
     fail_on: Annotated[
@@ -150,6 +156,8 @@ def scan(
         patches=patches if patches is not None else single and style in (Format.TABLE, Format.JSON),
         stability=stability,
         profile=profile,
+        provenance=provenance,
+        trust_list=trust_list,
     )
     unchanged = unchanged_by_hash if resume_by == ResumeBy.HASH else unchanged_by_stat
     run = ScanRun(

@@ -12,7 +12,8 @@ from nsnet_cli.document import FORMULA_STARTS
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",
-    "warnings", "stability_spread", "stability_low", "stability_high", "error_code", "error_message", "scanned_at",
+    "warnings", "stability_spread", "stability_low", "stability_high", "provenance_claims", "c2pa_state",
+    "error_code", "error_message", "scanned_at",
     "elapsed_ms", "schema", "weights_sha256", "views", "precision", "options_hash", "input_index", "shard",
 )  # fmt: skip
 
@@ -62,6 +63,9 @@ def flat_row(row: dict[str, Any]) -> dict[str, Any]:
     """The fields of `CSV_FIELDS` of a row; what an older version's row lacks is None."""
     error, stability = row.get("error") or {}, row.get("stability") or {}
     flat = {name: row.get(name) for name in CSV_FIELDS}
+    provenance = row.get("provenance") or {}
+    flat["provenance_claims"] = " ".join(provenance.get("claims") or ()) or None
+    flat["c2pa_state"] = (provenance.get("c2pa") or {}).get("state")
     flat |= {"error_code": error.get("code"), "error_message": error.get("message")}
     flat |= {f"stability_{name}": stability.get(name) for name in ("spread", "low", "high")}
     return flat | {"warnings": " ".join(row.get("warnings") or ())}

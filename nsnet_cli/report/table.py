@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
-from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
+from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 
 _STYLE = {"generated": "bold red", "real": "bold green", "uncertain": "bold yellow"}
 _BAR_WIDTH = 40
+# Of what a file says: lines of the card, and characters of each.
+_MOST_SAID, _LONGEST_SAID = 8, 120
 
 
 def print_card(console: Console, result: PictureResult, model: ModelInfo, threshold: float | None) -> None:
@@ -32,6 +36,8 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
     grid.add_row("", _bar(result.probability, model, threshold))
     if result.stability is not None:
         grid.add_row("stability", _stability_line(result.stability))
+    for n, line in enumerate(_provenance_lines(result.provenance)):
+        grid.add_row("" if n else "file says", line)
     grid.add_row("picture", f"{result.format}, {result.width} x {result.height}, {result.bytes:,} bytes")
     for code in result.warnings:
         grid.add_row("warning", f"{code}: {WARNINGS.get(code, '')}")
@@ -96,6 +102,22 @@ def _bar(probability: float, model: ModelInfo, threshold: float | None) -> Group
         start = max(0, at - len(label)) if name == "real" else at
         line[start : start + len(label)] = label
     return Group(bar, Text("".join(line).rstrip(), style="dim"))
+
+
+def _provenance_lines(provenance: dict[str, Any] | None) -> list[str]:
+    """What the file declares, a line for each claim; that it declares nothing is said once."""
+    if provenance is None:
+        return []
+    lines = []
+    for finding in provenance["findings"]:
+        if finding["claim"] != "none" or finding["source"] == "c2pa":
+            backing = BACKINGS[finding["backing"]]
+            value = finding["value"]
+            said = value if len(value) <= _LONGEST_SAID else value[:_LONGEST_SAID] + "…"
+            claim = f"{finding['claim'].replace('_', ' ')}: " if finding["claim"] != "none" else ""
+            lines.append(printable(f"{claim}{said} ({finding['source']} {finding['where']}, {backing})"))
+    lines += [printable(f"{trouble['source']}: {trouble['message']}") for trouble in provenance["errors"]]
+    return lines[:_MOST_SAID] or ["nothing about its origin (no sign of anything: saving a picture anew strips it)"]
 
 
 def _stability_line(stability: StabilityResult) -> str:

@@ -52,6 +52,14 @@ _EXPLANATIONS = {
 }
 
 
+BACKINGS = {
+    "signed_trusted": "signed, signer in your trust list",
+    "signed_untrusted": "signed by an unknown signer",
+    "broken": "signature does not fit the file",
+    "unsigned": "anybody can write this",
+}
+
+
 def explain_warning(code: str) -> str:
     """What a warning means, whether it changes the verdict, and what to do.  Raises `UsageError`."""
     if code not in _EXPLANATIONS:

@@ -1,0 +1,96 @@
+"""The vocabulary of provenance: findings, what they claim, and what backs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Claim(StrEnum):
+    """What a finding says of the picture's origin, if it is true."""
+
+    GENERATED = "generated"
+    PARTLY_GENERATED = "partly_generated"
+    CAPTURED = "captured"
+    EDITED = "edited"
+    NONE = "none"
+
+
+class Backing(StrEnum):
+    """What stands behind a claim.
+
+    ``signed_trusted``: a signature that a given trust list vouches for.  ``signed_untrusted``: a signature that
+    fits the file by somebody who is in no given list.  ``broken``: a signature that does not fit.  ``unsigned``:
+    text that anybody can write, change or strip.
+    """
+
+    SIGNED_TRUSTED = "signed_trusted"
+    SIGNED_UNTRUSTED = "signed_untrusted"
+    BROKEN = "broken"
+    UNSIGNED = "unsigned"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the file says.
+
+    ``source`` is c2pa, xmp, iptc, exif, text or jpeg; ``where`` the field within it; ``value`` what it says.
+    """
+
+    source: str
+    where: str
+    value: str
+    claim: Claim = Claim.NONE
+    backing: Backing = Backing.UNSIGNED
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A source that is there and could not be read: it concerns provenance alone."""
+
+    source: str
+    message: str
+
+
+# IPTC's DigitalSourceType (https://cv.iptc.org/newscodes/digitalsourcetype/), by the last part of its address.
+SOURCE_TYPES = {
+    "trainedAlgorithmicMedia": Claim.GENERATED,
+    "algorithmicMedia": Claim.GENERATED,
+    "virtualRecording": Claim.NONE,
+    "compositeWithTrainedAlgorithmicMedia": Claim.PARTLY_GENERATED,
+    "compositeSynthetic": Claim.PARTLY_GENERATED,
+    "algorithmicallyEnhanced": Claim.EDITED,
+    "humanEdits": Claim.EDITED,
+    "minorHumanEdits": Claim.EDITED,
+    "composite": Claim.EDITED,
+    "compositeCapture": Claim.EDITED,
+    "digitalCapture": Claim.CAPTURED,
+    "computationalCapture": Claim.CAPTURED,
+    "negativeFilm": Claim.CAPTURED,
+    "positiveFilm": Claim.CAPTURED,
+    "print": Claim.CAPTURED,
+}
+# Names that generators and services write, and names of editors, in any software or credit field.
+_GENERATORS = (
+    "stable diffusion", "midjourney", "dall-e", "dall·e", "dalle", "adobe firefly", "firefly", "novelai", "comfyui",
+    "invokeai", "fooocus", "automatic1111", "imagen", "made with google ai", "gemini", "gpt-image", "gpt-4o", "chatgpt",
+    "openai", "leonardo.ai", "ideogram", "playground ai", "dreamstudio", "bing image creator", "flux.1", "black forest",
+    "seedream", "grok", "recraft", "runway", "craiyon", "nightcafe", "wombo", "dreamina", "jimeng",
+)  # fmt: skip
+_EDITORS = (
+    "photoshop", "lightroom", "gimp", "affinity", "capture one", "snapseed", "pixelmator", "darktable", "rawtherapee",
+    "paint.net", "canva", "luminar", "topaz", "facetune", "vsco", "picsart", "krita", "polarr", "dxo",
+)  # fmt: skip
+
+
+def claim_of_source_type(value: str) -> Claim:
+    """What a DigitalSourceType claims, by its address or its last part alone."""
+    return SOURCE_TYPES.get(value.rstrip("/").rsplit("/", 1)[-1].strip(), Claim.NONE)
+
+
+def claim_of_software(value: str) -> Claim:
+    """What the name of a program claims: a generator, an editor, or nothing that is known here."""
+    text = value.casefold()
+    if any(name in text for name in _GENERATORS):
+        return Claim.GENERATED
+    return Claim.EDITED if any(name in text for name in _EDITORS) else Claim.NONE
