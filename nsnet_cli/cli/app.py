@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nsnet_cli import __version__
-from nsnet_cli.cli import calibrate, evaluate, nullspace, profiles, robustness, rows, scan, train, weights
+from nsnet_cli.cli import calibrate, evaluate, nullspace, profiles, report, robustness, rows, scan, train, weights
 from nsnet_cli.cli.state import STATE
 from nsnet_cli.errors import ExitCode, NsnetError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("scan")(scan.scan)
+app.command("report")(report.report)
 app.command("merge")(rows.merge)
 app.command("convert")(rows.convert)
 app.command("evaluate")(evaluate.evaluate)

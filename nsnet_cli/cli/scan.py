@@ -109,6 +109,7 @@ def scan(
     trust_list: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Certificates whose content credentials are to be trusted.")
     ] = None,
+    sidecar: Annotated[bool, typer.Option("--sidecar", help="Write FILE.nsnet.json beside each picture, too.")] = False,
     sort: Annotated[SortKey | None, typer.Option(help="Order of rows [default: as found].")] = None,
     only: Annotated[list[Kind] | None, typer.Option(help="Show only these rows; repeatable.")] = None,
     fail_on: Annotated[
@@ -153,7 +154,7 @@ def scan(
         views=views,
         threshold=threshold,
         limits=DecodeLimits(max_pixels, max_bytes),
-        patches=patches if patches is not None else single and style in (Format.TABLE, Format.JSON),
+        patches=_wants_patches(style, single) if patches is None else patches,
         stability=stability,
         profile=profile,
         provenance=provenance,
@@ -172,6 +173,7 @@ def scan(
         sort=sort,
         single=single,
         resume=resume,
+        sidecar=sidecar,
         unchanged=lambda row: unchanged(row) and not (retry_errors and failed_in_passing(row)),
     )
     with _terminated_as_interrupted():
@@ -179,6 +181,10 @@ def scan(
     if not run.summary.total:
         say(f"no pictures found in {', '.join(given)}")
     raise typer.Exit(_exit_code(run.summary, fail_on or []))
+
+
+def _wants_patches(style: Format, single: bool) -> bool:
+    return style == Format.HTML or (single and style in (Format.TABLE, Format.JSON))
 
 
 def _workers(asked: int | None, timeout: float | None, discovery: Discovery, detector: Detector) -> int:
@@ -230,6 +236,7 @@ def _format_of(chosen: Format | None, as_json: bool, output: Path | None) -> For
         ".ndjson": Format.JSONL,
         ".csv": Format.CSV,
         ".parquet": Format.PARQUET,
+        ".html": Format.HTML,
         ".txt": Format.TABLE,
     }
     if output.suffix.lower() not in by_suffix:

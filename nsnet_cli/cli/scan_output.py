@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import shlex
 import sys
 import time
@@ -19,7 +20,8 @@ import typer
 from nsnet_cli import __version__
 from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.state import STATE, say, stderr_console
-from nsnet_cli.document import PictureResult, RowContext, Summary, scan_document
+from nsnet_cli.discover import STDIN
+from nsnet_cli.document import SCHEMA, PictureResult, RowContext, Summary, scan_document
 from nsnet_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Format(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
+    HTML = "html"
 
 
 T = TypeVar("T")
@@ -60,8 +63,8 @@ class Target:
         if output is None:
             if resume:
                 raise UsageError("--resume goes on with a file; name it with --output")
-            if style == Format.PARQUET:
-                raise UsageError("Parquet is no text: name a file with --output")
+            if style in (Format.PARQUET, Format.HTML):
+                raise UsageError(f"{style} goes to a file: name one with --output")
             return cls(style, None, None)
         if style == Format.PARQUET:
             from nsnet_cli.report.convert import need_pyarrow
@@ -100,6 +103,7 @@ class ScanRun:
     sort: SortKey | None
     single: bool
     resume: bool
+    sidecar: bool
     unchanged: Callable[[dict[str, Any]], bool]
     summary: Summary = field(default_factory=Summary)
 
@@ -131,13 +135,37 @@ class ScanRun:
                 indices.append(index)
                 yield path
 
+        failed = 0
         timeout = self.timeout if self.workers else None
         with _shown(self.discovery, self.summary, sum((done or {}).values())) as advance:
             for result in self.detector.scan_many(todo(), self.batch_size, self.workers, timeout):
                 self.summary.add(result)
                 advance()
+                if self.sidecar and not self._wrote_sidecar(result):
+                    failed += 1
                 yield indices.popleft(), result
         self.summary.skipped = self.skipped.skipped
+        if failed:
+            say(f"{failed:,} sidecars could not be written: no right to, or a file of that name that is not ours")
+
+    def _wrote_sidecar(self, result: PictureResult) -> bool:
+        """A document of this one picture beside it; never over a file that is no sidecar of ours."""
+        from nsnet_cli.report.rows import to_json
+
+        path = Path(f"{result.path}.nsnet.json")
+        alone = Summary()
+        alone.add(result)
+        model, options = self.detector.model, self.detector.options
+        text = to_json(scan_document(__version__, model, options, [result.to_dict()], alone), indent=2) + "\n"
+        try:
+            if result.path == STDIN or (path.exists() and not _is_sidecar(path)):
+                return False
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_text(text, "utf-8")
+            partial.replace(path)
+        except OSError:
+            return False
+        return True
 
     def _wanted(self, verdict: str | None) -> bool:
         return self.only is None or (verdict or "error") in self.only
@@ -178,8 +206,9 @@ class ScanRun:
         elif target.style == Format.PARQUET:
             write_parquet(rows, target.output)
         else:
+            document = self._document(map(self.context.result_of, rows))
             with _opened(target.output, quiet=True) as stream:
-                self._write_document(stream, map(self.context.result_of, rows))
+                stream.write(_rendered(target.style, document))
 
     def _stream_rows(self, style: Format, stream: TextIO) -> None:
         from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
@@ -193,7 +222,7 @@ class ScanRun:
     def _at_the_end(self, style: Format, stream: TextIO) -> None:
         results = [result for _, result in self.results() if self._wanted(result.verdict)]
         if style == Format.JSON:
-            self._write_document(stream, (result.to_dict() for result in results))
+            stream.write(_rendered(style, self._document(result.to_dict() for result in results)))
             return
         from rich.console import Console
 
@@ -209,12 +238,10 @@ class ScanRun:
             print_rows(console, results)
             console.print(summary_line(self.summary, model, threshold), markup=False)
 
-    def _write_document(self, stream: TextIO, results: Iterator[dict[str, Any]]) -> None:
-        from nsnet_cli.report.rows import to_json
-
+    def _document(self, results: Iterator[dict[str, Any]]) -> dict[str, Any]:
         ordered = self._sorted(list(results), lambda r: r["path"], lambda r: r["probability"])
         model, options = self.detector.model, self.detector.options
-        stream.write(to_json(scan_document(__version__, model, options, ordered, self.summary), indent=2) + "\n")
+        return scan_document(__version__, model, options, ordered, self.summary)
 
     def _sorted(self, results: list[T], path: Callable[[T], str], probability: Callable[[T], float | None]) -> list[T]:
         if self.sort == SortKey.PATH:
@@ -222,6 +249,23 @@ class ScanRun:
         if self.sort == SortKey.PROBABILITY:
             return sorted(results, key=lambda r: -1.0 if (p := probability(r)) is None else p, reverse=True)
         return results
+
+
+def _is_sidecar(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_bytes())["schema"] == SCHEMA)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _rendered(style: Format, document: dict[str, Any]) -> str:
+    if style == Format.HTML:
+        from nsnet_cli.report.scan_report import report_html
+
+        return report_html(document, shlex.join(["nsnet", *sys.argv[1:]]))
+    from nsnet_cli.report.rows import to_json
+
+    return to_json(document, indent=2) + "\n"
 
 
 @contextlib.contextmanager

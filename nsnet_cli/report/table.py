@@ -31,7 +31,7 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
     grid.add_column(overflow="fold")
     words = Text(result.verdict.upper(), style=_STYLE[result.verdict])
     grid.add_row("verdict", words)
-    grid.add_row("", verdict_in_words(result, model, threshold))
+    grid.add_row("", verdict_in_words(result.verdict, result.warnings, model, threshold))
     grid.add_row("probability", f"{result.probability:.3f} that it is generated, if both were equally likely before")
     grid.add_row("", _bar(result.probability, model, threshold))
     if result.stability is not None:

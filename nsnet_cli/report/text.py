@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
-from nsnet_cli.document import WEAKENING_WARNINGS, ModelInfo, PictureResult
+from nsnet_cli.document import WEAKENING_WARNINGS, ModelInfo
 from nsnet_cli.errors import UsageError
 
 WARNINGS = {
@@ -67,17 +68,24 @@ def explain_warning(code: str) -> str:
     return _EXPLANATIONS[code]
 
 
-def verdict_in_words(result: PictureResult, model: ModelInfo, threshold: float | None) -> str:
-    """The sentence that is shown for a verdict; it never says more than was found."""
-    if result.verdict == "generated":
+def verdict_in_words(
+    verdict: str | None, warnings: Sequence[str], model: ModelInfo | None, threshold: float | None
+) -> str:
+    """The sentence that is shown for a verdict; it never says more than was found.
+
+    Without a ``model`` nothing is known of the error rates behind it.
+    """
+    if verdict == "generated":
         if threshold is not None:
             return f"traces of generation found (at or above your threshold of {threshold:g})"
+        if model is None:
+            return "traces of generation found"
         rate = f"{100 * model.fpr_at_t_high:.1f} %"
         whose = "our held-out data" if model.profile is None else f"the kind behind your profile {model.profile}"
         return f"traces of generation found (about {rate} of real pictures in {whose} score this high)"
-    if result.verdict == "real":
+    if verdict == "real":
         return "no traces of generation found (this does not show that the picture is authentic)"
-    if WEAKENING_WARNINGS & set(result.warnings):
+    if WEAKENING_WARNINGS & set(warnings):
         return "undecided: too little of a picture to judge"
     return "undecided: between the two thresholds, where both kinds of pictures score"
 

@@ -1,0 +1,124 @@
+"""Results as one HTML page to hand on: self-contained, printable, whole without a script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nsnet_cli.decode import DecodeLimits, decode, facts_of, read_file
+from nsnet_cli.document import ModelInfo
+from nsnet_cli.errors import InputError
+from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
+
+_THUMBNAIL, _STRIP = 320, 4
+_SCRIPT = "scan.js"
+
+
+def report_html(document: dict[str, Any], command: str) -> str:
+    """``nsnet.scan/1`` as a page.
+
+    Pictures are read again for their thumbnails, and shown only where the file still has the SHA-256 of its
+    row.  ``model`` may lack thresholds (rows of JSONL): then nothing is said of error rates.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"printable": printable, "words": lambda code: WARNINGS.get(code, "")}
+    package = resources.files("nsnet_cli.report")
+    # Only this very script may run: whatever a file's name or metadata smuggles in may not.
+    script = package.joinpath(_SCRIPT).read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    model = _model(document["model"])
+    limits = DecodeLimits(
+        document.get("options", {}).get("max_pixels") or DecodeLimits.max_pixels,
+        document.get("options", {}).get("max_bytes") or DecodeLimits.max_bytes,
+    )
+    threshold = document.get("options", {}).get("threshold")
+    return environment.from_string(package.joinpath("scan.html.j2").read_text("utf-8")).render(
+        d=document,
+        model=model,
+        threshold=threshold,
+        command=printable(command),
+        cards=[_card(number, result, model, threshold, limits) for number, result in enumerate(document["results"])],
+        script=Markup(script),
+        script_hash=digest,
+        backings=BACKINGS,
+    )
+
+
+def _model(data: dict[str, Any]) -> ModelInfo | None:
+    try:
+        return ModelInfo(**data)
+    except TypeError:
+        return None
+
+
+def _card(
+    number: int, result: dict[str, Any], model: ModelInfo | None, threshold: float | None, limits: DecodeLimits
+) -> dict[str, Any]:
+    verdict = result["verdict"] or "error"
+    card: dict[str, Any] = {"number": number, "verdict": verdict, "result": result, "picture": None, "strip": None}
+    card["name"] = printable(result["path"])
+    card["words"] = (
+        f"{result['error']['code']}: {printable(result['error']['message'])}"
+        if result["error"]
+        else verdict_in_words(verdict, result["warnings"], model, threshold)
+    )
+    if result["error"] is not None:
+        card["why_no_picture"] = "could not be scanned"
+        return card
+    image = _picture(result, limits)
+    if image is None:
+        card["why_no_picture"] = "the file is gone, or is no longer the one that was scanned"
+        return card
+    card["strip"] = _patches_enlarged(image, result["patches"] or [])
+    scale = min(1.0, _THUMBNAIL / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    card["picture"] = {
+        "data": _jpeg(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0), 80),
+        "width": image.width,
+        "height": image.height,
+        "stroke": max(1.0, max(image.size) / 220),
+    }
+    return card
+
+
+def _picture(result: dict[str, Any], limits: DecodeLimits) -> Image.Image | None:
+    with suppress(InputError, MemoryError):
+        data = read_file(Path(result["path"]), limits)
+        if facts_of(data).sha256 == result["sha256"]:
+            pixels = decode(data, limits).pixels
+            return None if pixels is None else Image.fromarray(pixels)
+    return None
+
+
+def _patches_enlarged(image: Image.Image, patches: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The patches of lowest and highest entropy of the first mosaic, side by side in one picture."""
+    first = [p for p in patches if p["view"] == 0]
+    low = sorted((p for p in first if p["rank"] == "low"), key=lambda p: p["entropy"])[:_STRIP]
+    high = sorted((p for p in first if p["rank"] == "high"), key=lambda p: -p["entropy"])[:_STRIP]
+    if not (low and high):
+        return None
+    chosen = [*low, *high]
+    side = chosen[0]["width"]
+    strip = np.zeros((side, side * len(chosen), 3), dtype=np.uint8)
+    for k, p in enumerate(chosen):
+        cut = np.asarray(image.crop((p["x"], p["y"], p["x"] + side, p["y"] + side)))
+        strip[:, k * side : (k + 1) * side] = cut
+    return {"data": _jpeg(Image.fromarray(strip), 90), "low": len(low), "high": len(high)}
+
+
+def _jpeg(image: Image.Image, quality: int) -> str:
+    out = io.BytesIO()
+    image.convert("RGB").save(out, "JPEG", quality=quality)
+    return base64.b64encode(out.getvalue()).decode("ascii")
