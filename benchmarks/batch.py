@@ -2,11 +2,15 @@
 
     python benchmarks/batch.py memory [--small 20000] [--large 50] [--network]
     python benchmarks/batch.py kills FOLDER [--kills 100]
+    python benchmarks/batch.py shards [--count 5000] [--parts 4]
+    python benchmarks/batch.py throughput [--count 64]
 
 ``memory`` scans made pictures (240x232 and 50 megapixels) and samples the process tree.  Unless ``--network`` is
-given the network answers once for real and is then replaced by a constant, because twenty thousand pictures take
+given the network answers once for real and is then replaced by a mean of pixels, because twenty thousand pictures take
 hours on a CPU; weights and activations are in memory all the same.  ``kills`` scans the pictures in FOLDER, ends the
-scan with SIGKILL at random moments, and goes on with --resume until all are done.  Both print a JSON object.
+scan with SIGKILL at random moments, and goes on with --resume until all are done.  ``shards`` scans made pictures at
+once and in parts that are merged, with scores that hang on the pixels in place of the network.  ``throughput`` times
+the whole pipeline beside the network alone, on 384-pixel and on 12-megapixel pictures.  All print a JSON object.
 """
 
 from __future__ import annotations
@@ -38,28 +42,32 @@ def main() -> int:
     kills.add_argument("folder", type=Path)
     kills.add_argument("--kills", type=int, default=100)
     kills.add_argument("--longest", type=float, default=20.0, help="seconds until a kill, at most")
+    shards = commands.add_parser("shards")
+    shards.add_argument("--count", type=int, default=5_000)
+    shards.add_argument("--parts", type=int, default=4)
+    throughput = commands.add_parser("throughput")
+    throughput.add_argument("--count", type=int, default=64)
     scan = commands.add_parser("_scan")
-    scan.add_argument("folder")
-    scan.add_argument("output")
+    scan.add_argument("arguments", nargs=argparse.REMAINDER)
     args = parser.parse_args()
-    if args.command == "_scan":
-        return _scan_with_a_constant(args.folder, args.output)
-    return _memory(args) if args.command == "memory" else _kills(args)
+    run = {"memory": _memory, "kills": _kills, "shards": _shards, "throughput": _throughput, "_scan": _scan}
+    return run[args.command](args)
 
 
-def _scan_with_a_constant(folder: str, output: str) -> int:
+def _scan(args: argparse.Namespace) -> int:
+    """``nsnet scan`` with the network asked once for real; then scores are a function of the pixels."""
     from nsnet_cli import Detector
     from nsnet_cli.cli import app
 
-    real, answers = Detector.score_views, []
+    real, asked = Detector.score_views, []
 
-    def once(self, views):  # type: ignore[no-untyped-def]
-        if not answers:
-            answers.append(real(self, views[:1]))
-        return tuple(part.expand(len(views), *part.shape[1:]) for part in answers[0])
+    def cheap(self, views):  # type: ignore[no-untyped-def]
+        if not asked:
+            asked.append(real(self, views[:1]))
+        return views.flatten(2).float().mean(2) / 255.0, asked[0][1].expand(len(views), *asked[0][1].shape[1:])
 
-    Detector.score_views = once  # type: ignore[method-assign]
-    sys.argv = ["nsnet", "scan", folder, "-o", output]
+    Detector.score_views = cheap  # type: ignore[method-assign]
+    sys.argv = ["nsnet", "scan", *args.arguments]
     app.main()
     return 0
 
@@ -69,7 +77,7 @@ def _memory(args: argparse.Namespace) -> int:
         folder = Path(name) / "in"
         _make(folder, args.small, args.large)
         output = Path(name) / "rows.jsonl"
-        command = [sys.executable, __file__, "_scan", str(folder), str(output)]
+        command = [sys.executable, __file__, "_scan", str(folder), "-o", str(output)]
         if args.network:
             command = [sys.executable, "-m", "nsnet_cli", "scan", str(folder), "-o", str(output)]
         began = time.monotonic()
@@ -83,7 +91,7 @@ def _memory(args: argparse.Namespace) -> int:
         found = {
             "small": args.small,
             "large_50_megapixels": args.large,
-            "network": "real" if args.network else "constant after the first picture",
+            "network": "real" if args.network else "asked once, then replaced",
             "rows": len(rows),
             "errors": sum(row["error"] is not None for row in rows),
             "peak_rss_gb": {"main": round(peak["main"] / 1e9, 2), "all_processes": round(peak["rss"] / 1e9, 2)},
@@ -175,6 +183,66 @@ def _kills(args: argparse.Namespace) -> int:
     }
     print(json.dumps(found, indent=2))
     return int(bool(found["missing"] or found["doubled"]))
+
+
+def _shards(args: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder, whole, merged = Path(name) / "in", Path(name) / "whole.jsonl", Path(name) / "merged.jsonl"
+        _make(folder, args.count, 0)
+        command = [sys.executable, __file__, "_scan", "-q", str(folder)]
+        subprocess.run([*command, "-o", str(whole)], check=True)
+        parts = []
+        for k in range(1, args.parts + 1):
+            parts.append(str(Path(name) / f"part{k}.jsonl"))
+            subprocess.run([*command, "--shard", f"{k}/{args.parts}", "-o", parts[-1]], check=True)
+        merge = [sys.executable, "-m", "nsnet_cli", "-q", "merge", *parts, "-o", str(merged), "--expect", str(folder)]
+        subprocess.run(merge, check=True)
+        rows = [[json.loads(line) for line in path.open("rb")] for path in (whole, merged)]
+    apart = {"scanned_at", "elapsed_ms", "shard", "score", "probability"}
+    differing = 0
+    for one, other in zip(*rows, strict=True):
+        same = all(one[k] == other[k] for k in one.keys() - apart) and abs(one["score"] - other["score"]) < 1e-3
+        differing += not same
+    found = {"pictures": args.count, "parts": args.parts, "rows": [len(r) for r in rows], "differing": differing}
+    print(json.dumps(found, indent=2))
+    return int(bool(differing) or len(rows[0]) != args.count)
+
+
+def _throughput(args: argparse.Namespace) -> int:
+    import torch
+
+    from nsnet_cli import Detector
+
+    detector = Detector.load(patches=False)
+    found: dict[str, object] = {"device": detector.model.device, "precision": detector.precision, "workers": 2}
+    with tempfile.TemporaryDirectory() as name:
+        for kind, size in (("384 pixels", (384, 384)), ("12 megapixels", (4000, 3000))):
+            rng = np.random.default_rng(0)
+            paths = []
+            for k in range(args.count):
+                path = Path(name) / f"{size[0]}-{k:03d}.jpg"
+                tile = rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+                Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC).save(path, quality=88)
+                paths.append(str(path))
+            views = torch.stack([v for p in paths if (v := detector.prepare(p).views) is not None])
+            detector.score_views(views[:8])
+            began = time.perf_counter()
+            for batch in views.split(8):
+                detector.score_views(batch)
+            alone = args.count / (time.perf_counter() - began)
+            results = detector.scan_many(paths, workers=2)
+            next(results)  # the workers have started
+            began, n = time.perf_counter(), 0
+            for _ in results:
+                n += 1
+            whole = n / (time.perf_counter() - began)
+            found[kind] = {
+                "network_alone_per_second": round(alone, 3),
+                "pipeline_per_second": round(whole, 3),
+                "ratio": round(whole / alone, 3),
+            }
+    print(json.dumps(found, indent=2))
+    return 0
 
 
 if __name__ == "__main__":

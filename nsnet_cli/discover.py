@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -94,7 +94,7 @@ class Discovery:
 
 
 def find_pictures(
-    inputs: Sequence[str], include: Sequence[str], exclude: Sequence[str], count: WalkCount
+    inputs: Iterable[str], include: Sequence[str], exclude: Sequence[str], count: WalkCount
 ) -> Iterator[str]:
     """Every named file and every picture below a named directory, once a mention, in input order.
 

@@ -15,6 +15,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -50,28 +51,35 @@ class PreparePool:
     """Prepares files in worker processes.  Use as a context manager: leaving it ends the workers at once."""
 
     def __init__(self, preparer: Preparer, workers: int, timeout: float | None, window: int) -> None:
-        self._preparer, self._count, self._timeout, self._window = preparer, workers, timeout, window
-        self._taken = 0
+        self._preparer, self._count, self._timeout = preparer, workers, timeout
+        self._room = threading.Semaphore(window)
         self._stop = threading.Event()
-        self._out: queue.Queue[Prepared | BaseException | None] = queue.Queue()
+        self._in: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[Prepared | BaseException | None] = queue.SimpleQueue()
         self._folder = tempfile.TemporaryDirectory(prefix="nsnet-")
         self._woken, self._wake = multiprocessing.Pipe(duplex=False)
-        self._thread: threading.Thread | None = None
+        self._scheduler: threading.Thread | None = None
 
     def __enter__(self) -> PreparePool:
         return self
 
     def __exit__(self, *ended: object) -> None:
         self._stop.set()
+        self._room.release()
         self._nudge()
-        if self._thread is not None:
-            self._thread.join()
+        if self._scheduler is not None:
+            self._scheduler.join()
         self._folder.cleanup()
 
     def batches(self, paths: Iterable[str], size: int) -> Iterator[list[Prepared]]:
-        """Prepared files in order, in batches of up to ``size``: fewer where no more are ready, so nobody waits."""
-        self._thread = threading.Thread(target=self._run, args=(iter(paths),), name="nsnet-pool", daemon=True)
-        self._thread.start()
+        """Prepared files in order, in batches of up to ``size``: fewer where no more are ready, so nobody waits.
+
+        ``paths`` are taken as they come; results do not wait for the next one.
+        """
+        self._scheduler = threading.Thread(target=self._run, name="nsnet-scheduler", daemon=True)
+        self._scheduler.start()
+        # Whoever lists the paths may block for ever, so nobody waits for this thread.
+        threading.Thread(target=self._feed, args=(iter(paths),), name="nsnet-paths", daemon=True).start()
         ended = False
         while not ended:
             batch: list[Prepared] = []
@@ -86,20 +94,31 @@ class PreparePool:
                 if isinstance(item, BaseException):
                     raise item
                 batch.append(item)
-            self._taken += len(batch)
-            self._nudge()
             if batch:
                 yield batch
+                self._room.release(len(batch))
+
+    def _feed(self, paths: Iterator[str]) -> None:
+        """Take a path whenever there is room for one more picture on the way."""
+        try:
+            while self._room.acquire() and not self._stop.is_set():
+                path = next(paths, None)
+                self._in.put(path)
+                self._nudge()
+                if path is None:
+                    return
+        except BaseException as error:  # whatever it is, the scan must hear of it
+            self._out.put(error)
 
     def _nudge(self) -> None:
         with contextlib.suppress(OSError):
             self._wake.send_bytes(b"")
 
-    def _run(self, paths: Iterator[str]) -> None:
+    def _run(self) -> None:
         """The scheduler's thread."""
         workers: list[_Worker] = []
         try:
-            self._schedule(paths, workers)
+            self._schedule(workers)
             self._out.put(None)
         except BaseException as error:  # whatever it is, the scan must hear of it
             self._out.put(error)
@@ -110,31 +129,35 @@ class PreparePool:
                 worker.process.join()
                 worker.pipe.close()
 
-    def _schedule(self, paths: Iterator[str], workers: list[_Worker]) -> None:
+    def _schedule(self, workers: list[_Worker]) -> None:
         context = _context()
+        waiting: deque[str] = deque()
         done: dict[int, Prepared] = {}
         given = emitted = 0
         exhausted = False
         while not self._stop.is_set():
-            while not exhausted and given - self._taken < self._window:
-                worker = next((w for w in workers if w.ready and w.index is None), None)
-                if worker is None and len(workers) < self._count:
-                    workers.append(self._start(context))
-                if worker is None:
-                    break
-                path = next(paths, None)
+            while not self._in.empty():
+                path = self._in.get()
                 if path is None:
                     exhausted = True
-                    break
-                if path == STDIN:
-                    done[given] = prepare_safely(self._preparer, path)  # workers have no standard input
                 else:
-                    self._give(worker, given, path)
+                    waiting.append(path)
+            while waiting:
+                if waiting[0] == STDIN:
+                    done[given] = prepare_safely(self._preparer, waiting.popleft())  # workers have no standard input
+                    given += 1
+                    continue
+                worker = next((w for w in workers if w.ready and w.index is None), None)
+                if worker is None:
+                    if len(workers) < self._count:
+                        workers.append(self._start(context))
+                    break
+                self._give(worker, given, waiting.popleft())
                 given += 1
             while emitted in done:
                 self._out.put(done.pop(emitted))
                 emitted += 1
-            if exhausted and emitted == given:
+            if exhausted and not waiting and emitted == given:
                 return
             self._listen(context, workers, done)
 
@@ -219,9 +242,9 @@ def _context() -> BaseContext:
 
 def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
     """A worker's life: a path in, a prepared picture out, until the pipe closes or somebody kills it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that has the terminal
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that has the terminal
     torch.set_num_threads(1)
     _limit_memory()
     pipe.send_bytes(_READY)

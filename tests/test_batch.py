@@ -368,7 +368,7 @@ def test_discovery_gives_paths_before_it_has_found_all() -> None:
         (("--resume",), "name it with --output"),
         (("--resume", "-o", "x.txt"), "needs every row"),
         (("--resume", "-o", "x.jsonl", "--only", "real"), "needs every row"),
-        (("--format", "parquet"), "Parquet is no text"),
+        (("--format", "parquet"), "parquet goes to a file"),
         (("--shard", "0/3"), "expected I/N"),
         (("--shard", "4/3"), "expected I/N"),
         (("--workers", "0", "--timeout", "3"), "contradicts --workers 0"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import signal
 import sys
 from collections.abc import Iterator
@@ -124,14 +126,17 @@ def scan(
     130 interrupted.
     """
     style = _format_of(format, as_json, output)
-    given = [*(inputs or []), *(_listed(from_file, null) if from_file else [])]
-    if not given:
+    named = inputs or []
+    if not named and from_file is None:
         raise UsageError("nothing to scan: name a picture or a directory, or - for standard input")
+    if from_file == "-" and STDIN in named:
+        raise UsageError("standard input cannot be a picture and the list of pictures at once")
+    given = itertools.chain(named, () if from_file is None else _listed(from_file, null))
     if style in (Format.JSONL, Format.CSV, Format.PARQUET) and sort is not None:
         raise UsageError(f"--sort needs all rows at once; {style} rows are written as they come")
     if workers == 0 and timeout is not None:
         raise UsageError("--timeout needs a process that can be ended; it contradicts --workers 0")
-    if resume and STDIN in given:
+    if resume and STDIN in named:
         raise UsageError("--resume cannot know whether standard input has changed; save it to a file first")
     target = Target.of(style, output, force, resume, bool(only))
 
@@ -139,7 +144,7 @@ def scan(
 
     part = None if shard is None else Shard.parse(shard)
     count = WalkCount()
-    single = len(given) == 1 and not Path(given[0]).is_dir()
+    single = from_file is None and len(named) == 1 and not Path(named[0]).is_dir()
     discovery = Discovery(
         find_pictures(given, include or [], exclude or [], count), part.takes if part else lambda path: True
     )
@@ -179,7 +184,7 @@ def scan(
     with _terminated_as_interrupted():
         run.write(target)
     if not run.summary.total:
-        say(f"no pictures found in {', '.join(given)}")
+        say(f"no pictures found in {', '.join([*named, *([f'the list {from_file}'] if from_file else [])])}")
     raise typer.Exit(_exit_code(run.summary, fail_on or []))
 
 
@@ -245,13 +250,25 @@ def _format_of(chosen: Format | None, as_json: bool, output: Path | None) -> For
     return by_suffix[output.suffix.lower()]
 
 
-def _listed(source: str, null: bool) -> list[str]:
-    """Paths from a list, as the bytes that they are."""
+def _listed(source: str, null: bool) -> Iterator[str]:
+    """Paths from a list, as the bytes that they are, each as soon as it is there."""
     import os
 
     try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        stream: io.BufferedReader = sys.stdin.buffer if source == "-" else open(source, "rb")  # type: ignore[assignment] # noqa: SIM115
     except OSError as error:
         raise UsageError(f"--from-file {source}: {error.strerror}") from error
-    parts = data.split(b"\0") if null else data.splitlines()
-    return [os.fsdecode(part) for part in parts if part]
+
+    def paths() -> Iterator[str]:
+        left = b""
+        with stream:
+            while data := stream.read1():
+                *whole, left = (left + data).split(b"\0" if null else b"\n")
+                yield from (os.fsdecode(part) for part in map(trimmed, whole) if part)
+        if trimmed(left):
+            yield os.fsdecode(trimmed(left))
+
+    def trimmed(part: bytes) -> bytes:
+        return part if null else part.removesuffix(b"\r")
+
+    return paths()
