@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+PLOTS = ROOT / "docs" / "plots"
 README, MODEL_CARD = ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md"
 MANIFEST = ROOT.parent / "shared" / "corpus" / "manifest.csv"
 
@@ -16,6 +17,12 @@ def between_markers(text: str, owner: str, content: str) -> str:
     begin, end = f"<!-- figures: begin ({owner}) -->", f"<!-- figures: end ({owner}) -->"
     before, rest = text.split(begin)
     return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def save_plot(name: str, svg: str) -> None:
+    """Keep a plot for the documents, on white whatever the reader's page is."""
+    PLOTS.mkdir(exist_ok=True)
+    (PLOTS / name).write_text(svg.replace("<svg ", '<svg style="background: #fff" ', 1), "utf-8")
 
 
 def need_manifest(path: Path) -> None:

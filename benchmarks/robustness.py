@@ -17,7 +17,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest
+from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+
+from nsnet_cli.report.plots import robustness_plot
 
 OWNER = "benchmarks/robustness.py"
 RESULT = RESULTS / "robustness.json"
@@ -45,6 +47,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if run.returncode not in (0, 3):
         sys.exit(run.returncode)
     document: dict[str, Any] = json.loads(run.stdout)
+    save_plot("robustness.svg", robustness_plot(document))
     document["command"] = f"nsnet robustness MANIFEST.csv --split val --sample {SAMPLE}"
     document["dataset"]["name"] = "MANIFEST.csv"
     return document
@@ -82,7 +85,8 @@ def render(document: dict[str, Any], whole: bool) -> str:
             f"| `{row['delivery']}` | {row['auc']:.3f} | {row['auc_change']:+.3f} ({span['low']:+.3f} to "
             f"{span['high']:+.3f}) | {_levels(row)} | {row['drift_real']:+.3f} | {row['drift_generated']:+.3f} |"
         )
-    return "\n".join([*lines, "", summary, "", _stability(document["stability"])])
+    plot = "![AUC and accuracy after each delivery, and which way probabilities move](../docs/plots/robustness.svg)"
+    return "\n".join([*lines, "", summary, "", plot, "", _stability(document["stability"])])
 
 
 def _levels(row: dict[str, Any]) -> str:

@@ -17,9 +17,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest
+from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+
+from nsnet_cli.report.plots import reliability_plot
 
 OWNER = "benchmarks/val.py"
 RESULT = RESULTS / "val.json"
@@ -56,6 +60,9 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if run.returncode not in (0, 3):
         sys.exit(run.returncode)
     document: dict[str, Any] = json.loads(run.stdout)
+    scored = [row for row in document["predictions"] if row["probability"] is not None]
+    y, p = (np.array([row[key] for row in scored]) for key in ("label", "probability"))
+    save_plot("reliability.svg", reliability_plot(y, p))
     # The names of the corpus' files are nobody's business, nor are the paths of this machine.
     del document["predictions"]
     document["command"] = "nsnet evaluate MANIFEST.csv --split val"
