@@ -189,7 +189,7 @@ def _shards(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder, whole, merged = Path(name) / "in", Path(name) / "whole.jsonl", Path(name) / "merged.jsonl"
         _make(folder, args.count, 0)
-        command = [sys.executable, __file__, "_scan", "-q", str(folder)]
+        command = [sys.executable, __file__, "_scan", str(folder)]
         subprocess.run([*command, "-o", str(whole)], check=True)
         parts = []
         for k in range(1, args.parts + 1):

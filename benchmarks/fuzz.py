@@ -142,9 +142,7 @@ def mutate(data: bytearray, rng: random.Random, corpus: list[tuple[str, bytes]])
         elif kind < 0.55:
             data[where] = rng.choice((0, 1, 0x7F, 0x80, 0xFE, 0xFF))
         elif kind < 0.7:
-            data[where : where + 4] = rng.choice(
-                (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\xff\xff")
-            )
+            data[where : where + 4] = rng.choice(_LENGTHS)
         elif kind < 0.8:
             del data[rng.randrange(len(data)) :]
         elif kind < 0.9:

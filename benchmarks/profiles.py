@@ -1,7 +1,7 @@
 """Does a profile hold its rate?  ``nsnet calibrate`` on one half of real pictures, measured on the other half.
 
     python benchmarks/profiles.py                 scans the real pictures of five sources of ``val`` (minutes)
-    python benchmarks/profiles.py --rows FILE     takes the rows of an earlier scan, or keeps them there (.jsonl)
+    python benchmarks/profiles.py --rows FILE     keeps the rows there (.jsonl), and goes on from it
 
 Halves are drawn by hash within each source.  Beside them the harder question: a profile made on four of the
 sources, measured on the fifth.  Figures go to ``benchmarks/results/profiles.json`` and into the model card.
@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, need_manifest
 
 from nsnet_cli.evaluation.metrics import wilson
-from nsnet_cli.evaluation.predictions import match_predictions, read_predictions, read_rows
+from nsnet_cli.evaluation.predictions import read_rows
 from nsnet_cli.labelled import LabelledPicture, read_manifest
-from nsnet_cli.profiles import hold_rate
+from nsnet_cli.profiles import MadeBy, hold_rate, population
 
 OWNER = "benchmarks/profiles.py"
 RESULT = RESULTS / "profiles.json"
 RATE, SOURCES = 0.02, 5
-Scored = tuple[LabelledPicture, float]
+Scored = tuple[LabelledPicture, dict[str, Any]]
 
 
 def main() -> None:
@@ -55,14 +55,16 @@ def _measure(manifest: Path, rows: Path | None) -> dict[str, Any]:
     pictures = [p for p in real if p.group in chosen]
     with tempfile.TemporaryDirectory() as folder:
         path = rows or Path(folder) / "rows.jsonl"
-        if not path.exists():
-            listed = "\n".join(str(p.path) for p in pictures).encode()
-            command = [sys.executable, "-m", "nsnet_cli", "scan", "--from-file", "-", "-o", str(path)]
-            subprocess.run(command, input=listed, check=True)
-        weights = {row["weights_sha256"] for row in read_rows(path)[0]}
-        found = match_predictions(pictures, read_predictions(path).by_path)
-    scored = [(p, q.probability) for p, q in zip(pictures, found, strict=True) if q.probability is not None]
-    halves = [[(p, x) for p, x in scored if _half(p) == k] for k in (0, 1)]
+        listed = "\n".join(str(p.path) for p in pictures).encode()
+        command = [sys.executable, "-m", "nsnet_cli", "scan", "--from-file", "-", "--no-provenance", "-o", str(path)]
+        # What is there already is not scanned again; exit code 3 says that some could not be read.
+        code = subprocess.run([*command, "--resume"], input=listed, check=False).returncode
+        if code not in (0, 3):
+            sys.exit(code)
+        by_path = {row["path"]: row for row in read_rows(path)[0]}
+    scored = [(p, by_path[str(p.path)]) for p in pictures]
+    weights = {row["weights_sha256"] for _, row in scored}
+    halves = [[s for s in scored if _half(s[0]) == k] for k in (0, 1)]
     return {
         "weights_sha256": weights.pop(),
         "wanted": RATE,
@@ -85,16 +87,18 @@ def _half(picture: LabelledPicture) -> int:
 def _trial(
     made_on: list[tuple[LabelledPicture, float]], tried_on: list[tuple[LabelledPicture, float]]
 ) -> dict[str, Any]:
-    held = hold_rate([x for _, x in made_on], RATE)
-    alarms = sum(x >= held.threshold for _, x in tried_on)
-    span = wilson(alarms, len(tried_on))
+    anybody = MadeBy("", 0, "")
+    mine, theirs = (population([row for _, row in part], anybody).probabilities for part in (made_on, tried_on))
+    held = hold_rate(mine, RATE)
+    alarms = sum(p >= held.threshold for p in theirs)
+    span = wilson(alarms, len(theirs))
     return {
-        "made_on": len(made_on),
+        "made_on": len(mine),
         "threshold": held.threshold,
         "promised": {"expected": held.expected, "low": held.low, "high": held.high},
-        "tried_on": len(tried_on),
+        "tried_on": len(theirs),
         "alarms": alarms,
-        "rate": alarms / len(tried_on),
+        "rate": alarms / len(theirs),
         "low": span.low,
         "high": span.high,
     }

@@ -126,7 +126,12 @@ def _walk(root: str, include: Sequence[str], exclude: Sequence[str], count: Walk
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            try:
+                is_folder = entry.is_dir()
+            except OSError:
+                yield entry.path  # a link in a circle, or into what is closed: a row that says so
+                continue
+            if is_folder:
                 below.append(entry.path)
             elif _wanted(os.path.relpath(entry.path, root), include, exclude):
                 if looks_like_picture(Path(entry.path)):

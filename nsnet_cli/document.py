@@ -5,18 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import platform
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 SCHEMA = "nsnet.scan/1"
+_VERSIONS = ("torch", "numpy", "pillow", "scikit-learn")
 EVALUATION_SCHEMA = "nsnet.evaluation/1"
 ROBUSTNESS_SCHEMA = "nsnet.robustness/1"
 # A spreadsheet takes a cell that begins like this for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Stands in the error of a file whose worker process did not survive it.
+DIED_OF_IT = "the decoder's process died of this file"
 # With one of these a picture holds too little to be more than uncertain about.
 WEAKENING_WARNINGS = frozenset({"few_patches", "too_small"})
 
@@ -230,17 +236,27 @@ class RowContext:
 
 
 def scan_document(
-    version: str, model: ModelInfo, options: ScanOptions, results: Iterable[dict[str, Any]], summary: Summary
+    tool_version: str, model: ModelInfo, options: ScanOptions, results: Iterable[dict[str, Any]], summary: Summary
 ) -> dict[str, Any]:
     """The whole document of a scan as JSON data."""
     return {
         "schema": SCHEMA,
-        "tool": {"name": "nsnet", "version": version},
+        "tool": {"name": "nsnet", "version": tool_version},
+        "versions": versions(),
         "model": asdict(model),
         "options": {**asdict(options), "options_hash": options.hash()},
         "results": list(results),
         "summary": summary.to_dict(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that scores and figures hang on."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def json_schema() -> dict[str, Any]:

@@ -154,11 +154,13 @@ def hold_rate(probabilities: Sequence[float], rate: float) -> HeldRate:
     if n < needed:
         raise UsageError(
             f"{n} real pictures are too few for a false-positive rate of {100 * rate:g} %: at least {needed} are "
-            f"needed (with {n}, nothing under {100 * _lowest_rate(n):.2g} % could be shown)"
+            f"needed (with {n}, nothing under {100 * _lowest_rate(n):.3g} % could be shown)"
         )
     k = math.floor(rate * (n + 1) * (1 + 1e-12)) - 1
     ordered = sorted(probabilities, reverse=True)
     threshold = math.nextafter(ordered[k], 2.0)
+    if threshold > 1.0:
+        raise UsageError("too many of these pictures have a probability of 1: no threshold holds that rate on them")
     tail = (1.0 - _CONFIDENCE) / 2
     low, high = (float(beta.ppf(q, k + 1, n - k)) for q in (tail, 1.0 - tail))
     return HeldRate(threshold, sum(p >= threshold for p in ordered), (k + 1) / (n + 1), low, high)

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -25,15 +25,21 @@ from pathlib import Path
 
 from nsnet_cli.decode import pixel_count
 from nsnet_cli.discover import STDIN
-from nsnet_cli.document import ErrorInfo
+from nsnet_cli.document import DIED_OF_IT, ErrorInfo
+from nsnet_cli.errors import UsageError
 from nsnet_cli.preparing import Prepared, Preparer, modified, prepare_safely
+from nsnet_cli.provenance.read import unread
 
 _POLL_SECONDS = 0.5
+_SIGKILL = 9
 # From so many pixels on a picture is decoded while no other such one is.
 _LARGE = 24_000_000
 # What a worker may allocate beyond what it has at its start.
 _MEMORY = 6 * 1024**3
+_WAITING = b"waiting"
 _STARTED = b"started"
+# Before a path, which holds no NUL: read it without provenance, of which a worker has died before.
+_PLAINLY = b"\0"
 _READY = b"ready"
 
 
@@ -45,6 +51,7 @@ class _Worker:
     path: str = ""
     deadline: float | None = None
     ready: bool = False
+    plainly: bool = False
 
 
 class PreparePool:
@@ -103,6 +110,8 @@ class PreparePool:
         try:
             while self._room.acquire() and not self._stop.is_set():
                 path = next(paths, None)
+                if path == STDIN:
+                    raise UsageError("standard input cannot be decoded in worker processes; scan it by itself")
                 self._in.put(path)
                 self._nudge()
                 if path is None:
@@ -143,10 +152,6 @@ class PreparePool:
                 else:
                     waiting.append(path)
             while waiting:
-                if waiting[0] == STDIN:
-                    done[given] = prepare_safely(self._preparer, waiting.popleft())  # workers have no standard input
-                    given += 1
-                    continue
                 worker = next((w for w in workers if w.ready and w.index is None), None)
                 if worker is None:
                     if len(workers) < self._count:
@@ -178,12 +183,22 @@ class PreparePool:
                 worker.process.join()
             else:
                 continue
+            alive = worker.process.is_alive()
+            if not alive:
+                worker.pipe.close()
+                workers[k] = self._start(context)
+                if found is not None and worker.index is not None and self._retry_plainly(worker, workers[k]):
+                    continue
             if found is not None and worker.index is not None:
                 done[worker.index] = found
                 worker.index = worker.deadline = None
-            if not worker.process.is_alive():
-                worker.pipe.close()
-                workers[k] = self._start(context)
+
+    def _retry_plainly(self, died: _Worker, fresh: _Worker) -> bool:
+        """What a file says about itself must not cost its verdict: try once more without reading that."""
+        if self._preparer.provenance is None or died.plainly:
+            return False
+        fresh.index, fresh.path, fresh.plainly = died.index, died.path, True
+        return True
 
     def _receive(self, worker: _Worker) -> Prepared | None:
         """What a worker has to say: a result, or by its death that the file killed it; None for remarks."""
@@ -192,6 +207,10 @@ class PreparePool:
                 message = worker.pipe.recv_bytes()
                 if message == _READY:
                     worker.ready = True
+                    if worker.plainly:
+                        self._send(worker)
+                elif message == _WAITING:
+                    worker.deadline = None  # until it may start: time spent waiting is not the file's fault
                 elif message == _STARTED:
                     self._begin(worker)
                 else:
@@ -204,9 +223,8 @@ class PreparePool:
         code = worker.process.exitcode or 0
         if not worker.ready:
             raise RuntimeError(f"a worker process ended before it began (exit code {code}); try --workers 0")
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        hint = ", most likely for want of memory" if code == -signal.SIGKILL else ""
-        return _failed(worker.path, "decode_failed", f"the decoder's process died of this file ({how}{hint})")
+        hint = ", most likely for want of memory" if code == -_SIGKILL else ""
+        return _failed(worker.path, "decode_failed", f"{DIED_OF_IT} ({_how(code)}{hint})")
 
     def _start(self, context: BaseContext) -> _Worker:
         ours, theirs = context.Pipe()
@@ -217,11 +235,14 @@ class PreparePool:
         return _Worker(process, ours)
 
     def _give(self, worker: _Worker, index: int, path: str) -> None:
-        worker.index, worker.path = index, path
+        worker.index, worker.path, worker.plainly = index, path, False
+        self._send(worker)
+
+    def _send(self, worker: _Worker) -> None:
         self._begin(worker)
         # A worker that has just died is found by its sentinel, with this file as the last that it had.
         with contextlib.suppress(OSError):
-            worker.pipe.send_bytes(os.fsencode(path))
+            worker.pipe.send_bytes((_PLAINLY if worker.plainly else b"") + os.fsencode(worker.path))
 
     def _begin(self, worker: _Worker) -> None:
         worker.deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -229,6 +250,15 @@ class PreparePool:
 
 def _failed(path: str, code: str, message: str) -> Prepared:
     return Prepared(path, mtime_ns=modified(path), error=ErrorInfo(code, message))
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def _context() -> BaseContext:
@@ -242,7 +272,9 @@ def _context() -> BaseContext:
 
 def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
     """A worker's life: a path in, a prepared picture out, until the pipe closes or somebody kills it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that has the terminal
+    # Ctrl-C and a scheduler's SIGTERM, which go to the whole group, are for the process that began the scan.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     import torch
 
     torch.set_num_threads(1)
@@ -254,16 +286,23 @@ def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
         if pixel_count(data) < _LARGE:
             yield
             return
+        pipe.send_bytes(_WAITING)
         with _alone(lock):
-            pipe.send_bytes(_STARTED)  # time spent waiting is not the file's fault
+            pipe.send_bytes(_STARTED)
             yield
 
     while True:
         try:
-            path = os.fsdecode(pipe.recv_bytes())
+            message = pipe.recv_bytes()
         except EOFError:
             return
-        pipe.send_bytes(pickle.dumps(prepare_safely(preparer, path, room_for)))
+        path = os.fsdecode(message.removeprefix(_PLAINLY))
+        if message.startswith(_PLAINLY):
+            prepared = prepare_safely(replace(preparer, provenance=None), path, room_for)
+            prepared = replace(prepared, provenance=unread("reading it ended the process that did so"))
+        else:
+            prepared = prepare_safely(preparer, path, room_for)
+        pipe.send_bytes(pickle.dumps(prepared))
 
 
 @contextlib.contextmanager

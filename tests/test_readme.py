@@ -11,9 +11,11 @@ from collections.abc import Callable
 import pytest
 from conftest import ROOT
 
+from nsnet_cli.cli.app import app
 from nsnet_cli.safefile import sha256_of
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
 
+COMMANDS = [named.name or "" for named in (*app.registered_commands, *app.registered_groups)]
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 

@@ -120,4 +120,6 @@ def _run() -> int:
 
 
 def _complain(text: str) -> None:
-    print(f"nsnet: {text}", file=sys.stderr)
+    from nsnet_cli.report.text import printable
+
+    print("nsnet: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr)

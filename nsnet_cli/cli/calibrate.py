@@ -75,6 +75,9 @@ def calibrate(
             )
         return loaded[0]
 
+    scanned_as = (weights != DEFAULT_WEIGHTS, device != "auto", precision != "auto", views is not None)
+    if any(scanned_as) and all(p is None or _is_results(p) for p in (reals, fakes)):
+        raise UsageError(f"{reals} was scanned already: --weights, --device, --precision and --views change nothing")
     real = _population(reals, detector, batch_size, needed)
     fake = None if fakes is None else _population(fakes, detector, batch_size)
     profile = make_profile(name, fpr, real, fake)
@@ -89,7 +92,7 @@ def _population(path: Path, detector: Callable[[], Detector], batch_size: int, n
     """Scores of all pictures of one kind; fewer than are ``needed`` are refused before any is scanned."""
     from nsnet_cli.profiles import MadeBy, population
 
-    if path.suffix.lower() in _RESULTS and not path.is_dir():
+    if _is_results(path):
         return _from_results(path)
     from nsnet_cli.discover import WalkCount, find_pictures
 
@@ -106,6 +109,10 @@ def _population(path: Path, detector: Callable[[], Detector], batch_size: int, n
             advance()
     model = scanner.model
     return population(rows, MadeBy(model.weights_sha256, model.views, model.precision))
+
+
+def _is_results(path: Path) -> bool:
+    return path.suffix.lower() in _RESULTS and not path.is_dir()
 
 
 def _from_results(path: Path) -> Population:

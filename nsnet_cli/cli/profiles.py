@@ -87,4 +87,5 @@ def show_profile(profile: Profile, as_json: bool) -> None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    percent = 100 * share
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from nsnet_cli import __version__
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import check_outputs, write_outputs
 from nsnet_cli.cli.scan import scan
@@ -26,6 +25,7 @@ def report(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, .html.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier report was stopped.")] = False,
     weights: options.Weights = DEFAULT_WEIGHTS,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -47,8 +47,10 @@ def report(
 
     Exit codes: 0 done, 2 wrong usage, 3 some inputs could not be read, 4 bad weights, 130 interrupted.
     """
-    check_outputs([output], (".html",), force)
+    check_outputs([output], (".html",), force or resume)
     if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in _RESULTS and Path(inputs[0]).is_file():
+        if resume or stability or profile or trust_list or views or weights != DEFAULT_WEIGHTS or precision != "auto":
+            raise UsageError(f"{inputs[0]} is shown as it is: options of a scan would change nothing")
         from nsnet_cli.report.scan_report import report_html
 
         document = _document(Path(inputs[0]))
@@ -59,6 +61,7 @@ def report(
         inputs,
         output=output,
         force=force,
+        resume=resume,
         weights=weights,
         device=device,
         precision=precision,
@@ -90,12 +93,13 @@ def _document(path: Path) -> dict[str, Any]:
     summary = Summary()
     for row in rows:
         summary.add_row(row)
-    context = RowContext(
-        str(rows[0]["weights_sha256"]), rows[0]["views"], rows[0]["precision"], str(rows[0]["options_hash"])
-    )
+    first = rows[0]
+    if not {"weights_sha256", "views", "precision", "options_hash", "verdict", "probability"} <= first.keys():
+        raise UsageError(f"{path}: not rows of this version's nsnet scan")
+    context = RowContext(str(first["weights_sha256"]), first["views"], first["precision"], str(first["options_hash"]))
     return {
         "schema": SCHEMA,
-        "tool": {"name": "nsnet", "version": __version__},
+        "tool": {"name": "nsnet", "version": "that rows do not tell"},
         # Rows do not carry thresholds, and an option may have moved them: nothing is said of error rates then.
         "model": {"weights_sha256": context.weights_sha256, "views": context.views, "precision": context.precision},
         "options": {"options_hash": context.options_hash},

@@ -65,7 +65,7 @@ def convert(
 
     from nsnet_cli.journal import read_journal
 
-    _write((row for row, whole in read_journal(file) if whole), output)
+    _write(read_journal(file), output)
     say(f"written to {output}")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import os
 import signal
-import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _FEW = 8
 # Seconds for a file, far beyond what any honest one takes.
 _TIMEOUT = 120.0
+_LIST_CHUNK = 65_536
 
 
 class ResumeBy(StrEnum):
@@ -134,10 +135,18 @@ def scan(
     given = itertools.chain(named, () if from_file is None else _listed(from_file, null))
     if style in (Format.JSONL, Format.CSV, Format.PARQUET) and sort is not None:
         raise UsageError(f"--sort needs all rows at once; {style} rows are written as they come")
-    if workers == 0 and timeout is not None:
-        raise UsageError("--timeout needs a process that can be ended; it contradicts --workers 0")
-    if resume and STDIN in named:
-        raise UsageError("--resume cannot know whether standard input has changed; save it to a file first")
+    piped = STDIN in named
+    _refuse_first(
+        (workers == 0 and timeout is not None, "--timeout needs a process that can be ended, not --workers 0"),
+        (piped and bool(workers or timeout), "a picture on standard input is decoded here: no --workers, no --timeout"),
+        (piped and resume, "--resume cannot know whether standard input has changed; save it to a file first"),
+        (
+            not resume and (retry_errors or resume_by != ResumeBy.STAT),
+            "--retry-errors and --resume-by are for --resume",
+        ),
+        (trust_list is not None and not provenance, "--trust-list contradicts --no-provenance"),
+        (null and from_file is None, "--null is for --from-file"),
+    )
     target = Target.of(style, output, force, resume, bool(only))
 
     from nsnet_cli.discover import Discovery, Shard, WalkCount, find_pictures
@@ -171,7 +180,7 @@ def scan(
         discovery=discovery,
         skipped=count,
         batch_size=batch_size,
-        workers=_workers(workers, timeout, discovery, detector),
+        workers=0 if piped else _workers(workers, timeout, discovery, detector),
         timeout=_TIMEOUT if timeout is None else timeout,
         shard=None if part is None else str(part),
         only=frozenset(map(str, only)) if only else None,
@@ -194,8 +203,6 @@ def _wants_patches(style: Format, single: bool) -> bool:
 
 def _workers(asked: int | None, timeout: float | None, discovery: Discovery, detector: Detector) -> int:
     """Processes that decode: none for a few pictures, which would wait for them; else enough to feed the network."""
-    import os
-
     if asked is not None:
         return asked
     if timeout is None and discovery.total is not None and discovery.total < _FEW:
@@ -252,23 +259,30 @@ def _format_of(chosen: Format | None, as_json: bool, output: Path | None) -> For
 
 def _listed(source: str, null: bool) -> Iterator[str]:
     """Paths from a list, as the bytes that they are, each as soon as it is there."""
-    import os
-
     try:
-        stream: io.BufferedReader = sys.stdin.buffer if source == "-" else open(source, "rb")  # type: ignore[assignment] # noqa: SIM115
+        # Not through `sys.stdin`: whoever waits in it at the end of the program would bring the program down.
+        descriptor = os.dup(0) if source == "-" else os.open(source, os.O_RDONLY)
     except OSError as error:
         raise UsageError(f"--from-file {source}: {error.strerror}") from error
 
+    def path_of(part: bytes) -> str:
+        path = os.fsdecode(part if null else part.removesuffix(b"\r"))
+        return "./-" if path == STDIN else path  # a file of that name: the list has standard input for itself
+
     def paths() -> Iterator[str]:
         left = b""
-        with stream:
-            while data := stream.read1():
+        with contextlib.closing(io.FileIO(descriptor)) as stream:
+            while data := stream.read(_LIST_CHUNK):
                 *whole, left = (left + data).split(b"\0" if null else b"\n")
-                yield from (os.fsdecode(part) for part in map(trimmed, whole) if part)
-        if trimmed(left):
-            yield os.fsdecode(trimmed(left))
-
-    def trimmed(part: bytes) -> bytes:
-        return part if null else part.removesuffix(b"\r")
+                yield from filter(None, map(path_of, whole))
+        if left:
+            yield path_of(left)
 
     return paths()
+
+
+def _refuse_first(*found: tuple[bool, str]) -> None:
+    """Raises `UsageError` with the first sentence that holds."""
+    for holds, sentence in found:
+        if holds:
+            raise UsageError(sentence)

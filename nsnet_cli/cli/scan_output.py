@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import shlex
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 30.0
 _JOURNAL_SUFFIX = ".journal.jsonl"
+# Rows that become CSV, JSON or Parquet well within two seconds.
+_QUICKLY_CONVERTED = 5_000
 
 
 class Format(StrEnum):
@@ -80,6 +84,8 @@ class Target:
             raise UsageError(f"{output}: no directory {output.parent}")
         if resume and output.exists() and journal is not None and not journal.exists():
             raise UsageError(f"{output} is finished, and its journal is gone; scan to a .jsonl file to go on later")
+        if resume and force:
+            raise UsageError("--resume goes on with what is there, --force overwrites it: give one of them")
         if not (resume or force):
             if output.exists():
                 raise UsageError(f"{output} exists; choose another name, overwrite it with --force, or --resume it")
@@ -152,17 +158,22 @@ class ScanRun:
         """A document of this one picture beside it; never over a file that is no sidecar of ours."""
         from nsnet_cli.report.rows import to_json
 
+        if result.sha256 is None or result.path == STDIN:
+            return True  # no file that it could lie beside
         path = Path(f"{result.path}.nsnet.json")
         alone = Summary()
         alone.add(result)
         model, options = self.detector.model, self.detector.options
         text = to_json(scan_document(__version__, model, options, [result.to_dict()], alone), indent=2) + "\n"
         try:
-            if result.path == STDIN or (path.exists() and not _is_sidecar(path)):
+            if path.is_symlink() or (path.exists() and not _is_sidecar(path)):
                 return False
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_text(text, "utf-8")
-            partial.replace(path)
+            # A name that nobody can have laid a link under, in a folder that need not be a friend's.
+            handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".nsnet-")
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.chmod(partial, 0o644)
+            Path(partial).replace(path)
         except OSError:
             return False
         return True
@@ -171,44 +182,53 @@ class ScanRun:
         return self.only is None or (verdict or "error") in self.only
 
     def _by_journal(self, target: Target, path: Path) -> None:
-        from nsnet_cli.journal import Journal
+        from nsnet_cli.journal import Journal, reorder
 
-        with Journal(path, self.context, self.resume, self.unchanged) as journal:
-            for row in journal.kept:
-                self.summary.add_row(row)
-            if journal.kept:
-                say(f"{len(journal.kept):,} rows are in {path} already")
-            journal.kept.clear()
+        with Journal(path, self.context, self.resume, self.unchanged, self.summary.add_row) as journal:
+            kept = sum(journal.done.values())
+            if kept:
+                say(f"{kept:,} rows are in {path} already")
             try:
                 for index, result in self.results(journal.done):
                     journal.write(result, index)
             except KeyboardInterrupt:
-                self._finish(target, path)
-                argv = [arg for arg in sys.argv[1:] if arg not in ("--resume", "--force")]
-                say(f"interrupted: {self.summary.total:,} rows are in {path}; go on with")
-                say(shlex.join(["nsnet", *argv, "--resume"]))
+                self._stopped(target, path)
                 raise typer.Exit(ExitCode.INTERRUPTED) from None
+            if kept:
+                reorder(path, self.discovery)
             self._finish(target, path)
             if target.style != Format.JSONL:
                 path.unlink()
         say(f"written to {target.output}")
 
+    def _stopped(self, target: Target, path: Path) -> None:
+        """Say where the rows are and how to go on; make the wanted file of them where that takes no time."""
+        if self.summary.total <= _QUICKLY_CONVERTED and target.style != Format.HTML:
+            self._finish(target, path)
+        say(f"interrupted: {self.summary.total:,} rows are in {path}; go on with")
+        argv = [arg for arg in sys.argv[1:] if arg not in ("--resume", "--force")]
+        at = argv.index("--") if "--" in argv else len(argv)
+        say(shlex.join(["nsnet", *argv[:at], "--resume", *argv[at:]]))
+
     def _finish(self, target: Target, path: Path) -> None:
         """Make of the journal what was asked for."""
-        from nsnet_cli.journal import read_journal
+        from nsnet_cli.journal import OutputError, read_journal
         from nsnet_cli.report.convert import write_csv, write_parquet
 
         if target.style == Format.JSONL or target.output is None:
             return
-        rows = (row for row, whole in read_journal(path) if whole and self._wanted(row["verdict"]))
-        if target.style == Format.CSV:
-            write_csv(rows, target.output)
-        elif target.style == Format.PARQUET:
-            write_parquet(rows, target.output)
-        else:
-            document = self._document(map(self.context.result_of, rows))
-            with _opened(target.output, quiet=True) as stream:
-                stream.write(_rendered(target.style, document))
+        rows = (row for row in read_journal(path) if self._wanted(row["verdict"]))
+        try:
+            if target.style == Format.CSV:
+                write_csv(rows, target.output)
+            elif target.style == Format.PARQUET:
+                write_parquet(rows, target.output)
+            else:
+                document = self._document(map(self.context.result_of, rows))
+                with _opened(target.output, quiet=True) as stream:
+                    stream.write(_rendered(target.style, document))
+        except UsageError as error:
+            raise OutputError(f"{error}; the rows are in {path}, go on with --resume") from error
 
     def _stream_rows(self, style: Format, stream: TextIO) -> None:
         from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
@@ -311,15 +331,26 @@ def _shown(discovery: Discovery, summary: Summary, before: int) -> Iterator[Call
 
 @contextlib.contextmanager
 def _opened(output: Path | None, quiet: bool = False) -> Iterator[TextIO]:
+    """Standard output, or a file that appears when it is whole; on Ctrl-C with what is done."""
     if output is None:
         stdout_utf8()
         yield sys.stdout
         return
+    from nsnet_cli.safefile import sync_folder
+
     partial = output.with_name(f".{output.name}.partial")
     try:
         with partial.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
+            try:
+                yield stream
+            except KeyboardInterrupt:
+                stream.flush()
+                partial.replace(output)
+                raise
+            stream.flush()
+            os.fsync(stream.fileno())
         partial.replace(output)
+        sync_folder(output)
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}") from error
     if not quiet:

@@ -23,4 +23,6 @@ def stderr_console() -> Console:
 
 def say(text: str) -> None:
     """One line for the person at the terminal; silent with --quiet."""
-    stderr_console().print(text, markup=False, soft_wrap=True)
+    from nsnet_cli.report.text import printable
+
+    stderr_console().print("\n".join(map(printable, text.split("\n"))), markup=False, soft_wrap=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsnet_cli import __version__
-from nsnet_cli.document import EVALUATION_SCHEMA
+from nsnet_cli.document import EVALUATION_SCHEMA, versions
 from nsnet_cli.evaluation.controls import (
     LEAK,
     SEES_SEMANTIC,
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 # A share measured on fewer pictures than this says little; minima are given with and without such groups.
 SMALL_GROUP = 50
 _PHOTO_LIKE = "yes"
-_VERSIONS = ("torch", "numpy", "pillow", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -274,15 +271,4 @@ def _remarks(e: Evaluation, trained_on: str | None) -> list[Remark]:
         found.append(
             Remark("small_groups", f"{small} of {groups} groups hold under {SMALL_GROUP} pictures: mind the intervals")
         )
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that scores and figures hang on."""
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

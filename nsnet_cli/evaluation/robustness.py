@@ -21,9 +21,8 @@ from sklearn.metrics import roc_auc_score
 from nsnet_cli import __version__
 from nsnet_cli.calibration import GENERATED, REAL, UNCERTAIN
 from nsnet_cli.deliveries import MILD, Delivery, specs
-from nsnet_cli.document import ROBUSTNESS_SCHEMA, DeliveredResult
+from nsnet_cli.document import ROBUSTNESS_SCHEMA, DeliveredResult, versions
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.evaluate import versions
 from nsnet_cli.evaluation.metrics import DECISION, Interval, Scored, auc_resamples, figures
 from nsnet_cli.evaluation.predictions import Prediction
 from nsnet_cli.labelled import LabelledPicture, LabelledSet, manifest_hash
@@ -63,7 +62,7 @@ class RowsFile:
         self.rows: dict[str, Row] = {}
         data = path.read_bytes() if path.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
-        lines = whole.decode("utf-8").splitlines()
+        lines = whole.decode("utf-8", "replace").splitlines()
         if data and not lines and not json.dumps(header).encode().startswith(data):
             raise UsageError(f"{path}: not a file of {ROWS_SCHEMA}; choose another name")
         if lines:
@@ -216,6 +215,8 @@ def _stability(labels: NDArray[np.int64], rows: Sequence[Row], model: dict[str, 
         (row, int(label))
         for row, label in zip(rows, labels, strict=True)
         if all(row.prediction(name).probability is not None for name in (AS_IS, *mild))
+        # A picture that is too small to be judged is uncertain whatever its probability, and is never unstable.
+        and row.scores[AS_IS].verdict == in_band(_probability(row, AS_IS))
     ]
     if not known:
         return None

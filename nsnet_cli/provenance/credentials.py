@@ -24,7 +24,8 @@ def read_credentials(
     """The active manifest in plain words, its claims, and what went wrong.
 
     ``trust_list`` is PEM text.  The state is ``trusted``, ``untrusted_signer`` (the signature fits the file; who
-    signed is in no list given here) or ``damaged`` (signature, hashes or the boxes themselves do not hold).
+    signed is in no list given here), ``damaged`` (signature, hashes or the boxes themselves do not hold) or
+    ``remote`` (the file only says where its credentials are kept).
     Nothing is fetched: no remote manifest, no revocation list.
     """
     if _MARK not in data or file_format not in _TYPES:
@@ -49,6 +50,9 @@ def read_credentials(
     except c2pa.C2paError as error:
         if "ManifestNotFound" in type(error).__name__ or "no jumbf" in str(error).casefold():
             return None, [], []
+        if "Remote" in type(error).__name__ or str(error).startswith("Remote"):
+            where = Finding(SOURCE, "manifest", "kept elsewhere; nothing is fetched, so nothing is known of it")
+            return _detail("remote", {}), [where], []
         detail = _detail("damaged", {})
         return detail, [Finding(SOURCE, "manifest", f"damaged: {_short(error)}", backing=Backing.BROKEN)], []
     return _described(str(state), store)

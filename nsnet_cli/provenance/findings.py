@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,16 +71,20 @@ SOURCE_TYPES = {
     "positiveFilm": Claim.CAPTURED,
     "print": Claim.CAPTURED,
 }
-# Names that generators and services write, and names of editors, in any software or credit field.
+# Names that no sentence holds by chance: they claim wherever they stand.
+_UNMISTAKABLE = (
+    "stable diffusion", "midjourney", "dall-e", "dall·e", "adobe firefly", "novelai", "comfyui", "invokeai",
+    "made with google ai", "made with ai", "ai generated", "ai-generated", "leonardo.ai", "gpt-image", "chatgpt",
+    "bing image creator", "dreamstudio", "nightcafe",
+)  # fmt: skip
+# Names that are words as well: they claim only where a program is named.
 _GENERATORS = (
-    "stable diffusion", "midjourney", "dall-e", "dall·e", "dalle", "adobe firefly", "firefly", "novelai", "comfyui",
-    "invokeai", "fooocus", "automatic1111", "imagen", "made with google ai", "gemini", "gpt-image", "gpt-4o", "chatgpt",
-    "openai", "leonardo.ai", "ideogram", "playground ai", "dreamstudio", "bing image creator", "flux.1", "black forest",
-    "seedream", "grok", "recraft", "runway", "craiyon", "nightcafe", "wombo", "dreamina", "jimeng",
+    *_UNMISTAKABLE, "firefly", "fooocus", "automatic1111", "imagen", "gemini", "openai", "ideogram", "playground ai",
+    "flux", "black forest labs", "seedream", "grok", "recraft", "runway", "craiyon", "wombo", "dreamina", "jimeng",
 )  # fmt: skip
 _EDITORS = (
-    "photoshop", "lightroom", "gimp", "affinity", "capture one", "snapseed", "pixelmator", "darktable", "rawtherapee",
-    "paint.net", "canva", "luminar", "topaz", "facetune", "vsco", "picsart", "krita", "polarr", "dxo",
+    "photoshop", "lightroom", "gimp", "affinity photo", "capture one", "snapseed", "pixelmator", "darktable",
+    "rawtherapee", "paint.net", "canva", "luminar", "topaz", "facetune", "vsco", "picsart", "krita", "polarr", "dxo",
 )  # fmt: skip
 
 
@@ -90,7 +95,17 @@ def claim_of_source_type(value: str) -> Claim:
 
 def claim_of_software(value: str) -> Claim:
     """What the name of a program claims: a generator, an editor, or nothing that is known here."""
-    text = value.casefold()
-    if any(name in text for name in _GENERATORS):
+    if _names_one(value, _GENERATORS):
         return Claim.GENERATED
-    return Claim.EDITED if any(name in text for name in _EDITORS) else Claim.NONE
+    return Claim.EDITED if _names_one(value, _EDITORS) else Claim.NONE
+
+
+def claim_of_text(value: str) -> Claim:
+    """What a caption or credit claims: only names that it cannot hold by chance count."""
+    return Claim.GENERATED if _names_one(value, _UNMISTAKABLE) else Claim.NONE
+
+
+def _names_one(value: str, names: tuple[str, ...]) -> bool:
+    """Whether one of ``names`` stands in ``value`` as words of its own."""
+    text = value.casefold()
+    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)

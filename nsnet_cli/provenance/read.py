@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,10 +16,19 @@ from PIL import ExifTags, Image, IptcImagePlugin, JpegImagePlugin, TiffImagePlug
 from nsnet_cli.decode import FORMATS, jpeg_quality
 from nsnet_cli.errors import UsageError
 from nsnet_cli.provenance.credentials import read_credentials
-from nsnet_cli.provenance.findings import Claim, Finding, Trouble, claim_of_software, claim_of_source_type
+from nsnet_cli.provenance.findings import (
+    Claim,
+    Finding,
+    Trouble,
+    claim_of_software,
+    claim_of_source_type,
+    claim_of_text,
+)
 
 _LONGEST = 1000
 _TIFF_XMP = 700
+_RDF_RESOURCE = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}resource"
+_TEXT_BEHIND_PIXELS = re.compile(rb"iTXt|tEXt|zTXt|eXIf")
 _LARGEST_XMP = 4 * 1024 * 1024
 _DEEPEST_XMP = 100
 _CAMERA_TAGS = ("Make", "Model", "DateTime", "Artist", "Copyright", "HostComputer")
@@ -28,14 +38,15 @@ _XMP_FIELDS = {
     "DigitalSourceType": claim_of_source_type,
     "DigitalSourcetype": claim_of_source_type,
     "CreatorTool": claim_of_software,
-    "Credit": claim_of_software,
+    "Credit": claim_of_text,
     "AISystemUsed": lambda value: Claim.GENERATED,
     "AISystemVersionUsed": lambda value: Claim.GENERATED,
     "AIPromptInformation": lambda value: Claim.GENERATED,
 }
 _IPTC_FIELDS = {(2, 65): "originating program", (2, 110): "credit", (2, 115): "source"}
 # Keys of text chunks that generators write, beyond what sd-parsers understands.
-_TEXT_KEYS = ("Software", "Source", "Title", "Comment", "Description", "generator", "Generator", "Author", "prompt")
+_PROGRAM_KEYS = ("Software", "generator", "Generator")
+_TEXT_KEYS = (*_PROGRAM_KEYS, "Source", "Title", "Comment", "Description", "Author")
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,8 @@ class ProvenanceReader:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with Image.open(BytesIO(data), formats=FORMATS) as image:
+                    if _TEXT_BEHIND_PIXELS.search(data, max(0, data.find(b"IDAT"))) and image.format == "PNG":
+                        image.load()  # Pillow meets those chunks only then
                     for source, read in _SOURCES.items():
                         try:
                             findings += read(image)
@@ -94,6 +107,12 @@ class ProvenanceReader:
             "c2pa": detail,
             "errors": [asdict(trouble) for trouble in troubles],
         }
+
+
+def unread(message: str) -> dict[str, Any]:
+    """``provenance`` of a file of which nothing could be read."""
+    trouble = Trouble("file", message)
+    return {"claims": ["unknown"], "findings": [], "c2pa": None, "errors": [asdict(trouble)]}
 
 
 def _trouble(source: str, error: Exception) -> Trouble:
@@ -123,7 +142,7 @@ def _xmp(image: Image.Image) -> Iterator[Finding]:
             raise ValueError("XMP nested deeper than anybody writes")
         if event == "start":
             for name, value in element.attrib.items():
-                yield from _xmp_field(name, value)
+                yield from _xmp_field(element.tag if name == _RDF_RESOURCE else name, value)
         elif element.text and element.text.strip():
             yield from _xmp_field(element.tag, element.text)
 
@@ -143,7 +162,7 @@ def _iptc(image: Image.Image) -> Iterator[Finding]:
         for value in values if isinstance(values, list) else [values]:
             text = _cut(value)
             if text:
-                yield Finding("iptc", name, text, claim_of_software(text))
+                yield Finding("iptc", name, text, claim_of_software(text) if key == (2, 65) else claim_of_text(text))
 
 
 def _exif(image: Image.Image) -> Iterator[Finding]:
@@ -162,7 +181,7 @@ def _exif(image: Image.Image) -> Iterator[Finding]:
         yield Finding("exif", "exposure", ", ".join(told), Claim.CAPTURED if "FNumber" in shot else Claim.NONE)
     for name in ("ImageDescription", "UserComment"):
         text = _cut(by_name.get(name) or shot.get(name) or "")
-        if text and claim_of_software(text) == Claim.GENERATED:
+        if text and claim_of_text(text) == Claim.GENERATED:
             yield Finding("exif", name, text, Claim.GENERATED)
     if exif.get_ifd(ExifTags.IFD.GPSInfo):
         yield Finding("exif", "GPSInfo", "a position is given")
@@ -185,7 +204,7 @@ def _generator(image: Image.Image) -> Iterator[Finding]:
     for key in _TEXT_KEYS:
         value = image.info.get(key)
         if isinstance(value, str) and value.strip():
-            claim = claim_of_software(value) if key != "prompt" else Claim.NONE
+            claim = claim_of_software(value) if key in _PROGRAM_KEYS else claim_of_text(value)
             if claim != Claim.NONE or key == "Software":
                 yield Finding("text", key, _cut(value), claim)
 

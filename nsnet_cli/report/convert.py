@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsnet_cli.errors import UsageError
 from nsnet_cli.report.rows import CSV_FIELDS, CsvWriter, flat_row
+from nsnet_cli.safefile import sync_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,7 +75,10 @@ def _whole(path: Path, write: Callable[[Path], None]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
         partial.replace(path)
+        sync_folder(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
     finally:

@@ -28,7 +28,7 @@ def need_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UsageError("an HTML page needs matplotlib: pip install 'nsnet-cli[plots]'") from error
+        raise UsageError("plots need matplotlib: pip install 'nsnet-cli[plots]'") from error
 
 
 def roc_plot(y: NDArray[np.int64], p: NDArray[np.float64], low_end: bool = False) -> str:

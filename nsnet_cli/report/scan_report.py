@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nsnet_cli import __version__
 from nsnet_cli.decode import DecodeLimits, decode, facts_of, read_file
-from nsnet_cli.document import ModelInfo
+from nsnet_cli.document import ModelInfo, PictureResult, Summary
 from nsnet_cli.errors import InputError
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 
 _THUMBNAIL, _STRIP = 320, 4
 _SCRIPT = "scan.js"
+_FIELDS = tuple(field.name for field in fields(PictureResult))
 
 
 def report_html(document: dict[str, Any], command: str) -> str:
@@ -32,6 +35,15 @@ def report_html(document: dict[str, Any], command: str) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
+    document = {
+        "versions": None,
+        "options": None,
+        **document,
+        # A document of an older version lacks what has been added since.
+        "results": [{**dict.fromkeys(_FIELDS), "warnings": [], **result} for result in document["results"]],
+        "summary": {**Summary().to_dict(), **document["summary"]},
+    }
+    options = document["options"] or {}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"printable": printable, "words": lambda code: WARNINGS.get(code, "")}
     package = resources.files("nsnet_cli.report")
@@ -40,10 +52,9 @@ def report_html(document: dict[str, Any], command: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     model = _model(document["model"])
     limits = DecodeLimits(
-        document.get("options", {}).get("max_pixels") or DecodeLimits.max_pixels,
-        document.get("options", {}).get("max_bytes") or DecodeLimits.max_bytes,
+        options.get("max_pixels") or DecodeLimits.max_pixels, options.get("max_bytes") or DecodeLimits.max_bytes
     )
-    threshold = document.get("options", {}).get("threshold")
+    threshold = options.get("threshold")
     return environment.from_string(package.joinpath("scan.html.j2").read_text("utf-8")).render(
         d=document,
         model=model,
@@ -53,6 +64,7 @@ def report_html(document: dict[str, Any], command: str) -> str:
         script=Markup(script),
         script_hash=digest,
         backings=BACKINGS,
+        made_by=__version__,
     )
 
 
