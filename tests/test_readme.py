@@ -32,18 +32,8 @@ def test_the_card_in_the_readme_is_the_card_that_is_printed(run_nsnet: Run) -> N
 
 def test_every_command_has_help_and_is_documented(run_nsnet: Run) -> None:
     text = (ROOT / "README.md").read_text("utf-8") + "".join(p.read_text("utf-8") for p in (ROOT / "docs").glob("*.md"))
-    for command in (
-        "scan",
-        "evaluate",
-        "robustness",
-        "calibrate",
-        "profiles",
-        "explain-warning",
-        "train",
-        "nullspace",
-        "schema",
-        "weights",
-    ):
+    assert len(COMMANDS) > 10
+    for command in COMMANDS:
         assert f"nsnet {command}" in text
         assert run_nsnet(command, "--help").returncode == 0
 
