@@ -1,4 +1,4 @@
-"""Seeded mutations of small pictures of every format, through the worker processes of a scan.
+"""Seeded mutations of small pictures of every format, with metadata, through the worker processes of a scan.
 
     python benchmarks/fuzz.py [--inputs 20000] [--seed 0] [--keep FOLDER]
 
@@ -21,10 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import pillow_heif
-from PIL import Image
+from PIL import Image, PngImagePlugin
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from credentials import AI, signed_jpeg
 
 from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.preparing import Prepared, Preparer
+from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.workers import PreparePool
 
@@ -46,15 +51,14 @@ def main() -> int:
     began, outcomes, harm, rows = time.monotonic(), Counter[str](), [], 0
     with tempfile.TemporaryDirectory() as folder:
         paths = mutants(Path(folder), args.inputs, args.seed)
-        preparer = Preparer(SelectionRecipe(), 2, _LIMITS)
+        preparer = Preparer(SelectionRecipe(), 2, _LIMITS, provenance=ProvenanceReader())
         with PreparePool(preparer, args.workers, _TIMEOUT, window=_BATCH) as pool:
             for batch in pool.batches(paths, _BATCH):
                 for prepared in batch:
                     rows += 1
                     outcomes[prepared.error.code if prepared.error else "scanned"] += 1
                     if _harmful(prepared):
-                        assert prepared.error is not None
-                        harm.append(f"{Path(prepared.path).name}: {prepared.error.code}: {prepared.error.message}")
+                        harm.append(f"{Path(prepared.path).name}: {prepared.error or prepared.provenance}")
                         if args.keep:
                             args.keep.mkdir(parents=True, exist_ok=True)
                             (args.keep / Path(prepared.path).name).write_bytes(Path(prepared.path).read_bytes())
@@ -73,6 +77,9 @@ def main() -> int:
 
 def _harmful(prepared: Prepared) -> bool:
     error = prepared.error
+    said = prepared.provenance or {"errors": []}
+    if any("ended the process" in trouble["message"] for trouble in said["errors"]):
+        return True
     return error is not None and (
         error.code == "timeout" or "process died" in error.message or "internal error" in error.message
     )
@@ -106,7 +113,16 @@ def seeds() -> list[tuple[str, bytes]]:
         image.save(out, format=form, **options)  # type: ignore[arg-type]
         made.append((name, out.getvalue()))
 
+    xmp = f'<x xmlns:e="u"><d e:DigitalSourceType="{AI}"><e:Credit>Made with Google AI</e:Credit></d></x>'.encode()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("parameters", "a cat\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, Seed: 1, Model: dreams")
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
     add("jpg", rgb, "JPEG", quality=85, exif=exif)
+    add("xmp.jpg", rgb, "JPEG", quality=85, exif=exif, xmp=xmp)
+    made.append(("c2pa.jpg", signed_jpeg(made[0][1])[0]))
+    add("text.png", rgb, "PNG", pnginfo=text)
+    add("xmp.webp", rgb, "WEBP", xmp=xmp, exif=exif)
+    add("xmp.tif", rgb, "TIFF", tiffinfo={700: xmp})
     add("prog.jpg", rgb, "JPEG", quality=60, progressive=True, subsampling=0)
     add("cmyk.jpg", rgb.convert("CMYK"), "JPEG")
     add("png", rgb, "PNG")
