@@ -63,10 +63,12 @@ def render(document: dict[str, Any], whole: bool) -> str:
     as_is, rows = document["as_is"], document["deliveries"]
     worst = min(rows, key=lambda row: row["auc_change"])
     accusing = max(rows, key=lambda row: row["drift_real"])
+    hiding = min(rows, key=lambda row: row["drift_generated"])
     summary = (
         f"Worst of {len(rows)} deliveries, both classes delivered alike: `{worst['delivery']}`, AUC "
         f"{as_is['auc']:.3f} → {worst['auc']:.3f}. Furthest towards accusing real pictures: `{accusing['delivery']}`, "
-        f"real right at 0.5 {as_is['r_acc']:.2f} → {accusing['r_acc']:.2f}."
+        f"real right at 0.5 {as_is['r_acc']:.2f} → {accusing['r_acc']:.2f}; furthest towards hiding generated ones: "
+        f"`{hiding['delivery']}`, generated right {as_is['f_acc']:.2f} → {hiding['f_acc']:.2f}."
     )
     if not whole:
         return summary

@@ -31,6 +31,7 @@ from nsnet_cli.preparing import Prepared, Preparer, modified, prepare_safely
 from nsnet_cli.provenance.read import unread
 
 _POLL_SECONDS = 0.5
+_LONGEST_SOCKET_FOLDER = 60
 _SIGKILL = 9
 # From so many pixels on a picture is decoded while no other such one is.
 _LARGE = 24_000_000
@@ -263,7 +264,9 @@ def _how(code: int) -> str:
 
 def _context() -> BaseContext:
     """Processes forked from a server that has imported what takes long, where there is such a thing."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    # The server listens at a socket in the folder for temporary files, and sockets' names are short.
+    too_long = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_SOCKET_FOLDER
+    if too_long or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["nsnet_cli.preparing"])

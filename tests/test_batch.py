@@ -177,6 +177,17 @@ def test_workers_change_no_result(pictures: Path, tiny_weights: Path) -> None:
     assert [r.score for r in alone] == pytest.approx([r.score for r in together], abs=1e-5)
 
 
+def test_workers_start_where_the_temporary_folder_has_a_long_name(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    paths = sorted(str(p) for p in pictures.glob("a/*.png"))[:2]
+    with PreparePool(Preparer(SelectionRecipe(), 2, DecodeLimits()), workers=1, timeout=None, window=4) as pool:
+        assert [p.error for batch in pool.batches(paths, 2) for p in batch] == [None, None]
+
+
 def test_an_error_in_the_list_of_paths_is_heard() -> None:
     def paths() -> Iterator[str]:
         yield "nosuch.png"
