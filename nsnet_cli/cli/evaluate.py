@@ -29,14 +29,9 @@ _SUFFIXES = (".json", ".csv", ".html", ".jsonl")
 
 
 def evaluate(
-    dataset: Annotated[
-        Path,
-        typer.Argument(metavar="DATASET", help="A manifest CSV, or a directory with class folders."),
-    ],
-    split: Annotated[str | None, typer.Option(help="Rows of this split of a manifest only.")] = None,
-    real_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Real pictures; DATASET is then a folder of generators.")
-    ] = None,
+    dataset: options.Dataset,
+    split: options.Split = None,
+    real_dir: options.RealDir = None,
     predictions: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Scores of an earlier scan, or any CSV with path and probability."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,3 +14,10 @@ BatchSize = Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent thr
 Views = Annotated[int | None, typer.Option(min=1, max=16, help="Views a picture [default: as calibrated].")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")]
 MaxBytes = Annotated[int, typer.Option(min=1, help="Refuse larger files.")]
+
+# Of commands that measure on labelled pictures (`nsnet_cli.labelled`).
+Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A manifest CSV, or a directory with class folders.")]
+Split = Annotated[str | None, typer.Option(help="Rows of this split of a manifest only.")]
+RealDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Real pictures; DATASET is then a folder of generators.")
+]

@@ -22,13 +22,9 @@ _SUFFIXES = (".json", ".csv", ".svg")
 
 
 def robustness(
-    dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="A manifest CSV, or a directory with class folders.")
-    ],
-    split: Annotated[str | None, typer.Option(help="Rows of this split of a manifest only.")] = None,
-    real_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Real pictures; DATASET is then a folder of generators.")
-    ] = None,
+    dataset: options.Dataset,
+    split: options.Split = None,
+    real_dir: options.RealDir = None,
     deliver: Annotated[
         list[str] | None,
         typer.Option(metavar="SPEC", help="Such as jpeg:75 or resize:0.5+jpeg:80; repeatable [default: a grid of 20]."),
