@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pickle
 import queue
 import signal
 import tempfile
@@ -29,6 +28,7 @@ from nsnet_cli.document import DIED_OF_IT, ErrorInfo
 from nsnet_cli.errors import UsageError
 from nsnet_cli.preparing import Prepared, Preparer, modified, prepare_safely
 from nsnet_cli.provenance.read import unread
+from nsnet_cli.wire import from_bytes, to_bytes
 
 _POLL_SECONDS = 0.5
 _LONGEST_SOCKET_FOLDER = 60
@@ -215,8 +215,7 @@ class PreparePool:
                 elif message == _STARTED:
                     self._begin(worker)
                 else:
-                    found: Prepared = pickle.loads(message)  # from our own process
-                    return found
+                    return from_bytes(message)
         except (EOFError, OSError):
             worker.process.join(_POLL_SECONDS)
         if worker.process.is_alive():
@@ -305,7 +304,7 @@ def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
             prepared = replace(prepared, provenance=unread("reading it ended the process that did so"))
         else:
             prepared = prepare_safely(preparer, path, room_for)
-        pipe.send_bytes(pickle.dumps(prepared))
+        pipe.send_bytes(to_bytes(prepared))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT, textured
 from filelock import FileLock
 from hypothesis import given
@@ -26,6 +28,7 @@ from PIL import Image
 from nsnet_cli import Detector
 from nsnet_cli.cli import app
 from nsnet_cli.decode import DecodeLimits
+from nsnet_cli.deliveries import Delivery
 from nsnet_cli.discover import Discovery, Shard
 from nsnet_cli.document import PictureResult, RowContext
 from nsnet_cli.errors import UsageError
@@ -34,6 +37,7 @@ from nsnet_cli.merging import merge
 from nsnet_cli.preparing import Prepared, Preparer
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.wire import from_bytes, to_bytes
 from nsnet_cli.workers import PreparePool
 
 CONTEXT = RowContext("a" * 64, 2, "fp32", "0123456789abcdef")
@@ -165,6 +169,21 @@ def test_no_more_files_are_on_the_way_than_the_window_allows(pictures: Path) -> 
             taken += len(batch)
             time.sleep(0.01)
     assert taken == len(good)
+
+
+def test_a_prepared_picture_survives_its_bytes(pictures: Path) -> None:
+    deliveries = (Delivery.parse("jpeg:50"), Delivery.parse("crop:8"))
+    preparer = Preparer(
+        SelectionRecipe(), 2, DecodeLimits(), deliveries, thumbnails=True, provenance=ProvenanceReader()
+    )
+    for path in (*sorted(map(str, pictures.glob("*/*"))), "no\udcff.png"):
+        before = preparer(path)
+        after = from_bytes(to_bytes(before))
+        assert repr(after) == repr(before)  # tensors at full length are compared below
+        if before.views is not None:
+            assert torch.equal(after.views, before.views) and np.array_equal(after.thumbnail, before.thumbnail)
+            assert all(torch.equal(a.views, b.views) for a, b in zip(after.delivered, before.delivered, strict=True))
+            assert torch.equal(after.selections[0].indices, before.selections[0].indices)
 
 
 def test_workers_change_no_result(pictures: Path, tiny_weights: Path) -> None:
