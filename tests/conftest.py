@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,3 +117,21 @@ def tiny_weights(tiny_tower: Path) -> Path:
     path = tiny_tower.parent / "tiny-weights.safetensors"
     save_weights(path, {f"head.{k}": v for k, v in heads.state_dict().items()} | {SEMANTIC: semantic}, info)
     return path
+
+
+@pytest.fixture(scope="session")
+def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small pictures in two folders, and two files that are none."""
+    root = tmp_path_factory.mktemp("many")
+    for k in range(40):
+        path = root / ("b" if k % 3 else "a") / f"{k:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(textured(230, 230, seed=k)).save(path)
+    (root / "b" / "torn.png").write_bytes((root / "a" / "000.png").read_bytes()[:2000])
+    (root / "b" / "notes.txt").write_text("no picture")
+    return root
+
+
+def jsonl_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

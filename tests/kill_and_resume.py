@@ -1,4 +1,4 @@
-"""Scan with a stub network, be killed at random moments, go on: run by ``test_batch.py`` in a process of its own.
+"""Scan with a stub network, be killed at random moments, go on: run by ``test_journal.py`` in a process of its own.
 
     python kill_and_resume.py FOLDER WEIGHTS OUTPUT KILLS
 

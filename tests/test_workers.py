@@ -1,0 +1,160 @@
+"""Worker processes: a file may crash, hang or eat memory, and costs one row."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nsnet_cli import Detector
+from nsnet_cli.decode import DecodeLimits
+from nsnet_cli.deliveries import Delivery
+from nsnet_cli.errors import UsageError
+from nsnet_cli.preparing import Prepared, Preparer
+from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.wire import from_bytes, to_bytes
+from nsnet_cli.workers import PreparePool
+
+
+class Hostile(Preparer):
+    """Stands for decoders that misbehave, by the name of the file."""
+
+    def __call__(self, path: str, *args: object) -> Prepared:
+        if "segfault" in path:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "exit" in path:
+            os._exit(3)
+        if "hang" in path:
+            time.sleep(1000)
+        if "memory" in path:
+            bytearray(64 * 1024**3)
+        if "slow" in path:
+            time.sleep(0.2)
+        return super().__call__(path)
+
+
+class Slow(Preparer):
+    """Takes two seconds for a picture once it is its turn."""
+
+    def _decoded(self, prepared: Prepared, data: bytes) -> Prepared:
+        time.sleep(2)
+        return replace(prepared, views=None)
+
+
+class Deadly(ProvenanceReader):
+    """Stands for a reader of metadata that a file brings down."""
+
+    def __call__(self, data: bytes, file_format: str) -> dict[str, object]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return {}
+
+
+def test_a_decoder_that_dies_hangs_or_eats_memory_costs_one_row(many_pictures: Path, tmp_path: Path) -> None:
+    good = sorted(str(p) for p in many_pictures.glob("a/*.png"))
+    paths = [good[0], "segfault", good[1], "hang", good[2], "memory", "exit", *good[3:6], "segfault-again", good[6]]
+    preparer = Hostile(SelectionRecipe(), 2, DecodeLimits())
+    with PreparePool(preparer, workers=2, timeout=1.5, window=8) as pool:
+        found = [prepared for batch in pool.batches(paths, 3) for prepared in batch]
+    assert [p.path for p in found] == paths
+    errors = {p.path: (p.error.code, p.error.message) for p in found if p.error is not None}
+    assert {path: code for path, (code, _) in errors.items()} == {
+        "segfault": "decode_failed",
+        "hang": "timeout",
+        "memory": "too_large",
+        "exit": "decode_failed",
+        "segfault-again": "decode_failed",
+    }
+    assert "SIGSEGV" in errors["segfault"][1] and "exit code 3" in errors["exit"][1]
+    assert "1.5 s" in errors["hang"][1]
+
+
+def test_waiting_for_another_large_picture_is_not_the_files_fault(tmp_path: Path) -> None:
+    # Both are large by their header, so one waits for the other, longer than it may take itself.
+    Image.new("L", (5000, 5000)).save(tmp_path / "first.png")
+    Image.new("L", (5000, 5000)).save(tmp_path / "second.png")
+    paths = [str(tmp_path / "first.png"), str(tmp_path / "second.png")]
+    with PreparePool(Slow(SelectionRecipe(), 2, DecodeLimits()), workers=2, timeout=3.0, window=4) as pool:
+        found = [prepared for batch in pool.batches(paths, 2) for prepared in batch]
+    assert [p.error for p in found] == [None, None]
+
+
+def test_what_a_file_says_never_costs_its_verdict(many_pictures: Path) -> None:
+    good = sorted(str(p) for p in many_pictures.glob("a/*.png"))[:2]
+    preparer = Preparer(SelectionRecipe(), 2, DecodeLimits(), provenance=Deadly())
+    with PreparePool(preparer, workers=1, timeout=None, window=4) as pool:
+        found = [prepared for batch in pool.batches(good, 2) for prepared in batch]
+    assert [p.error for p in found] == [None, None] and all(p.views is not None for p in found)
+    assert [p.provenance and p.provenance["errors"][0]["source"] for p in found] == ["file", "file"]
+
+
+def test_no_more_files_are_on_the_way_than_the_window_allows(many_pictures: Path) -> None:
+    good = sorted(str(p) for p in many_pictures.glob("*/*.png"))
+    asked, taken = 0, 0
+
+    def paths() -> Iterator[str]:
+        nonlocal asked
+        for path in good:
+            asked += 1
+            assert asked - taken <= 6
+            yield path
+
+    with PreparePool(Preparer(SelectionRecipe(), 2, DecodeLimits()), workers=2, timeout=None, window=6) as pool:
+        for batch in pool.batches(paths(), 2):
+            taken += len(batch)
+            time.sleep(0.01)
+    assert taken == len(good)
+
+
+def test_a_prepared_picture_survives_its_bytes(many_pictures: Path) -> None:
+    deliveries = (Delivery.parse("jpeg:50"), Delivery.parse("crop:8"))
+    preparer = Preparer(
+        SelectionRecipe(), 2, DecodeLimits(), deliveries, thumbnails=True, provenance=ProvenanceReader()
+    )
+    for path in (*sorted(map(str, many_pictures.glob("*/*"))), "no\udcff.png"):
+        before = preparer(path)
+        after = from_bytes(to_bytes(before))
+        assert repr(after) == repr(before)  # tensors at full length are compared below
+        if before.views is not None:
+            assert torch.equal(after.views, before.views) and np.array_equal(after.thumbnail, before.thumbnail)
+            assert all(torch.equal(a.views, b.views) for a, b in zip(after.delivered, before.delivered, strict=True))
+            assert torch.equal(after.selections[0].indices, before.selections[0].indices)
+
+
+def test_workers_change_no_result(many_pictures: Path, tiny_weights: Path) -> None:
+    detector = Detector.load(str(tiny_weights))
+    paths = [*sorted(str(p) for p in many_pictures.glob("*/*")), "nosuch.png"]
+    alone, together = (list(detector.scan_many(paths, workers=n)) for n in (0, 2))
+    assert [(r.path, r.verdict, r.error, r.sha256) for r in alone] == [
+        (r.path, r.verdict, r.error, r.sha256) for r in together
+    ]
+    assert [r.score for r in alone] == pytest.approx([r.score for r in together], abs=1e-5)
+
+
+def test_workers_start_where_the_temporary_folder_has_a_long_name(
+    many_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    paths = sorted(str(p) for p in many_pictures.glob("a/*.png"))[:2]
+    with PreparePool(Preparer(SelectionRecipe(), 2, DecodeLimits()), workers=1, timeout=None, window=4) as pool:
+        assert [p.error for batch in pool.batches(paths, 2) for p in batch] == [None, None]
+
+
+def test_an_error_in_the_list_of_paths_is_heard() -> None:
+    def paths() -> Iterator[str]:
+        yield "nosuch.png"
+        raise UsageError("the list broke off")
+
+    preparer = Preparer(SelectionRecipe(), 2, DecodeLimits())
+    with pytest.raises(UsageError, match="broke off"), PreparePool(preparer, 1, None, 4) as pool:
+        list(pool.batches(paths(), 1))
