@@ -54,8 +54,13 @@ def test_too_few_pictures_are_refused_with_the_number_needed(rate: float, needed
 
 @given(st.lists(st.floats(0, 1), min_size=59, max_size=200), st.sampled_from([0.05, 0.1, 0.3]))
 def test_no_more_lie_above_than_the_rate_allows(probabilities: list[float], rate: float) -> None:
-    held = hold_rate(probabilities, rate)
     n = len(probabilities)
+    if sorted(probabilities)[n - math.floor(rate * (n + 1) * (1 + 1e-12))] == 1.0:
+        # More are at 1 than the rate allows, and no threshold lies above 1.
+        with pytest.raises(UsageError, match="no threshold holds"):
+            hold_rate(probabilities, rate)
+        return
+    held = hold_rate(probabilities, rate)
     above = sum(p >= held.threshold for p in probabilities)
     assert above == held.above <= rate * (n + 1) - 1 + 1e-9
     assert held.low < held.expected < held.high and held.expected <= rate + 1e-12
