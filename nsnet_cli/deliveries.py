@@ -9,6 +9,7 @@ Every operation takes and returns an RGB `PIL.Image.Image`.  The same picture, s
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -179,6 +180,48 @@ class Brightness:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """Move every value away from the mean grey (``factor`` over 1) or towards it, clipped."""
+
+    name: ClassVar[str] = "contrast"
+    factor: float
+
+    def __post_init__(self) -> None:
+        _require(0.1 <= self.factor <= 10, "contrast:FACTOR, 0.1-10")
+
+    def __call__(self, image: Image_, rng: Random) -> Image_:
+        return ImageEnhance.Contrast(image).enhance(self.factor)
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Move every colour away from its grey (``factor`` over 1) or towards it (0 is a grey picture), clipped."""
+
+    name: ClassVar[str] = "saturation"
+    factor: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.factor <= 10, "saturation:FACTOR, 0-10")
+
+    def __call__(self, image: Image_, rng: Random) -> Image_:
+        return ImageEnhance.Color(image).enhance(self.factor)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Raise every value, as a share of full white, to the power ``exponent``; below 1 the shadows open."""
+
+    name: ClassVar[str] = "gamma"
+    exponent: float
+
+    def __post_init__(self) -> None:
+        _require(0.1 <= self.exponent <= 10, "gamma:EXPONENT, 0.1-10")
+
+    def __call__(self, image: Image_, rng: Random) -> Image_:
+        return image.point([round(255 * (value / 255) ** self.exponent) for value in range(256)] * 3)
+
+
+@dataclass(frozen=True)
 class Screenshot:
     """As a viewer shows it on a screen: scaled by ``factor`` with a plain kernel, flat bars above and below."""
 
@@ -207,8 +250,13 @@ class Mirror:
 
 
 _OPERATIONS: dict[str, Any] = {
-    kind.name: kind for kind in (Jpeg, Webp, Resize, Fit, Crop, Cutout, Blur, Noise, Brightness, Screenshot, Mirror)
+    kind.name: kind
+    for kind in (
+        *(Jpeg, Webp, Resize, Fit, Crop, Cutout, Blur, Noise),
+        *(Brightness, Contrast, Saturation, Gamma, Screenshot, Mirror),
+    )
 }
+_EDITS = (Brightness, Contrast, Saturation, Gamma)
 
 
 @dataclass(frozen=True)
@@ -236,8 +284,11 @@ class Delivery:
 
 
 def random_chain(rng: Random, size: tuple[int, int]) -> list[Operation]:
-    """Draw a training augmentation: rescaling, blur or noise, re-encoding, mirroring; each sometimes."""
+    """Draw a training augmentation: an edit, rescaling, blur or noise, re-encoding, mirroring; each sometimes."""
     chain: list[Operation] = []
+    if rng.random() < 0.3:
+        # Half of a doubling each way: beyond it a picture looks wrong to its editor, too.
+        chain += [kind(2.0 ** rng.uniform(-0.6, 0.6)) for kind in rng.sample(_EDITS, rng.choice((1, 1, 2)))]
     smallest = min(size)
     if rng.random() < 0.5:
         # Not below 8 x 7 patches' worth of pixels: a mosaic should not have to repeat itself.
@@ -249,13 +300,19 @@ def random_chain(rng: Random, size: tuple[int, int]) -> list[Operation]:
     if rng.random() < 0.1:
         chain.append(Noise(rng.uniform(0.5, 5.0), rng.getrandbits(32)))
     draw = rng.random()
-    if draw < 0.45:
-        chain.append(Jpeg(rng.randint(50, 97), rng.choice((444, 420))))
-    elif draw < 0.65:
-        chain.append(Webp(rng.randint(50, 95)))
+    if draw < 0.4:
+        chain.append(Jpeg(rng.randint(35, 97), rng.choice((444, 420))))
+    elif draw < 0.7:
+        chain.append(Webp(rng.randint(40, 95)))
     if rng.random() < 0.5:
         chain.append(Mirror())
     return chain
+
+
+def random_chain_mark() -> str:
+    """A mark of what `random_chain` draws, so that features, checkpoints and weights can say what they learnt from."""
+    drawn = (Delivery(tuple(random_chain(Random(f"mark:{k}"), (384, 384)))).spec for k in range(64))
+    return hashlib.sha256("\n".join(drawn).encode()).hexdigest()[:12]
 
 
 def specs(deliveries: Sequence[Delivery]) -> list[str]:

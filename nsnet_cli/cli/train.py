@@ -38,7 +38,7 @@ def train(
     split: Annotated[str, typer.Option(help="Train on rows of this split only; empty for all rows.")] = "train",
     tower: Annotated[str, typer.Option(metavar="NAME|PATH", help="CLIP image tower.")] = TOWER_NAME,
     rule: RuleOption = None,
-    folds: Annotated[int, typer.Option(min=2, max=10, help="Grouped folds for calibration.")] = 3,
+    folds: Annotated[int, typer.Option(min=2, max=10, help="Grouped folds for calibration.")] = 10,
     views: Annotated[int, typer.Option(min=1, max=8, help="Views a picture: mosaics and windows in turn.")] = 2,
     window: Annotated[
         int, typer.Option(min=0, help="Largest side in pixels of a window; 0 for mosaics alone, as in the paper.")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from nsnet_cli.deliveries import random_chain_mark
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.preprocess import Normaliser
@@ -76,6 +77,8 @@ def frozen_features(
     # Shards hold rows by position, so the order of the pictures counts, which `manifest_hash` leaves out.
     order = hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
     fingerprint = f"{manifest_hash(list(pictures))}:{order}:{tower_sha256}:{recipe}:{rendering}:{precision}"
+    if rendering.seed is not None:
+        fingerprint += f":deliveries {random_chain_mark()}"
     if stem is not None:
         fingerprint += f":stem {stem}"
         folder = folder / f"stem-{stem}"

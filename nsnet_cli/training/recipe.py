@@ -12,6 +12,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from nsnet_cli.deliveries import random_chain_mark
 from nsnet_cli.head import HeadConfig
 from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.selection import SelectionRecipe
@@ -81,6 +82,8 @@ class FitConfig:
     def fingerprint(self, pictures: Sequence[LabelledPicture]) -> str:
         """Hash of recipe and data: a checkpoint continues only the run that wrote it."""
         text = json.dumps(asdict(self), sort_keys=True) + manifest_hash(list(pictures))
+        if self.augment:
+            text += random_chain_mark()
         return hashlib.sha256(text.encode()).hexdigest()
 
 

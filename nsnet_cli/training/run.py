@@ -14,6 +14,7 @@ import torch
 
 from nsnet_cli import __version__
 from nsnet_cli.calibration import Calibration, fit_calibration, fit_fusion
+from nsnet_cli.deliveries import random_chain_mark
 from nsnet_cli.errors import UsageError
 from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.nullspace import BasisRule, SemanticBasis
@@ -229,6 +230,7 @@ def _describe(
             "pictures": {str(k): v for k, v in sorted(Counter(p.label for p in pictures).items())},
             "groups": {str(label): len({p.group for p in pictures if p.label == label}) for label in (0, 1)},
             "fit": asdict(config),
+            "deliveries": random_chain_mark() if config.augment else None,
         },
         licence="MIT",
     )
