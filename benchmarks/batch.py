@@ -169,9 +169,9 @@ def _kills(args: argparse.Namespace) -> int:
             break
         rows = [json.loads(line) for line in output.open("rb")]
         paths = Counter(row["path"] for row in rows)
-    from nsnet_cli.discover import WalkCount, find_pictures
+    from nsnet_cli.discover import WalkCount, Wanted, find_pictures
 
-    wanted = Counter(find_pictures([str(args.folder)], (), (), WalkCount()))
+    wanted = Counter(find_pictures([str(args.folder)], Wanted(), WalkCount()))
     found = {
         "pictures": sum(wanted.values()),
         "kills": killed,

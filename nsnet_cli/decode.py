@@ -199,16 +199,29 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
 
 def looks_like_picture(path: Path) -> bool:
     """Whether the first bytes are those of a format that Pillow knows: for the walk of a directory."""
-    from PIL import Image
-
-    _register_heif()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
         with open(path, "rb") as file:
-            head = file.read(64)
+            return begins_like_picture(file.read(64))
     except OSError:
         return True  # a row with an error is better than silence
+
+
+def has_picture_suffix(name: str) -> bool:
+    """Whether a name ends as those of pictures do: for what cannot be looked at cheaply."""
+    from PIL import Image
+
+    _register_heif()
+    Image.init()
+    return Image.registered_extensions().get(os.path.splitext(name)[1].lower()) in FORMATS
+
+
+def begins_like_picture(head: bytes) -> bool:
+    """Whether 64 bytes are the first ones of a format that Pillow knows."""
+    from PIL import Image
+
+    _register_heif()
     if not head:
         return False
     Image.init()

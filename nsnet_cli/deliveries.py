@@ -256,7 +256,7 @@ _OPERATIONS: dict[str, Any] = {
         *(Brightness, Contrast, Saturation, Gamma, Screenshot, Mirror),
     )
 }
-_EDITS = (Brightness, Contrast, Saturation, Gamma)
+_EDITS: tuple[Any, ...] = (Brightness, Contrast, Saturation, Gamma)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which pictures are meant: files as named, directories walked in sorted order."""
+"""Which pictures are meant: files as named, directories walked in sorted order, archives and buckets listed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from nsnet_cli.decode import looks_like_picture
-from nsnet_cli.errors import UsageError
+from nsnet_cli.decode import begins_like_picture, has_picture_suffix, looks_like_picture
+from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.sources.address import Address, is_hidden, is_url, looks_like_container
+from nsnet_cli.sources.archives import unsafe
+from nsnet_cli.sources.read import Container, names_in, open_container
+from nsnet_cli.sources.remote import walk_remote
 
 STDIN = "-"
 
@@ -93,22 +97,108 @@ class Discovery:
             self._more.notify_all()
 
 
-def find_pictures(
-    inputs: Iterable[str], include: Sequence[str], exclude: Sequence[str], count: WalkCount
-) -> Iterator[str]:
-    """Every named file and every picture below a named directory, once a mention, in input order.
+@dataclass(frozen=True)
+class Wanted:
+    """What of directories, archives, tables and buckets is meant.
 
-    Hidden files, and links to directories that were already visited, are left out of walks.  ``include``
-    and ``exclude`` are globs on the file's name or its path below the directory.
+    ``include`` and ``exclude`` are globs on the name or on the path below the directory; ``column`` is that of
+    tables; with ``archives`` those that are met on a walk are opened, too, not only those that were named.
+    """
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    column: str = "image"
+    archives: bool = False
+
+    def takes(self, relative: str) -> bool:
+        name = os.path.basename(relative)
+
+        def matches(globs: Sequence[str]) -> bool:
+            return any(fnmatch(name, glob) or fnmatch(relative, glob) for glob in globs)
+
+        return (not self.include or matches(self.include)) and not matches(self.exclude)
+
+
+def find_pictures(inputs: Iterable[str], wanted: Wanted, count: WalkCount) -> Iterator[str]:
+    """Addresses (`nsnet_cli.sources`) of every named file and every picture in what was named, in input order.
+
+    Hidden files, and links to directories that were already visited, are left out of walks.
     """
     for given in inputs:
-        if given != STDIN and os.path.isdir(given):
-            yield from _walk(given, include, exclude, count)
+        if given == STDIN:
+            yield given
+        elif is_url(given):
+            yield from _remote(given, wanted, count)
+        elif os.path.isdir(given):
+            yield from _walk(given, wanted, count)
+        elif os.path.isfile(given) and (inside := _members(given, wanted, count)) is not None:
+            yield from inside
         else:
             yield given
 
 
-def _walk(root: str, include: Sequence[str], exclude: Sequence[str], count: WalkCount) -> Iterator[str]:
+def names_many(given: str) -> bool:
+    """Whether an input may be more than one picture."""
+    if is_url(given):
+        return given.endswith("/") or any(sign in given for sign in "*[") or looks_like_container(given)
+    if not os.path.isfile(given):
+        return os.path.isdir(given)
+    try:
+        return open_container(given) is not None
+    except InputError:
+        return False
+
+
+def _members(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str] | None:
+    """Pictures in an archive or a table; None for any other file."""
+    try:
+        found = open_container(container)
+    except InputError:
+        return iter((container,))  # becomes a row that says what is wrong
+    return None if found is None else _pictures_in(container, found, wanted, count)
+
+
+def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+    cut = False
+    try:
+        for name, head in names_in(found, wanted.column):
+            # A name that leads out of the archive is no hidden one: somebody should hear of it.
+            if unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
+                continue
+            cut = head is None
+            if head is None or begins_like_picture(head):
+                yield str(Address(container, name))
+            else:
+                count.skipped += 1
+    except InputError:
+        # Said by the member that was cut, if one was; else nobody would know that something is missing.
+        if not cut:
+            yield container
+
+
+def _remote(url: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+    try:
+        below = None if Address.parse(url).member is not None else walk_remote(url)
+        if below is None:
+            inside = _members(url, wanted, count) if looks_like_container(url) else None
+            yield from (url,) if inside is None else inside
+            return
+        for found in below:
+            relative = found.removeprefix(url).lstrip("/")
+            if is_hidden(relative) or not wanted.takes(relative):
+                continue
+            # Looking at first bytes would cost a request for each object.
+            if has_picture_suffix(found):
+                yield found
+            elif wanted.archives and looks_like_container(found):
+                yield from _members(found, wanted, count) or ()
+            else:
+                count.skipped += 1
+    except InputError:
+        yield url  # becomes a row that says why it could not be listed
+
+
+def _walk(root: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
     seen: set[tuple[int, int]] = set()
     stack = [root]
     while stack:
@@ -133,18 +223,11 @@ def _walk(root: str, include: Sequence[str], exclude: Sequence[str], count: Walk
                 continue
             if is_folder:
                 below.append(entry.path)
-            elif _wanted(os.path.relpath(entry.path, root), include, exclude):
+            elif wanted.takes(os.path.relpath(entry.path, root)):
                 if looks_like_picture(Path(entry.path)):
                     yield entry.path
+                elif wanted.archives and (inside := _members(entry.path, wanted, count)) is not None:
+                    yield from inside
                 else:
                     count.skipped += 1
         stack.extend(reversed(below))
-
-
-def _wanted(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    name = os.path.basename(relative)
-
-    def matches(globs: Sequence[str]) -> bool:
-        return any(fnmatch(name, glob) or fnmatch(relative, glob) for glob in globs)
-
-    return (not include or matches(include)) and not matches(exclude)

@@ -18,13 +18,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from nsnet_cli.decode import DecodeLimits, facts_of
 from nsnet_cli.document import DIED_OF_IT, SCHEMA, PictureResult, RowContext, nanoseconds_utc
-from nsnet_cli.errors import NsnetError, UsageError
+from nsnet_cli.errors import InputError, NsnetError, UsageError
 from nsnet_cli.report.rows import to_json
 from nsnet_cli.safefile import sha256_of, sync_folder
+from nsnet_cli.sources import read_source, stat_source
 
 _SECONDS_TO_DISK = 1.0
-_TRANSIENT = frozenset({"timeout", "permission", "changed_while_reading"})
+_TRANSIENT = frozenset({"timeout", "permission", "changed_while_reading", "network"})
 
 Row = dict[str, Any]
 
@@ -240,11 +242,11 @@ def rewrite(path: Path, rows: Iterable[Row]) -> None:
 def unchanged_by_stat(row: Row) -> bool:
     """Whether the file still has the size and time of its row: the quick way.  What cannot be seen is kept."""
     try:
-        found = os.stat(row["path"])
-    except (OSError, ValueError):
+        found = stat_source(row["path"])
+    except (OSError, ValueError, InputError):
         return True
-    same_size = row.get("bytes") is None or row["bytes"] == found.st_size
-    return same_size and row.get("modified_at") == nanoseconds_utc(found.st_mtime_ns)
+    same_size = row.get("bytes") is None or found.size is None or row["bytes"] == found.size
+    return same_size and row.get("modified_at") == nanoseconds_utc(found.mtime_ns)
 
 
 def unchanged_by_hash(row: Row) -> bool:
@@ -252,8 +254,10 @@ def unchanged_by_hash(row: Row) -> bool:
     if row.get("sha256") is None:
         return unchanged_by_stat(row)
     try:
-        return sha256_of(Path(row["path"])) == row["sha256"]
-    except OSError:
+        if Path(row["path"]).is_file():
+            return sha256_of(Path(row["path"])) == row["sha256"]
+        return facts_of(read_source(row["path"], DecodeLimits())).sha256 == row["sha256"]
+    except (OSError, ValueError, InputError):
         return True
 
 

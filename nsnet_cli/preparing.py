@@ -5,13 +5,11 @@ This is the part that meets hostile files, so it can run in worker processes (`n
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,6 @@ from nsnet_cli.decode import (
     decode,
     facts_of,
     pixels_to_tensor,
-    read_file,
     thumbnail_of,
 )
 from nsnet_cli.deliveries import Delivery
@@ -35,6 +32,7 @@ from nsnet_cli.document import ErrorInfo
 from nsnet_cli.errors import InputError
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection, SelectionRecipe
+from nsnet_cli.sources import read_source, stat_source
 from nsnet_cli.views import make_views
 
 # Below this side a picture is too small to be judged, whatever its patches say.
@@ -92,7 +90,7 @@ class Preparer:
         started = time.perf_counter()
         prepared = Prepared(path, mtime_ns=modified(path))
         try:
-            data = _read_stdin(self.limits) if path == STDIN else read_file(Path(path), self.limits)
+            data = _read_stdin(self.limits) if path == STDIN else read_source(path, self.limits)
             prepared = replace(prepared, facts=facts_of(data))
             with room_for(data):
                 prepared = self._decoded(prepared, data)
@@ -143,12 +141,12 @@ def prepare_safely(
 
 
 def modified(path: str) -> int | None:
-    """When the file was last changed, in nanoseconds; None where that cannot be told."""
+    """When the file, or the archive that it is in, was last changed, in nanoseconds; None where that cannot be told."""
     if path == STDIN:
         return None
     try:
-        return os.stat(path).st_mtime_ns
-    except (OSError, ValueError):
+        return stat_source(path).mtime_ns
+    except (OSError, ValueError, InputError):
         return None
 
 

@@ -15,7 +15,7 @@ from conftest import SAMPLE, textured
 from PIL import Image
 
 from nsnet_cli.decode import DecodeLimits, Picture, decode, jpeg_quality, looks_like_picture, read_file
-from nsnet_cli.discover import WalkCount, find_pictures
+from nsnet_cli.discover import WalkCount, Wanted, find_pictures
 from nsnet_cli.errors import InputError
 
 LIMITS = DecodeLimits()
@@ -178,7 +178,7 @@ def test_globs_choose_within_a_folder(picture: Callable[..., Path], tmp_path: Pa
         picture(name, width=64, height=64)
 
     def found(include: list[str], exclude: list[str]) -> list[str]:
-        paths = find_pictures([str(tmp_path)], include, exclude, WalkCount())
+        paths = find_pictures([str(tmp_path)], Wanted(include, exclude), WalkCount())
         return [str(Path(path).relative_to(tmp_path)) for path in paths]
 
     assert found([], []) == ["a.png", "b.jpg", "sub/c.png", "sub/d.png"]

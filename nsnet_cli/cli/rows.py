@@ -38,10 +38,10 @@ def merge(
     if output.exists() and any(output.samefile(path) for path in files if path.exists()):
         raise UsageError(f"{output} is one of the files to be merged")
 
-    from nsnet_cli.discover import WalkCount, find_pictures
+    from nsnet_cli.discover import WalkCount, Wanted, find_pictures
     from nsnet_cli.merging import merge as look
 
-    expected = list(find_pictures(expect, (), (), WalkCount())) if expect else None
+    expected = list(find_pictures(expect, Wanted(), WalkCount())) if expect else None
     merged = look(files, expected)
     if merged.doubles:
         raise UsageError("; ".join([*merged.doubles, *merged.gaps]))

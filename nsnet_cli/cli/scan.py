@@ -55,7 +55,7 @@ class FailOn(StrEnum):
 def scan(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Pictures, directories, or - for standard input."),
+        typer.Argument(metavar="INPUT...", help="Pictures, directories, archives, tables, URLs; - for standard input."),
     ] = None,
     from_file: Annotated[
         str | None,
@@ -64,6 +64,10 @@ def scan(
     null: Annotated[bool, typer.Option("--null", help="Paths in LIST end with NUL, not with a line break.")] = False,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="In directories: only these files.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="In directories: not these files.")] = None,
+    archives: Annotated[
+        bool, typer.Option("--archives", help="Open archives and tables that lie in directories, too.")
+    ] = False,
+    column: Annotated[str, typer.Option(metavar="NAME", help="The column of pictures in Parquet tables.")] = "image",
     format: Annotated[Format | None, typer.Option("--format", help="How to write results [default: table].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     output: Annotated[
@@ -149,14 +153,13 @@ def scan(
     )
     target = Target.of(style, output, force, resume, bool(only))
 
-    from nsnet_cli.discover import Discovery, Shard, WalkCount, find_pictures
+    from nsnet_cli.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many
 
     part = None if shard is None else Shard.parse(shard)
     count = WalkCount()
-    single = from_file is None and len(named) == 1 and not Path(named[0]).is_dir()
-    discovery = Discovery(
-        find_pictures(given, include or [], exclude or [], count), part.takes if part else lambda path: True
-    )
+    single = from_file is None and len(named) == 1 and not names_many(named[0])
+    wanted = Wanted(include or [], exclude or [], column, archives)
+    discovery = Discovery(find_pictures(given, wanted, count), part.takes if part else lambda path: True)
 
     from nsnet_cli.detector import Detector
     from nsnet_cli.journal import failed_in_passing, unchanged_by_hash, unchanged_by_stat

@@ -22,7 +22,6 @@ import typer
 from nsnet_cli import __version__
 from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.state import STATE, say, stderr_console
-from nsnet_cli.discover import STDIN
 from nsnet_cli.document import SCHEMA, PictureResult, RowContext, Summary, scan_document
 from nsnet_cli.errors import ExitCode, UsageError
 
@@ -158,8 +157,8 @@ class ScanRun:
         """A document of this one picture beside it; never over a file that is no sidecar of ours."""
         from nsnet_cli.report.rows import to_json
 
-        if result.sha256 is None or result.path == STDIN:
-            return True  # no file that it could lie beside
+        if result.sha256 is None or not Path(result.path).is_file():
+            return True  # standard input, members of archives, objects: no file that it could lie beside
         path = Path(f"{result.path}.nsnet.json")
         alone = Summary()
         alone.add(result)

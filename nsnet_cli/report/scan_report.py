@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from nsnet_cli import __version__
-from nsnet_cli.decode import DecodeLimits, decode, facts_of, read_file
+from nsnet_cli.decode import DecodeLimits, decode, facts_of
 from nsnet_cli.document import ModelInfo, PictureResult, Summary
 from nsnet_cli.errors import InputError
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
+from nsnet_cli.sources import read_source
 
 _THUMBNAIL, _STRIP = 320, 4
 _SCRIPT = "scan.js"
@@ -107,7 +107,7 @@ def _card(
 
 def _picture(result: dict[str, Any], limits: DecodeLimits) -> Image.Image | None:
     with suppress(InputError, MemoryError):
-        data = read_file(Path(result["path"]), limits)
+        data = read_source(result["path"], limits)
         if facts_of(data).sha256 == result["sha256"]:
             pixels = decode(data, limits).pixels
             return None if pixels is None else Image.fromarray(pixels)

@@ -1,0 +1,51 @@
+"""Addresses: which part of a text is a file or URL, and which part a member in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+# Between a container and its member.
+MARK = "!"
+# Names of what may have members: where nobody can look, at a URL, the name has to say so.
+_CONTAINER = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tzst|tar\.(gz|bz2|xz|zst)|parquet)$", re.IGNORECASE)
+_URL = re.compile(r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?|hf)://", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Address:
+    """A file or URL, and the member of it that is meant, if any."""
+
+    container: str
+    member: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """A file of just this name comes first; then the shortest beginning that is a container."""
+        remote = is_url(text)
+        if MARK not in text or (not remote and os.path.lexists(text)):
+            return cls(text)
+        for found in re.finditer(re.escape(MARK), text):
+            container, member = text[: found.start()], text[found.end() :]
+            if _CONTAINER.search(container) if remote else os.path.isfile(container):
+                return cls(container, member)
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.container if self.member is None else f"{self.container}{MARK}{self.member}"
+
+
+def is_url(text: str) -> bool:
+    """Whether an address names the network."""
+    return _URL.match(text) is not None
+
+
+def looks_like_container(name: str) -> bool:
+    """By its name alone."""
+    return _CONTAINER.search(name) is not None
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a part of a path is what walks leave out: names that begin with a dot, and macOS' shadow files."""
+    return any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in path.split("/"))

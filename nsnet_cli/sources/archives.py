@@ -1,0 +1,261 @@
+"""ZIP and tar archives, read member by member and never unpacked to disk.
+
+Members of a name that cannot be a path inside the archive, encrypted ones, bombs and cut ones are errors of
+theirs alone.  Of several members of one name the first is meant.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+from nsnet_cli.errors import InputError, UsageError
+
+HEAD = 64
+# A compressed tar may grow to so many times its size, beyond the first gigabyte: pictures hardly grow at all.
+_GROWTH, _FREE = 100, 1 << 30
+_PIECE = 1 << 20
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular member, its size as declared, and its first bytes; None where even those cannot be read."""
+
+    name: str
+    size: int
+    head: bytes | None
+
+
+class Archive(Protocol):
+    """An open archive."""
+
+    def members(self) -> Iterator[Member]:
+        """Regular members in the order of the archive, each name once.  Raises `InputError` where it is damaged."""
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """A member whole.  Raises `InputError`."""
+
+
+class ZipArchive:
+    """A ZIP archive; its directory lies at its end, so members are found at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except _DAMAGED as error:
+            raise InputError("truncated", f"the ZIP archive is damaged: {error}") from error
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        for info in self._zip.infolist():
+            if not info.is_dir():
+                self._infos.setdefault(info.filename, info)
+
+    def members(self) -> Iterator[Member]:
+        for name, info in self._infos.items():
+            try:
+                head = None if info.flag_bits & 1 else self._read(info, HEAD)
+            except InputError:
+                head = None
+            yield Member(name, info.file_size, head)
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        info = self._infos.get(name)
+        _check(name, None if info is None else info.file_size, max_bytes)
+        assert info is not None
+        if info.flag_bits & 1:
+            raise InputError("permission", "this member is encrypted")
+        data = self._read(info, max_bytes + 1)
+        if len(data) > max_bytes:
+            raise _too_large(len(data), max_bytes)
+        return data
+
+    def _read(self, info: zipfile.ZipInfo, count: int) -> bytes:
+        try:
+            with self._zip.open(info) as file:
+                return file.read(count)
+        except (NotImplementedError, RuntimeError) as error:
+            raise InputError("unsupported_format", f"this member cannot be unpacked: {error}") from error
+        except _DAMAGED as error:
+            raise InputError("truncated", f"this member is damaged: {error}") from error
+
+
+class TarArchive:
+    """A tar archive, plain or compressed, read forward: asking in order costs one pass."""
+
+    def __init__(self, file: BinaryIO, size: int | None) -> None:
+        self._compressed_size = size
+        try:
+            self._tar: Any = tarfile.open(fileobj=self._plain(file), mode="r:")  # noqa: SIM115 - open as long as we are
+        except _DAMAGED as error:
+            raise InputError("truncated", f"the tar archive is damaged: {error}") from error
+        self._known: dict[str, tarfile.TarInfo] = {}
+        self._ended = False
+
+    def members(self) -> Iterator[Member]:
+        yield from map(self._member, list(self._known.values()))
+        while (info := self._next()) is not None:
+            yield self._member(info)
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        while name not in self._known and self._next() is not None:
+            pass
+        info = self._known.get(name)
+        _check(name, None if info is None else info.size, max_bytes)
+        assert info is not None
+        data = self._read(info, info.size)
+        if len(data) < info.size:
+            raise InputError("truncated", f"the archive ends after {len(data):,} of this member's {info.size:,} bytes")
+        return data
+
+    def _member(self, info: tarfile.TarInfo) -> Member:
+        try:
+            return Member(info.name, info.size, self._read(info, HEAD))
+        except InputError as error:
+            if error.code == "too_large":
+                raise
+            return Member(info.name, info.size, None)
+
+    def _next(self) -> tarfile.TarInfo | None:
+        """The next regular member whose name is new."""
+        while not self._ended:
+            try:
+                info: tarfile.TarInfo | None = self._tar.next()
+            except _DAMAGED as error:
+                self._ended = True
+                raise InputError("truncated", f"the archive is damaged or cut short: {error}") from error
+            if info is None:
+                self._ended = True
+            elif info.isreg() and info.name not in self._known:
+                self._known[info.name] = info
+                # What tarfile keeps of links and folders is not needed, and grows without end.
+                self._tar.members = []
+                return info
+        return None
+
+    def _read(self, info: tarfile.TarInfo, count: int) -> bytes:
+        try:
+            file = self._tar.extractfile(info)
+            return b"" if file is None else bytes(file.read(count))
+        except _DAMAGED as error:
+            raise InputError("truncated", f"this member is damaged or cut short: {error}") from error
+
+    def _plain(self, file: BinaryIO) -> BinaryIO:
+        head = file.read(8)
+        file.seek(0)
+        opener = next((opener for magic, opener in _COMPRESSIONS.items() if head.startswith(magic)), None)
+        if opener is None:
+            return file
+        limit = None if self._compressed_size is None else max(_FREE, _GROWTH * self._compressed_size)
+        return io.BufferedReader(_Unpacked(file, opener, limit), _PIECE)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file unpacks to: seekable, where going back begins anew, and not without end."""
+
+    def __init__(self, file: BinaryIO, opener: Callable[[BinaryIO], BinaryIO], limit: int | None) -> None:
+        self._file, self._opener, self._limit = file, opener, limit
+        self._at = 0
+        self._stream = opener(file)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer))
+        self._at += len(data)
+        if self._limit is not None and self._at > self._limit:
+            raise InputError("too_large", f"unpacks to more than {self._limit:,} bytes; it is not read further")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        target = offset + (self._at if whence == io.SEEK_CUR else 0)
+        if whence == io.SEEK_END:
+            raise io.UnsupportedOperation("the end is not known before it is reached")
+        if target < self._at:
+            self._file.seek(0)
+            self._stream, self._at = self._opener(self._file), 0
+        buffer = memoryview(bytearray(_PIECE))
+        while self._at < target and self.readinto(buffer[: min(_PIECE, target - self._at)]):
+            pass
+        return self._at
+
+
+def open_archive(file: BinaryIO, head: bytes, size: int | None) -> Archive | None:
+    """The archive in a file of ``size`` bytes that begins with ``head`` (512 bytes); None where it is none.
+
+    A compressed file is one if a tar seems to be in it.  Raises `InputError` for a damaged one.
+    """
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return ZipArchive(file)
+    return TarArchive(file, size) if _is_tar(head) else None
+
+
+def _is_tar(head: bytes) -> bool:
+    opener = next((opener for magic, opener in _COMPRESSIONS.items() if head.startswith(magic)), None)
+    if opener is None:
+        return head[257:262] == b"ustar"
+    try:
+        inside = opener(io.BytesIO(head)).read(512)
+    except _DAMAGED:
+        inside = b""
+    # Nothing: its first block is longer than what was read of it.
+    return not inside or inside[257:262] == b"ustar"
+
+
+def unsafe(name: str) -> str | None:
+    """Why a member's name cannot be a path inside its archive; None where it can."""
+    if not name or "\0" in name:
+        return "has no name that can be written"
+    if re.match(r"^([/\\]|[A-Za-z]:)", name):
+        return "has an absolute name"
+    if ".." in re.split(r"[/\\]", name):
+        return "has a name that leads out of the archive"
+    return None
+
+
+def _check(name: str, size: int | None, max_bytes: int) -> None:
+    why = unsafe(name)
+    if why is not None:
+        raise InputError("unsafe_name", f"this member {why}")
+    if size is None:
+        raise InputError("not_found", "no such member in the archive")
+    if size > max_bytes:
+        raise _too_large(size, max_bytes)
+    if size == 0:
+        raise InputError("empty", "the member is empty")
+
+
+def _too_large(size: int, max_bytes: int) -> InputError:
+    return InputError("too_large", f"{size:,} bytes, more than --max-bytes {max_bytes:,} allows")
+
+
+def _open_zstd(file: BinaryIO) -> BinaryIO:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise UsageError("reading .tar.zst needs an extra: pip install 'nsnet-cli[archives]'") from error
+    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+
+
+_COMPRESSIONS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),  # type: ignore[dict-item,return-value]
+    b"BZh": lambda file: bz2.BZ2File(file),  # type: ignore[dict-item,return-value]
+    b"\xfd7zXZ\x00": lambda file: lzma.LZMAFile(file),  # type: ignore[dict-item,return-value] # noqa: SIM115
+    b"\x28\xb5\x2f\xfd": _open_zstd,
+}

@@ -1,0 +1,119 @@
+"""Objects at a URL, through fsspec.  Only whoever names such an address reaches the network.
+
+Credentials are those of the environment, as each file system of fsspec looks for them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, TypeVar
+
+from nsnet_cli.errors import InputError, UsageError
+
+_T = TypeVar("_T")
+# Pauses in seconds before another try; the file systems' own retries come on top of it.
+_PAUSES = (0.5, 1.0, 2.0)
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
+           "http": "http", "https": "http", "hf": "hf"}  # fmt: skip
+
+
+def open_remote(url: str) -> BinaryIO:
+    """The object as a seekable file, read by ranges.  Raises `InputError`."""
+    fs, path = file_system(url)
+    return trying(lambda: fs.open(path, "rb"))
+
+
+def read_remote(url: str, max_bytes: int) -> bytes:
+    """An object whole.  Raises `InputError`."""
+    fs, path = file_system(url)
+
+    def read() -> bytes:
+        size = fs.info(path).get("size")
+        if size is not None and size > max_bytes:
+            raise InputError("too_large", f"{size:,} bytes, more than --max-bytes {max_bytes:,} allows")
+        with fs.open(path, "rb") as file:
+            data: bytes = file.read(max_bytes + 1)
+        if size is not None and len(data) < min(size, max_bytes):
+            raise ConnectionError(f"{len(data):,} of {size:,} bytes came")
+        return data
+
+    data = trying(read)
+    if len(data) > max_bytes:
+        raise InputError("too_large", f"more than --max-bytes {max_bytes:,} allows")
+    if not data:
+        raise InputError("empty", "the object is empty")
+    return data
+
+
+def stat_remote(url: str) -> tuple[int | None, int | None]:
+    """Size in bytes and time of the last change in nanoseconds, where the file system says so."""
+    fs, path = file_system(url)
+    info = trying(lambda: fs.info(path))
+    changed = info.get("LastModified") or info.get("last_modified") or info.get("mtime") or info.get("updated")
+    try:
+        stamp = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
+    except (TypeError, ValueError):
+        stamp = None
+    return info.get("size"), None if stamp is None else int(stamp * 1e9)
+
+
+def walk_remote(url: str) -> Iterator[str] | None:
+    """All objects below a URL in sorted order, or those that its pattern matches; None where it is one object.
+
+    Raises `InputError` where it cannot be listed.
+    """
+    fs, path = file_system(url)
+    scheme = url.partition("://")[0].lower()
+    if any(sign in path for sign in "*[") and scheme not in ("http", "https"):
+        found = trying(lambda: sorted(fs.glob(path)))
+        return (str(fs.unstrip_protocol(name)) for name in found)
+    if scheme in ("http", "https") or (not url.endswith("/") and not trying(lambda: fs.isdir(path))):
+        return None
+    return _below(fs, path)
+
+
+def _below(fs: Any, path: str) -> Iterator[str]:
+    """A folder at a time: a bucket may hold more names than memory does."""
+    entries = trying(lambda: fs.ls(path, detail=True))
+    for entry in sorted(entries, key=lambda entry: str(entry["name"])):
+        if entry["name"].rstrip("/") == path.rstrip("/"):
+            continue
+        if entry["type"] == "directory":
+            yield from _below(fs, entry["name"])
+        else:
+            yield str(fs.unstrip_protocol(entry["name"]))
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system for a URL, and the path in it.  Raises `UsageError` where its package is missing."""
+    scheme = url.partition("://")[0].lower()
+    try:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        fs, path = url_to_fs(url)
+    except ImportError as error:
+        raise UsageError(
+            f"{scheme}:// needs an extra: pip install 'nsnet-cli[{_EXTRAS.get(scheme, scheme)}]' ({error})"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"{url}: {error}") from error
+    return fs, path
+
+
+def trying(what: Callable[[], _T]) -> _T:
+    """``what()``, again after a pause where the network may be at fault.  Raises `InputError` in the end."""
+    for pause in (*_PAUSES, None):
+        try:
+            return what()
+        except InputError:
+            raise
+        except FileNotFoundError as error:
+            raise InputError("not_found", f"no such object: {error}") from error
+        except PermissionError as error:
+            raise InputError("permission", f"access denied: {error}") from error
+        except Exception as error:  # every file system has errors of its own for what the network does
+            if pause is None:
+                raise InputError("network", f"could not be read: {type(error).__name__}: {error}") from error
+            time.sleep(pause)
+    raise AssertionError

@@ -1,0 +1,342 @@
+"""Archives, tables and objects: their pictures give the rows that the unpacked files give."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import io
+import json
+import os
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import textured
+from PIL import Image
+
+from nsnet_cli.decode import DecodeLimits
+from nsnet_cli.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.document import nanoseconds_utc
+from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.journal import unchanged_by_hash, unchanged_by_stat
+from nsnet_cli.sources import archives, read_source, remote, stat_source
+from nsnet_cli.sources.address import Address
+
+LIMITS = DecodeLimits()
+TARS = {"tar": "w:", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
+
+
+def jpeg(seed: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(textured(96, 80, seed)).save(out, "JPEG")
+    return out.getvalue()
+
+
+PICTURES = {"a.jpg": jpeg(1), "b/c.jpg": jpeg(2), "b/d d.jpg": jpeg(3), "ä!.jpg": jpeg(4)}
+OTHERS = {"notes.txt": b"no picture", ".hidden.jpg": jpeg(5), "__MACOSX/._a.jpg": b"\0\5"}
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes, **header: object) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for key, value in header.items():
+        setattr(info, key, value)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def write_tar(path: Path, members: dict[str, bytes], mode: str = "w:") -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, data in members.items():
+            add(tar, name, data)
+    return path
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def found(*inputs: object, **wanted: object) -> list[str]:
+    return list(find_pictures(map(str, inputs), Wanted(**wanted), WalkCount()))  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=[*TARS, "tar.zst", "zip"])
+def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    members = {**PICTURES, **OTHERS}
+    path = tmp_path / f"shard.{request.param}"
+    if request.param == "zip":
+        return write_zip(path, members)
+    if request.param == "tar.zst":
+        zstandard = pytest.importorskip("zstandard")
+        plain = write_tar(tmp_path / "plain.tar", members).read_bytes()
+        path.write_bytes(zstandard.ZstdCompressor().compress(plain))
+        return path
+    return write_tar(path, members, TARS[request.param])
+
+
+def test_pictures_of_an_archive_are_found_and_read_in_any_order(archive: Path) -> None:
+    count = WalkCount()
+    addresses = list(find_pictures([str(archive)], Wanted(), count))
+    assert addresses == [f"{archive}!{name}" for name in PICTURES]
+    assert count.skipped == 1  # the notes; hidden ones are not counted, as on walks
+    for address in [*addresses, *reversed(addresses)]:
+        name = address.removeprefix(f"{archive}!")
+        assert read_source(address, LIMITS) == PICTURES[name]
+    assert stat_source(addresses[0]).mtime_ns == os.stat(archive).st_mtime_ns
+    with pytest.raises(InputError, match="no such member") as refused:
+        read_source(f"{archive}!none.jpg", LIMITS)
+    assert refused.value.code == "not_found"
+
+
+def test_globs_hold_for_members(archive: Path) -> None:
+    assert found(archive, include=["b/*"], exclude=["* *"]) == [f"{archive}!b/c.jpg"]
+
+
+def test_archives_in_directories_are_opened_on_request_alone(archive: Path) -> None:
+    for other in archive.parent.glob("plain.tar"):
+        other.unlink()
+    assert found(archive.parent) == []
+    assert len(found(archive.parent, archives=True)) == len(PICTURES)
+
+
+def test_a_file_named_like_a_member_is_that_file(tmp_path: Path) -> None:
+    write_zip(tmp_path / "x.zip", {"a.jpg": jpeg(1)})
+    (tmp_path / "x.zip!a.jpg").write_bytes(jpeg(9))
+    assert read_source(str(tmp_path / "x.zip!a.jpg"), LIMITS) == jpeg(9)
+    assert Address.parse(str(tmp_path / "none.zip!a.jpg")).member is None
+
+
+@pytest.mark.parametrize("name", ["../../x.jpg", "/etc/x.jpg", "C:\\x.jpg", "a/..\\x.jpg"])
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_a_hostile_name_is_an_error_of_its_member_alone(name: str, kind: str, tmp_path: Path) -> None:
+    members = {name: jpeg(1), "good.jpg": jpeg(2)}
+    path = (write_zip if kind == "zip" else write_tar)(tmp_path / f"hostile.{kind}", members)
+    hostile, good = found(path)
+    with pytest.raises(InputError) as refused:
+        read_source(hostile, LIMITS)
+    assert refused.value.code == "unsafe_name"
+    assert read_source(good, LIMITS) == jpeg(2)
+
+
+def test_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
+    bomb = write_zip(tmp_path / "bomb.zip", {"bomb.jpg": jpeg(1) + bytes(50_000_000), "good.jpg": jpeg(2)})
+    assert bomb.stat().st_size < 100_000
+    large, good = found(bomb)
+    with pytest.raises(InputError, match="max-bytes") as refused:
+        read_source(large, DecodeLimits(max_bytes=1_000_000))
+    assert refused.value.code == "too_large"
+    assert read_source(good, LIMITS) == jpeg(2)
+
+
+def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "lies.zip", {"a.jpg": jpeg(1) + bytes(3_000_000), "good.jpg": jpeg(2)})
+    size = (len(jpeg(1)) + 3_000_000).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes().replace(size, (1000).to_bytes(4, "little")))
+    lying, good = found(path)
+    with pytest.raises(InputError) as refused:
+        read_source(lying, LIMITS)
+    assert refused.value.code == "truncated"
+    assert read_source(good, LIMITS) == jpeg(2)
+
+
+def test_a_compressed_tar_is_not_unfolded_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_FREE", 1_000_000)
+    path = write_tar(tmp_path / "bomb.tar.gz", {"a.jpg": jpeg(1), "zeros": bytes(40_000_000), "b.jpg": jpeg(2)}, "w:gz")
+    first, whole = found(path)
+    assert read_source(first, LIMITS) == jpeg(1)
+    assert whole == str(path)  # a row says that something was left out
+    with pytest.raises(InputError) as refused:
+        read_source(whole, LIMITS)
+    assert refused.value.code == "truncated"
+
+
+def test_of_a_truncated_tar_the_cut_member_alone_is_lost(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "cut.tar", {"a.jpg": jpeg(1), "b.jpg": jpeg(2)})
+    path.write_bytes(path.read_bytes()[: 512 + (len(jpeg(1)) + 511) // 512 * 512 + 512 + 600])
+    whole, cut = found(path)[:2]
+    assert read_source(whole, LIMITS) == jpeg(1)
+    with pytest.raises(InputError) as refused:
+        read_source(cut, LIMITS)
+    assert refused.value.code == "truncated"
+
+
+def test_links_in_a_tar_lead_nowhere(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg(7))
+    path = tmp_path / "links.tar"
+    with tarfile.open(path, "w") as tar:
+        add(tar, "link.jpg", b"", type=tarfile.SYMTYPE, linkname=str(secret))
+        add(tar, "a.jpg", jpeg(1))
+    assert found(path) == [f"{path}!a.jpg"]
+
+
+def test_of_two_members_of_one_name_the_first_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "twice.tar"
+    with tarfile.open(path, "w") as tar:
+        add(tar, "a.jpg", jpeg(1))
+        add(tar, "a.jpg", jpeg(2))
+    assert found(path) == [f"{path}!a.jpg"]
+    assert read_source(f"{path}!a.jpg", LIMITS) == jpeg(1)
+
+
+def test_rows_of_members_are_up_to_date_until_their_archive_changes(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a.jpg": jpeg(1)})
+    address = f"{path}!a.jpg"
+    row = {
+        "path": address,
+        "bytes": len(jpeg(1)),
+        "sha256": hashlib.sha256(jpeg(1)).hexdigest(),
+        "modified_at": nanoseconds_utc(stat_source(address).mtime_ns),
+    }
+    assert unchanged_by_stat(row) and unchanged_by_hash(row)
+    write_zip(path, {"a.jpg": jpeg(1), "b.jpg": jpeg(2)})
+    os.utime(path, ns=(0, 0))
+    assert not unchanged_by_stat(row) and unchanged_by_hash(row)
+    write_zip(path, {"a.jpg": jpeg(2)})
+    assert not unchanged_by_hash(row)
+
+
+@pytest.mark.parametrize("hugging_face", [True, False])
+def test_a_parquet_table(hugging_face: bool, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    data = [jpeg(k) for k in range(20)] + [None, b"no picture"]
+    cells = [{"bytes": d, "path": "x.jpg"} for d in data] if hugging_face else data
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"image": cells, "label": list(range(22))}), path, row_group_size=7)
+    addresses = found(path)
+    assert addresses == [f"{path}!image/{row}" for row in range(22)]
+    for row in (0, 19, 3, 4):
+        assert read_source(addresses[row], LIMITS) == data[row]
+    with pytest.raises(InputError, match="no picture"):
+        read_source(addresses[20], LIMITS)
+    with pytest.raises(UsageError, match="columns: image, label"):
+        found(path, column="photo")
+    with pytest.raises(UsageError, match="no column 'label' of pictures"):
+        found(path, column="label")
+
+
+class Flaky(http.server.SimpleHTTPRequestHandler):
+    """Serves files; the first ``failures`` answers are errors or end too early."""
+
+    failures = 0
+
+    def do_GET(self) -> None:
+        if type(self).failures > 0:
+            type(self).failures -= 1
+            self.send_error(500)
+            return
+        super().do_GET()
+
+    def log_message(self, *said: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(remote, "_PAUSES", (0.0, 0.0, 0.0))
+    Flaky.failures = 0
+    handler = functools.partial(Flaky, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_pictures_over_http_and_through_errors_of_the_server(site: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    write_zip(tmp_path / "shard.zip", PICTURES)
+    assert found(f"{site}/a.jpg") == [f"{site}/a.jpg"]
+    Flaky.failures = 2
+    assert read_source(f"{site}/a.jpg", LIMITS) == jpeg(1)
+    with pytest.raises(InputError) as refused:
+        read_source(f"{site}/none.jpg", LIMITS)
+    assert refused.value.code == "not_found"
+    with pytest.raises(InputError) as refused:
+        read_source(f"{site}/a.jpg", DecodeLimits(max_bytes=100))
+    assert refused.value.code == "too_large"
+    Flaky.failures = 100
+    with pytest.raises(InputError) as refused:
+        read_source(f"{site}/a.jpg", LIMITS)
+    assert refused.value.code == "network"
+
+
+def test_a_scheme_whose_package_is_missing_says_what_to_install() -> None:
+    with pytest.raises(UsageError, match=r"nsnet-cli\[gcs\]"):
+        found("gs://bucket/")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket of a server that speaks S3's protocol, on this machine alone."""
+    server_module = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    before = dict(os.environ)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }  # fmt: skip
+    fs = s3fs.S3FileSystem()
+    fs.mkdir("photos")
+    for name, data in {**PICTURES, **OTHERS}.items():
+        fs.pipe(f"photos/2024/{name}", data)
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        for name, data in PICTURES.items():
+            add(archive, name, data)
+    fs.pipe("photos/shards/0.tar", tar.getvalue())
+    fs.invalidate_cache()
+    yield "s3://photos"
+    server.stop()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_a_bucket_is_listed_and_read(bucket: str) -> None:
+    names = sorted(PICTURES)
+    assert sorted(found(f"{bucket}/2024/")) == [f"{bucket}/2024/{name}" for name in names]
+    assert found(f"{bucket}/2024/*.jpg") == [f"{bucket}/2024/{name}" for name in names if "/" not in name]
+    assert read_source(f"{bucket}/2024/a.jpg", LIMITS) == PICTURES["a.jpg"]
+    assert stat_source(f"{bucket}/2024/a.jpg").size == len(PICTURES["a.jpg"])
+    assert stat_source(f"{bucket}/2024/a.jpg").mtime_ns is not None
+    inside = found(f"{bucket}/shards/0.tar")
+    assert inside == [f"{bucket}/shards/0.tar!{name}" for name in PICTURES]
+    assert [read_source(address, LIMITS) for address in inside] == list(PICTURES.values())
+    assert len(found(f"{bucket}/shards/", archives=True)) == len(PICTURES)
+
+
+def test_an_object_that_is_not_there(bucket: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_source(f"{bucket}/2024/none.jpg", LIMITS)
+    assert refused.value.code == "not_found"
+
+
+def test_a_scan_of_a_tar_gives_the_rows_of_its_files(run_nsnet: Callable[..., object], tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    for name, data in PICTURES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    shard = write_tar(tmp_path / "shard.tar.gz", {**PICTURES, "../x.jpg": jpeg(1)}, "w:gz")
+    unpacked, packed = (
+        json.loads(run_nsnet("scan", str(source), "--json", "--workers", "2").stdout)["results"]  # type: ignore[attr-defined]
+        for source in (folder, shard)
+    )
+    rows = {row["path"].removeprefix(f"{folder}/"): row for row in unpacked}
+    assert packed[-1]["error"]["code"] == "unsafe_name"
+    for row in packed[:-1]:
+        other = rows.pop(row["path"].removeprefix(f"{shard}!"))
+        assert row["score"] == pytest.approx(other["score"], abs=1e-3)  # pictures share batches by chance
+        for field in ("sha256", "bytes", "format", "verdict"):
+            assert row[field] == other[field]
+    assert not rows
