@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, default=MANIFEST)
     parser.add_argument("--rows", type=Path, help="keep the scores of single pictures here, and go on from it (.jsonl)")
+    parser.add_argument("--precision", default="auto", help="as of nsnet robustness; stands in the documents")
     parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
@@ -42,13 +43,14 @@ def main() -> None:
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "nsnet_cli", "robustness", str(args.manifest), "--split", "val", "--json"]
-    command += ["--sample", str(SAMPLE), *(("--rows", str(args.rows)) if args.rows else ())]
+    shown = ["--sample", str(SAMPLE), *(() if args.precision == "auto" else ("--precision", args.precision))]
+    command += [*shown, *(("--rows", str(args.rows)) if args.rows else ())]
     run = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if run.returncode not in (0, 3):
         sys.exit(run.returncode)
     document: dict[str, Any] = json.loads(run.stdout)
     save_plot("robustness.svg", robustness_plot(document))
-    document["command"] = f"nsnet robustness MANIFEST.csv --split val --sample {SAMPLE}"
+    document["command"] = " ".join(["nsnet robustness MANIFEST.csv --split val", *shown])
     document["dataset"]["name"] = "MANIFEST.csv"
     return document
 
