@@ -231,8 +231,9 @@ def begins_like_picture(head: bytes) -> bool:
         return True
     for plugin in _STRICT_PLUGINS:
         accept = Image.OPEN.get(plugin, (None, None))[1]
-        if accept is not None and accept(head):
-            return True
+        with suppress(Exception):  # of a few bytes some say `struct.error`
+            if accept is not None and accept(head):
+                return True
     return False
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from nsnet_cli.decode import begins_like_picture, has_picture_suffix, looks_like_picture
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.sources.address import Address, is_hidden, is_url, looks_like_container
+from nsnet_cli.sources.address import DAMAGED, Address, is_hidden, is_url, looks_like_container
 from nsnet_cli.sources.archives import unsafe
 from nsnet_cli.sources.read import Container, names_in, open_container
 from nsnet_cli.sources.remote import walk_remote
+from nsnet_cli.sources.tables import ParquetPictures
 
 STDIN = "-"
 
@@ -111,12 +112,17 @@ class Wanted:
     archives: bool = False
 
     def takes(self, relative: str) -> bool:
-        name = os.path.basename(relative)
+        """Whether a picture of this path below what was named is meant."""
+        return (not self.include or _matches(relative, self.include)) and not self.leaves_out(relative)
 
-        def matches(globs: Sequence[str]) -> bool:
-            return any(fnmatch(name, glob) or fnmatch(relative, glob) for glob in globs)
+    def leaves_out(self, relative: str) -> bool:
+        """Whether it is not meant, nor, if it is an archive, anything in it."""
+        return _matches(relative, self.exclude)
 
-        return (not self.include or matches(self.include)) and not matches(self.exclude)
+
+def _matches(relative: str, globs: Sequence[str]) -> bool:
+    name = os.path.basename(relative)
+    return any(fnmatch(name, glob) or fnmatch(relative, glob) for glob in globs)
 
 
 def find_pictures(inputs: Iterable[str], wanted: Wanted, count: WalkCount) -> Iterator[str]:
@@ -146,7 +152,7 @@ def names_many(given: str) -> bool:
     try:
         return open_container(given) is not None
     except InputError:
-        return False
+        return True  # a damaged archive is no picture
 
 
 def _members(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str] | None:
@@ -154,26 +160,39 @@ def _members(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str] 
     try:
         found = open_container(container)
     except InputError:
-        return iter((container,))  # becomes a row that says what is wrong
+        return iter((str(Address(container, DAMAGED)),))  # becomes a row that says what is wrong
     return None if found is None else _pictures_in(container, found, wanted, count)
 
 
+def _met(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+    """The same for what nobody named: a table without the column, or a package that is missing, ends no walk."""
+    try:
+        inside = _members(container, wanted, count)
+        if inside is None:
+            count.skipped += 1
+        else:
+            yield from inside
+    except UsageError:
+        count.skipped += 1
+
+
 def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCount) -> Iterator[str]:
-    cut = False
+    said = False
     try:
         for name, head in names_in(found, wanted.column):
             # A name that leads out of the archive is no hidden one: somebody should hear of it.
-            if unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
+            cell = isinstance(found, ParquetPictures)
+            if not cell and unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
                 continue
-            cut = head is None
+            said = head is None
             if head is None or begins_like_picture(head):
                 yield str(Address(container, name))
             else:
                 count.skipped += 1
     except InputError:
         # Said by the member that was cut, if one was; else nobody would know that something is missing.
-        if not cut:
-            yield container
+        if not said:
+            yield str(Address(container, DAMAGED))
 
 
 def _remote(url: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
@@ -183,16 +202,16 @@ def _remote(url: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
             inside = _members(url, wanted, count) if looks_like_container(url) else None
             yield from (url,) if inside is None else inside
             return
-        for found in below:
-            relative = found.removeprefix(url).lstrip("/")
-            if is_hidden(relative) or not wanted.takes(relative):
+        for address, relative in below:
+            if is_hidden(relative) or wanted.leaves_out(relative):
                 continue
             # Looking at first bytes would cost a request for each object.
-            if has_picture_suffix(found):
-                yield found
-            elif wanted.archives and looks_like_container(found):
-                yield from _members(found, wanted, count) or ()
-            else:
+            if has_picture_suffix(relative):
+                if wanted.takes(relative):
+                    yield address
+            elif wanted.archives and looks_like_container(relative):
+                yield from _met(address, wanted, count)
+            elif wanted.takes(relative):
                 count.skipped += 1
     except InputError:
         yield url  # becomes a row that says why it could not be listed
@@ -223,11 +242,15 @@ def _walk(root: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
                 continue
             if is_folder:
                 below.append(entry.path)
-            elif wanted.takes(os.path.relpath(entry.path, root)):
-                if looks_like_picture(Path(entry.path)):
+                continue
+            relative = os.path.relpath(entry.path, root)
+            if wanted.leaves_out(relative):
+                continue
+            if looks_like_picture(Path(entry.path)):
+                if wanted.takes(relative):
                     yield entry.path
-                elif wanted.archives and (inside := _members(entry.path, wanted, count)) is not None:
-                    yield from inside
-                else:
-                    count.skipped += 1
+            elif wanted.archives:
+                yield from _met(entry.path, wanted, count)
+            elif wanted.takes(relative):
+                count.skipped += 1
         stack.extend(reversed(below))

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from nsnet_cli.decode import DecodeLimits, facts_of
 from nsnet_cli.document import DIED_OF_IT, SCHEMA, PictureResult, RowContext, nanoseconds_utc
-from nsnet_cli.errors import InputError, NsnetError, UsageError
+from nsnet_cli.errors import NsnetError, UsageError
 from nsnet_cli.report.rows import to_json
 from nsnet_cli.safefile import sha256_of, sync_folder
 from nsnet_cli.sources import read_source, stat_source
@@ -243,7 +243,7 @@ def unchanged_by_stat(row: Row) -> bool:
     """Whether the file still has the size and time of its row: the quick way.  What cannot be seen is kept."""
     try:
         found = stat_source(row["path"])
-    except (OSError, ValueError, InputError):
+    except (OSError, ValueError, NsnetError):
         return True
     same_size = row.get("bytes") is None or found.size is None or row["bytes"] == found.size
     return same_size and row.get("modified_at") == nanoseconds_utc(found.mtime_ns)
@@ -254,10 +254,10 @@ def unchanged_by_hash(row: Row) -> bool:
     if row.get("sha256") is None:
         return unchanged_by_stat(row)
     try:
-        if Path(row["path"]).is_file():
+        if os.path.isfile(row["path"]):
             return sha256_of(Path(row["path"])) == row["sha256"]
         return facts_of(read_source(row["path"], DecodeLimits())).sha256 == row["sha256"]
-    except (OSError, ValueError, InputError):
+    except (OSError, ValueError, NsnetError):
         return True
 
 

@@ -29,7 +29,7 @@ from nsnet_cli.decode import (
 from nsnet_cli.deliveries import Delivery
 from nsnet_cli.discover import STDIN
 from nsnet_cli.document import ErrorInfo
-from nsnet_cli.errors import InputError
+from nsnet_cli.errors import InputError, NsnetError
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.sources import read_source, stat_source
@@ -146,7 +146,7 @@ def modified(path: str) -> int | None:
         return None
     try:
         return stat_source(path).mtime_ns
-    except (OSError, ValueError, InputError):
+    except (OSError, ValueError, NsnetError):
         return None
 
 

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.deliveries import GRID, MILD, Delivery, Mirror, Resize, random_chain, specs
+from nsnet_cli.deliveries import GRID, MILD, Delivery, Mirror, Resize, random_chain, random_chain_mark, specs
 from nsnet_cli.errors import UsageError
+from nsnet_cli.weights import weights_info
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
 
 PICTURE = Image.fromarray(textured(200, 120))
 
@@ -97,6 +99,10 @@ def test_what_edits_do_to_a_flat_picture(
     spec: str, pixel: tuple[int, int, int], expected: tuple[int, int, int]
 ) -> None:
     assert Delivery.parse(spec)(Image.new("RGB", (8, 8), pixel), "").getpixel((3, 3)) == expected
+
+
+def test_training_draws_what_the_shipped_weights_were_trained_on() -> None:
+    assert weights_info(find_weights(DEFAULT_WEIGHTS)).training["deliveries"] == random_chain_mark()
 
 
 def test_training_draws_edits_and_codecs_of_every_kind() -> None:

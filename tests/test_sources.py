@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gzip
 import hashlib
 import http.server
 import io
@@ -150,7 +152,7 @@ def test_a_compressed_tar_is_not_unfolded_without_end(tmp_path: Path, monkeypatc
     path = write_tar(tmp_path / "bomb.tar.gz", {"a.jpg": jpeg(1), "zeros": bytes(40_000_000), "b.jpg": jpeg(2)}, "w:gz")
     first, whole = found(path)
     assert read_source(first, LIMITS) == jpeg(1)
-    assert whole == str(path)  # a row says that something was left out
+    assert whole == f"{path}!"  # a row says that something was left out
     with pytest.raises(InputError) as refused:
         read_source(whole, LIMITS)
     assert refused.value.code == "truncated"
@@ -164,6 +166,88 @@ def test_of_a_truncated_tar_the_cut_member_alone_is_lost(tmp_path: Path) -> None
     with pytest.raises(InputError) as refused:
         read_source(cut, LIMITS)
     assert refused.value.code == "truncated"
+
+
+@pytest.mark.parametrize("cut", ["at a member", "in a header", "a flipped bit"])
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_what_a_damaged_tar_loses_is_said_by_a_row(cut: str, kind: str, tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "damaged.tar", {"a.jpg": jpeg(1), "b.jpg": jpeg(2)})
+    second = 512 + (len(jpeg(1)) + 511) // 512 * 512
+    data = bytearray(path.read_bytes())
+    data[second + 5] ^= 1
+    damaged = {"at a member": data[:second], "in a header": data[: second + 100], "a flipped bit": data}[cut]
+    path = tmp_path / f"damaged.{kind}"
+    path.write_bytes(gzip.compress(damaged) if kind == "tar.gz" else damaged)
+    assert found(path) == [f"{path}!a.jpg", f"{path}!"]
+    with pytest.raises(InputError) as refused:
+        read_source(f"{path}!b.jpg", LIMITS)
+    assert refused.value.code == "truncated"
+
+
+def hostile_archives() -> dict[str, bytes]:
+    """Files that made readers crash or never end."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("tiny", b"II*")
+        archive.writestr("a.jpg", jpeg(1))
+    version = bytearray(packed.getvalue())
+    version[version.rindex(b"PK\1\2") + 6] = 99
+    squeezed = io.BytesIO()
+    with zipfile.ZipFile(squeezed, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.jpg", bytes(1000))
+
+    def header(size: bytes, kind: bytes = b"0") -> bytes:
+        block = bytearray(tarfile.TarInfo("x.jpg").tobuf())
+        block[124:136], block[156:157], block[148:156] = size, kind, b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block)
+
+    return {
+        "few-bytes.zip": packed.getvalue(),
+        "version.zip": bytes(version),
+        "bzip2.zip": squeezed.getvalue(),
+        "backwards.tar": header(b"\xff" * 10 + b"\xfe\0") + bytes(1024),
+        "long-name.tar": header(b"\x80" + b"\x40" + bytes(10), b"L") + bytes(1024),
+        "links.tar": header(b"00000000001\0", b"L") * 3000,
+        "garbage.tar.zst": b"\x28\xb5\x2f\xfd" + bytes(range(200)),
+        "garbage.tar.gz": b"\x1f\x8b\x08" + bytes(range(200)),
+        "garbage.parquet": b"PAR1" + bytes(range(200)) + b"PAR1",
+    }
+
+
+@pytest.mark.parametrize("name", hostile_archives())
+def test_hostile_archives_end_in_rows_of_their_own(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(hostile_archives()[name])
+    for address in found(path):
+        with contextlib.suppress(InputError):
+            read_source(address, DecodeLimits(max_bytes=10_000))
+    assert found(path) or name == "backwards.tar"
+    assert found(tmp_path, archives=True) == found(path)
+
+
+def test_a_picture_with_the_mark_of_an_archive_in_it_stays_a_picture(tmp_path: Path) -> None:
+    data = bytearray(jpeg(1))
+    comment = b"\xff\xfe" + (300).to_bytes(2, "big") + bytes(298)
+    data[2:2] = comment
+    data[257:262] = b"ustar"
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    assert found(path) == [str(path)]
+    assert read_source(str(path), LIMITS) == bytes(data)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_pipe_in_a_directory_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tar")
+    assert found(tmp_path, archives=True) == []
+
+
+def test_globs_of_pictures_do_not_hide_their_archives(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", PICTURES)
+    write_zip(tmp_path / "b.zip", PICTURES)
+    inside = found(tmp_path, archives=True, include=["a.jpg"], exclude=["b.zip"])
+    assert inside == [f"{tmp_path / 'a.zip'}!a.jpg"]
 
 
 def test_links_in_a_tar_lead_nowhere(tmp_path: Path) -> None:
@@ -255,6 +339,8 @@ def test_pictures_over_http_and_through_errors_of_the_server(site: str, tmp_path
     (tmp_path / "a.jpg").write_bytes(jpeg(1))
     write_zip(tmp_path / "shard.zip", PICTURES)
     assert found(f"{site}/a.jpg") == [f"{site}/a.jpg"]
+    assert found(f"{site}/shard.zip") == [f"{site}/shard.zip!{name}" for name in PICTURES]
+    assert read_source(f"{site}/shard.zip!b/c.jpg", LIMITS) == PICTURES["b/c.jpg"]
     Flaky.failures = 2
     assert read_source(f"{site}/a.jpg", LIMITS) == jpeg(1)
     with pytest.raises(InputError) as refused:
@@ -314,6 +400,7 @@ def test_a_bucket_is_listed_and_read(bucket: str) -> None:
     assert inside == [f"{bucket}/shards/0.tar!{name}" for name in PICTURES]
     assert [read_source(address, LIMITS) for address in inside] == list(PICTURES.values())
     assert len(found(f"{bucket}/shards/", archives=True)) == len(PICTURES)
+    assert found("s3a://photos/2024/", include=["b/*"]) == [f"s3a://photos/2024/{n}" for n in names if "/" in n]
 
 
 def test_an_object_that_is_not_there(bucket: str) -> None:

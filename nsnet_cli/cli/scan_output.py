@@ -157,7 +157,7 @@ class ScanRun:
         """A document of this one picture beside it; never over a file that is no sidecar of ours."""
         from nsnet_cli.report.rows import to_json
 
-        if result.sha256 is None or not Path(result.path).is_file():
+        if result.sha256 is None or not os.path.isfile(result.path):
             return True  # standard input, members of archives, objects: no file that it could lie beside
         path = Path(f"{result.path}.nsnet.json")
         alone = Summary()

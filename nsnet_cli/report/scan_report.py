@@ -17,9 +17,9 @@ from PIL import Image
 from nsnet_cli import __version__
 from nsnet_cli.decode import DecodeLimits, decode, facts_of
 from nsnet_cli.document import ModelInfo, PictureResult, Summary
-from nsnet_cli.errors import InputError
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 from nsnet_cli.sources import read_source
+from nsnet_cli.sources.address import is_url
 
 _THUMBNAIL, _STRIP = 320, 4
 _SCRIPT = "scan.js"
@@ -106,7 +106,9 @@ def _card(
 
 
 def _picture(result: dict[str, Any], limits: DecodeLimits) -> Image.Image | None:
-    with suppress(InputError, MemoryError):
+    if is_url(result["path"]):
+        return None  # whoever opens somebody's results must not call somebody's server
+    with suppress(Exception):  # no picture is worth the page
         data = read_source(result["path"], limits)
         if facts_of(data).sha256 == result["sha256"]:
             pixels = decode(data, limits).pixels

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 # Between a container and its member.
 MARK = "!"
+# In place of a member: the container itself, of which something could not be read.
+DAMAGED = ""
 # Names of what may have members: where nobody can look, at a URL, the name has to say so.
 _CONTAINER = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tzst|tar\.(gz|bz2|xz|zst)|parquet)$", re.IGNORECASE)
 _URL = re.compile(r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?|hf)://", re.IGNORECASE)
@@ -42,8 +44,8 @@ def is_url(text: str) -> bool:
 
 
 def looks_like_container(name: str) -> bool:
-    """By its name alone."""
-    return _CONTAINER.search(name) is not None
+    """By its name alone; a URL's query is no part of it."""
+    return _CONTAINER.search(name.partition("?")[0] if is_url(name) else name) is not None
 
 
 def is_hidden(path: str) -> bool:

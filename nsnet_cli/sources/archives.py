@@ -7,13 +7,13 @@ theirs alone.  Of several members of one name the first is meant.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import re
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
@@ -24,7 +24,6 @@ HEAD = 64
 # A compressed tar may grow to so many times its size, beyond the first gigabyte: pictures hardly grow at all.
 _GROWTH, _FREE = 100, 1 << 30
 _PIECE = 1 << 20
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -50,118 +49,140 @@ class ZipArchive:
     """A ZIP archive; its directory lies at its end, so members are found at once."""
 
     def __init__(self, file: BinaryIO) -> None:
-        try:
+        with _damage("the ZIP archive"):
             self._zip = zipfile.ZipFile(file)
-        except _DAMAGED as error:
-            raise InputError("truncated", f"the ZIP archive is damaged: {error}") from error
-        self._infos: dict[str, zipfile.ZipInfo] = {}
-        for info in self._zip.infolist():
-            if not info.is_dir():
-                self._infos.setdefault(info.filename, info)
+            self._infos: dict[str, zipfile.ZipInfo] = {}
+            for info in self._zip.infolist():
+                if not info.is_dir():
+                    self._infos.setdefault(info.filename, info)
 
     def members(self) -> Iterator[Member]:
         for name, info in self._infos.items():
             try:
-                head = None if info.flag_bits & 1 else self._read(info, HEAD)
+                yield Member(name, info.file_size, self._read(info, HEAD))
             except InputError:
-                head = None
-            yield Member(name, info.file_size, head)
+                yield Member(name, info.file_size, None)
 
     def read(self, name: str, max_bytes: int) -> bytes:
         info = self._infos.get(name)
         _check(name, None if info is None else info.file_size, max_bytes)
         assert info is not None
-        if info.flag_bits & 1:
-            raise InputError("permission", "this member is encrypted")
         data = self._read(info, max_bytes + 1)
         if len(data) > max_bytes:
             raise _too_large(len(data), max_bytes)
         return data
 
     def _read(self, info: zipfile.ZipInfo, count: int) -> bytes:
-        try:
-            with self._zip.open(info) as file:
-                return file.read(count)
-        except (NotImplementedError, RuntimeError) as error:
-            raise InputError("unsupported_format", f"this member cannot be unpacked: {error}") from error
-        except _DAMAGED as error:
-            raise InputError("truncated", f"this member is damaged: {error}") from error
+        if info.flag_bits & 1:
+            raise InputError("permission", "this member is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # The others unpack a piece of any length to one of any length, before anybody can say stop.
+            raise InputError("unsupported_format", "this member is neither stored nor deflated")
+        with _damage("this member"), self._zip.open(info) as file:
+            return file.read(count)
 
 
 class TarArchive:
-    """A tar archive, plain or compressed, read forward: asking in order costs one pass."""
+    """A tar archive of so many bytes, plain or compressed, read forward: asking in order costs one pass."""
 
     def __init__(self, file: BinaryIO, size: int | None) -> None:
-        self._compressed_size = size
-        try:
-            self._tar: Any = tarfile.open(fileobj=self._plain(file), mode="r:")  # noqa: SIM115 - open as long as we are
-        except _DAMAGED as error:
-            raise InputError("truncated", f"the tar archive is damaged: {error}") from error
-        self._known: dict[str, tarfile.TarInfo] = {}
-        self._ended = False
+        with _damage("the tar archive"):
+            self._file = _plain(file, size)
+            self._tar: Any = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - open as long as we are
+        # Where a member's bytes are, and how many; a tar may have more members than memory has room for `TarInfo`.
+        self._known: dict[str, tuple[int, int]] = {}
+        self._began = self._ended = False
+        self._failure: InputError | None = None
 
     def members(self) -> Iterator[Member]:
-        yield from map(self._member, list(self._known.values()))
-        while (info := self._next()) is not None:
-            yield self._member(info)
+        yield from map(self._member, list(self._known))
+        while (name := self._next()) is not None:
+            yield self._member(name)
 
     def read(self, name: str, max_bytes: int) -> bytes:
         while name not in self._known and self._next() is not None:
             pass
-        info = self._known.get(name)
-        _check(name, None if info is None else info.size, max_bytes)
-        assert info is not None
-        data = self._read(info, info.size)
-        if len(data) < info.size:
-            raise InputError("truncated", f"the archive ends after {len(data):,} of this member's {info.size:,} bytes")
+        at, size = self._known.get(name, (0, None))
+        _check(name, size, max_bytes)
+        assert size is not None
+        data = self._read(at, size)
+        if len(data) < size:
+            raise InputError("truncated", f"the archive ends after {len(data):,} of this member's {size:,} bytes")
         return data
 
-    def _member(self, info: tarfile.TarInfo) -> Member:
+    def _member(self, name: str) -> Member:
+        at, size = self._known[name]
         try:
-            return Member(info.name, info.size, self._read(info, HEAD))
+            return Member(name, size, self._read(at, min(HEAD, size)))
         except InputError as error:
-            if error.code == "too_large":
+            if error.code != "truncated":
                 raise
-            return Member(info.name, info.size, None)
+            return Member(name, size, None)
 
-    def _next(self) -> tarfile.TarInfo | None:
-        """The next regular member whose name is new."""
+    def _next(self) -> str | None:
+        """The name of the next regular member whose name is new.  Raises `InputError`, every time, for damage."""
+        if self._failure is not None:
+            raise self._failure
         while not self._ended:
             try:
-                info: tarfile.TarInfo | None = self._tar.next()
-            except _DAMAGED as error:
-                self._ended = True
-                raise InputError("truncated", f"the archive is damaged or cut short: {error}") from error
+                info = self._header()
+            except InputError as error:
+                # What the network did may be over by the next time.
+                self._failure = None if error.code == "network" else error
+                raise
             if info is None:
                 self._ended = True
-            elif info.isreg() and info.name not in self._known:
-                self._known[info.name] = info
-                # What tarfile keeps of links and folders is not needed, and grows without end.
-                self._tar.members = []
-                return info
+            elif info.isreg() and not info.issparse() and info.name not in self._known:
+                self._known[info.name] = (info.offset_data, info.size)
+                return info.name
         return None
 
-    def _read(self, info: tarfile.TarInfo, count: int) -> bytes:
-        try:
-            file = self._tar.extractfile(info)
-            return b"" if file is None else bytes(file.read(count))
-        except _DAMAGED as error:
-            raise InputError("truncated", f"this member is damaged or cut short: {error}") from error
+    def _header(self) -> tarfile.TarInfo | None:
+        """The next header of any kind; None at the mark of the archive's end."""
+        with _damage("the tar archive"):
+            before = self._tar.offset
+            info: tarfile.TarInfo | None = self._tar.next()
+            self._tar.members = []  # what is remembered here would grow without end
+            if info is None:
+                self._file.seek(self._tar.offset)
+                block = self._file.read(512)
+                if len(block) < 512 or any(block):
+                    raise InputError("truncated", "the tar archive is damaged, or ends without the mark of its end")
+            elif info.size < 0 or (self._began and self._tar.offset <= before):
+                raise InputError("truncated", "the tar archive is damaged: a header that leads backwards")
+            self._began = True
+            return info
 
-    def _plain(self, file: BinaryIO) -> BinaryIO:
-        head = file.read(8)
-        file.seek(0)
-        opener = next((opener for magic, opener in _COMPRESSIONS.items() if head.startswith(magic)), None)
-        if opener is None:
-            return file
-        limit = None if self._compressed_size is None else max(_FREE, _GROWTH * self._compressed_size)
-        return io.BufferedReader(_Unpacked(file, opener, limit), _PIECE)
+    def _read(self, at: int, count: int) -> bytes:
+        with _damage("this member"):
+            self._file.seek(at)
+            return self._file.read(count)
+
+
+@contextlib.contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Whatever libraries raise for a hostile archive, from `struct.error` to `RecursionError`, is its damage."""
+    try:
+        yield
+    except (InputError, UsageError):
+        raise
+    except Exception as error:
+        raise InputError("truncated", f"{what} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _plain(file: BinaryIO, size: int | None) -> BinaryIO:
+    head = file.read(8)
+    file.seek(0)
+    opener = next((opener for magic, opener in _COMPRESSIONS.items() if head.startswith(magic)), None)
+    if opener is None:
+        return file
+    return io.BufferedReader(_Unpacked(file, opener, max(_FREE, _GROWTH * (size or 0))), _PIECE)
 
 
 class _Unpacked(io.RawIOBase):
     """What a compressed file unpacks to: seekable, where going back begins anew, and not without end."""
 
-    def __init__(self, file: BinaryIO, opener: Callable[[BinaryIO], BinaryIO], limit: int | None) -> None:
+    def __init__(self, file: BinaryIO, opener: Callable[[BinaryIO], BinaryIO], limit: int) -> None:
         self._file, self._opener, self._limit = file, opener, limit
         self._at = 0
         self._stream = opener(file)
@@ -178,7 +199,7 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._stream.read(len(buffer))
         self._at += len(data)
-        if self._limit is not None and self._at > self._limit:
+        if self._at > self._limit:
             raise InputError("too_large", f"unpacks to more than {self._limit:,} bytes; it is not read further")
         buffer[: len(data)] = data
         return len(data)
@@ -196,26 +217,28 @@ class _Unpacked(io.RawIOBase):
         return self._at
 
 
-def open_archive(file: BinaryIO, head: bytes, size: int | None) -> Archive | None:
+def open_archive(file: BinaryIO, head: bytes, size: int | None, named_so: bool) -> Archive | None:
     """The archive in a file of ``size`` bytes that begins with ``head`` (512 bytes); None where it is none.
 
-    A compressed file is one if a tar seems to be in it.  Raises `InputError` for a damaged one.
+    ``named_so`` decides where the first bytes of a compressed file do not tell.  Raises `InputError` for a
+    damaged archive.
     """
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipArchive(file)
-    return TarArchive(file, size) if _is_tar(head) else None
+    return TarArchive(file, size) if _is_tar(head, named_so) else None
 
 
-def _is_tar(head: bytes) -> bool:
+def _is_tar(head: bytes, named_so: bool) -> bool:
     opener = next((opener for magic, opener in _COMPRESSIONS.items() if head.startswith(magic)), None)
     if opener is None:
         return head[257:262] == b"ustar"
     try:
         inside = opener(io.BytesIO(head)).read(512)
-    except _DAMAGED:
+    except UsageError:
+        raise
+    except Exception:  # its first block is longer than what was read of it, or it is none of theirs
         inside = b""
-    # Nothing: its first block is longer than what was read of it.
-    return not inside or inside[257:262] == b"ustar"
+    return inside[257:262] == b"ustar" if inside else named_so
 
 
 def unsafe(name: str) -> str | None:

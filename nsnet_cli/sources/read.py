@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
-from nsnet_cli.decode import DecodeLimits, read_file
+from nsnet_cli.decode import DecodeLimits, begins_like_picture, read_file
 from nsnet_cli.errors import InputError
-from nsnet_cli.sources.address import Address, is_url
+from nsnet_cli.sources.address import DAMAGED, Address, is_url, looks_like_container
 from nsnet_cli.sources.archives import Archive, open_archive
 from nsnet_cli.sources.remote import open_remote, read_remote, stat_remote
 from nsnet_cli.sources.tables import MAGIC, ParquetPictures
@@ -36,13 +37,8 @@ def read_source(text: str, limits: DecodeLimits) -> bytes:
     """The bytes at an address.  Raises `InputError`."""
     address = Address.parse(text)
     if address.member is not None:
-        return _containers.open(address.container).read(address.member, limits.max_bytes)
-    if is_url(text):
-        return read_remote(text, limits.max_bytes)
-    data = read_file(Path(text), limits)
-    if data.startswith(MAGIC) or open_archive(BytesIO(data), data[:_HEAD], len(data)) is not None:
-        raise InputError("truncated", "this archive could not be read to its end: what was found before is scanned")
-    return data
+        return _containers.read(address.container, address.member, limits.max_bytes)
+    return read_remote(text, limits.max_bytes) if is_url(text) else read_file(Path(text), limits)
 
 
 def stat_source(text: str) -> SourceStat:
@@ -57,22 +53,35 @@ def stat_source(text: str) -> SourceStat:
 
 
 def open_container(path: str) -> Container | None:
-    """The archive or table at a path or URL, by its content; None where it is none.  Raises `InputError`."""
+    """The archive or table at a path or URL, by its content; None where it is none.  Raises `InputError`.
+
+    What begins like a picture is one, whatever comes later in it, unless it is named like an archive.
+    """
+    file: BinaryIO
+    named_so = looks_like_container(path)
     try:
-        size = None if is_url(path) else os.stat(path).st_size
-        file = open_remote(path) if is_url(path) else open(path, "rb")  # noqa: SIM115 - open as long as its container is
+        if is_url(path):
+            file, size = open_remote(path)
+        else:
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            file, size = open(path, "rb"), status.st_size  # noqa: SIM115 - open as long as its container is
         head = file.read(_HEAD)
         file.seek(0)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError("decode_failed", f"could not be read: {error}") from error
-    found = ParquetPictures(file) if head.startswith(MAGIC) else open_archive(file, head, size)
+    if not named_so and begins_like_picture(head[:64]):
+        found: Container | None = None
+    else:
+        found = ParquetPictures(file) if head.startswith(MAGIC) else open_archive(file, head, size, named_so)
     if found is None:
         file.close()
     return found
 
 
 def names_in(container: Container, column: str) -> Iterator[tuple[str, bytes | None]]:
-    """Names of what a container holds, with the first bytes of each where they are at hand."""
+    """Names of what a container holds, with the first bytes of each; None where they are not at hand."""
     if isinstance(container, ParquetPictures):
         yield from ((name, None) for name in container.members(column))
     else:
@@ -86,10 +95,22 @@ class _Containers:
         self._key: tuple[str, SourceStat | None] | None = None
         self._open: Container | None = None
 
-    def open(self, path: str) -> Container:
+    def read(self, path: str, member: str, max_bytes: int) -> bytes:
+        try:
+            container = self._opened(path)
+            if member == DAMAGED:
+                raise InputError("truncated", "the archive could not be read to its end; what came before is scanned")
+            return container.read(member, max_bytes)
+        except InputError as error:
+            if error.code == "network":
+                self._open = None
+            raise
+
+    def _opened(self, path: str) -> Container:
         # Of an object that changes while it is scanned nothing good can be said, so it is not asked each time.
         key = (path, None if is_url(path) else _seen(path))
         if self._open is None or key != self._key:
+            self._open = None
             self._open, self._key = open_container(path), key
         if self._open is None:
             raise InputError("unsupported_format", "this is no archive and no Parquet table")

@@ -5,6 +5,7 @@ Credentials are those of the environment, as each file system of fsspec looks fo
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
@@ -12,16 +13,57 @@ from typing import Any, BinaryIO, TypeVar
 from nsnet_cli.errors import InputError, UsageError
 
 _T = TypeVar("_T")
+_SIGNS = ("*", "[")
+# Containers up to this size are fetched whole; of larger ones so many bytes at a time.
+_WHOLE, _RANGE = 1 << 26, 1 << 18
 # Pauses in seconds before another try; the file systems' own retries come on top of it.
 _PAUSES = (0.5, 1.0, 2.0)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
            "http": "http", "https": "http", "hf": "hf"}  # fmt: skip
 
 
-def open_remote(url: str) -> BinaryIO:
-    """The object as a seekable file, read by ranges.  Raises `InputError`."""
+def open_remote(url: str) -> tuple[BinaryIO, int | None]:
+    """The object as a seekable file, and its size; small ones are fetched at once.  Raises `InputError`."""
     fs, path = file_system(url)
-    return trying(lambda: fs.open(path, "rb"))
+    size = trying(lambda: fs.info(path).get("size"))
+    if size is not None and size <= _WHOLE:
+        return io.BytesIO(read_remote(url, _WHOLE)), size
+    # Without a cache of its own: it would fetch megabytes for every header.
+    opened = trying(lambda: fs.open(path, "rb", cache_type="none"))
+    if not opened.seekable():
+        raise InputError("network", "this server does not give parts of a file; fetch the archive first")
+    return io.BufferedReader(_Retried(opened), _RANGE), size
+
+
+class _Retried(io.RawIOBase):
+    """A remote file of which every read is tried again where the network may be at fault."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        def read() -> bytes:
+            self._file.seek(self._at)
+            return bytes(self._file.read(len(buffer)))
+
+        data = trying(read)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def read_remote(url: str, max_bytes: int) -> bytes:
@@ -58,19 +100,32 @@ def stat_remote(url: str) -> tuple[int | None, int | None]:
     return info.get("size"), None if stamp is None else int(stamp * 1e9)
 
 
-def walk_remote(url: str) -> Iterator[str] | None:
+def walk_remote(url: str) -> Iterator[tuple[str, str]] | None:
     """All objects below a URL in sorted order, or those that its pattern matches; None where it is one object.
 
+    Each with its address and its path below the folder, or below the part of the pattern that is no pattern.
     Raises `InputError` where it cannot be listed.
     """
     fs, path = file_system(url)
-    scheme = url.partition("://")[0].lower()
-    if any(sign in path for sign in "*[") and scheme not in ("http", "https"):
-        found = trying(lambda: sorted(fs.glob(path)))
-        return (str(fs.unstrip_protocol(name)) for name in found)
-    if scheme in ("http", "https") or (not url.endswith("/") and not trying(lambda: fs.isdir(path))):
+    if url.partition("://")[0].lower() in ("http", "https"):
         return None
-    return _below(fs, path)
+    if any(sign in path for sign in _SIGNS) and not trying(lambda: fs.exists(path)):
+        names = iter(trying(lambda: sorted(map(str, fs.glob(path)))))
+        folder_url, folder = _before_signs(url), _before_signs(path)
+    elif url.endswith("/") or trying(lambda: fs.isdir(path)):
+        folder_url, folder = url.rstrip("/"), path.rstrip("/")
+        names = _below(fs, folder)
+    else:
+        return None
+    # Not what the file system calls it, which may be another scheme than was asked for.
+    below = (name.removeprefix(folder).lstrip("/") for name in names)
+    return ((f"{folder_url}/{relative}", relative) for relative in below)
+
+
+def _before_signs(text: str) -> str:
+    """The folders before the first one that is a pattern."""
+    first = min(text.index(sign) for sign in _SIGNS if sign in text)
+    return text[:first].rpartition("/")[0]
 
 
 def _below(fs: Any, path: str) -> Iterator[str]:
@@ -82,7 +137,7 @@ def _below(fs: Any, path: str) -> Iterator[str]:
         if entry["type"] == "directory":
             yield from _below(fs, entry["name"])
         else:
-            yield str(fs.unstrip_protocol(entry["name"]))
+            yield str(entry["name"])
 
 
 def file_system(url: str) -> tuple[Any, str]:

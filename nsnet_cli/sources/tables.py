@@ -5,6 +5,7 @@ A picture's member name is ``COLUMN/ROW``, so that a row of results says by itse
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 from nsnet_cli.errors import InputError, UsageError
 
 MAGIC = b"PAR1"
-_BATCH = 16
+_BATCH, _BATCH_BYTES = 16, 1 << 26
 
 
 class ParquetPictures:
@@ -23,13 +24,12 @@ class ParquetPictures:
             import pyarrow.parquet as pq
         except ImportError as error:
             raise UsageError("reading Parquet needs an extra: pip install 'nsnet-cli[parquet]'") from error
-        try:
+        with _damage("the Parquet file"):
             self._table = pq.ParquetFile(file)
-        except Exception as error:  # pyarrow has errors of its own for every kind of damage
-            raise InputError("truncated", f"the Parquet file is damaged: {error}") from error
+            self._rows: int = self._table.metadata.num_rows
         self._column: str | None = None
         self._batches: Iterator[Any] = iter(())
-        self._batch: list[bytes | None] = []
+        self._batch: Any = ()
         self._first = 0
 
     def members(self, column: str) -> Iterator[str]:
@@ -38,43 +38,67 @@ class ParquetPictures:
             self._check(column)
         except InputError as error:
             raise UsageError(str(error)) from error
-        yield from (f"{column}/{row}" for row in range(self._table.metadata.num_rows))
+        yield from (f"{column}/{row}" for row in range(self._rows))
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """The bytes of one cell.  Raises `InputError`."""
         found = re.fullmatch(r"(.+)/(\d{1,15})", name, re.DOTALL)
-        if found is None or int(found[2]) >= self._table.metadata.num_rows:
+        if found is None or int(found[2]) >= self._rows:
             raise InputError("not_found", "no such cell: expected COLUMN/ROW")
         column, row = found[1], int(found[2])
         self._check(column)
+        import pyarrow.compute as pc
+
         try:
-            self._go_to(column, row)
-        except Exception as error:
+            with _damage("this part of the Parquet file"):
+                self._go_to(column, row)
+                cell = self._batch.slice(row - self._first, 1)
+                size = pc.binary_length(cell)[0].as_py() or 0
+        except InputError:
             self._column = None
-            raise InputError("truncated", f"this part of the Parquet file is damaged: {error}") from error
-        data = self._batch[row - self._first]
-        if not data:
+            raise
+        if not size:
             raise InputError("empty", "this cell holds no picture")
-        if len(data) > max_bytes:
-            raise InputError("too_large", f"{len(data):,} bytes, more than --max-bytes {max_bytes:,} allows")
+        if size > max_bytes:
+            raise InputError("too_large", f"{size:,} bytes, more than --max-bytes {max_bytes:,} allows")
+        data: bytes = cell[0].as_py()
         return data
 
     def _go_to(self, column: str, row: int) -> None:
         if column != self._column or row < self._first:
-            self._batches = self._table.iter_batches(batch_size=_BATCH, columns=[column])
-            self._column, self._batch, self._first = column, [], 0
+            self._batches = self._table.iter_batches(batch_size=self._batch_rows(), columns=[column])
+            self._column, self._batch, self._first = column, (), 0
         while row >= self._first + len(self._batch):
             self._first += len(self._batch)
-            values = next(self._batches).column(0).to_pylist()
-            self._batch = [value.get("bytes") if isinstance(value, dict) else value for value in values]
+            values = next(self._batches).column(0)
+            self._batch = values.field("bytes") if hasattr(values, "field") else values
+
+    def _batch_rows(self) -> int:
+        """Few where cells are large."""
+        groups = (self._table.metadata.row_group(k) for k in range(self._table.metadata.num_row_groups))
+        largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0.0)
+        return max(1, min(_BATCH, int(_BATCH_BYTES / max(1.0, largest))))
 
     def _check(self, column: str) -> None:
         import pyarrow as pa
 
         schema = self._table.schema_arrow
-        kind = schema.field(column).type if column in schema.names else None
+        kind = schema.field(column).type if schema.names.count(column) == 1 else None
         if kind is not None and pa.types.is_struct(kind):
             kind = next((kind.field(k).type for k in range(kind.num_fields) if kind.field(k).name == "bytes"), None)
         if kind is None or not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             names = ", ".join(schema.names[:20])
             raise InputError("not_found", f"no column {column!r} of pictures (--column); columns: {names}")
+
+
+@contextlib.contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """pyarrow has errors of its own for every kind of damage."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError("too_large", f"{what} does not fit into memory") from error
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError("truncated", f"{what} is damaged: {type(error).__name__}: {error}") from error
