@@ -243,6 +243,14 @@ def test_a_pipe_in_a_directory_is_never_opened(tmp_path: Path) -> None:
     assert found(tmp_path, archives=True) == []
 
 
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_keeps_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(1))
+    path.chmod(0)
+    assert found(path) == [str(path)]
+
+
 def test_globs_of_pictures_do_not_hide_their_archives(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", PICTURES)
     write_zip(tmp_path / "b.zip", PICTURES)
@@ -401,6 +409,15 @@ def test_a_bucket_is_listed_and_read(bucket: str) -> None:
     assert [read_source(address, LIMITS) for address in inside] == list(PICTURES.values())
     assert len(found(f"{bucket}/shards/", archives=True)) == len(PICTURES)
     assert found("s3a://photos/2024/", include=["b/*"]) == [f"s3a://photos/2024/{n}" for n in names if "/" in n]
+
+
+def test_of_a_large_archive_in_a_bucket_ranges_are_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_WHOLE", 0)
+    monkeypatch.setattr(remote, "_RANGE", 1000)
+    inside = found(f"{bucket}/shards/0.tar")
+    assert len(inside) == len(PICTURES)
+    for address in reversed(inside):
+        assert read_source(address, LIMITS) == PICTURES[address.partition("!")[2]]
 
 
 def test_an_object_that_is_not_there(bucket: str) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.sources.streams import Positioned
 
 HEAD = 64
 # A compressed tar may grow to so many times its size, beyond the first gigabyte: pictures hardly grow at all.
@@ -122,7 +123,7 @@ class TarArchive:
     def _next(self) -> str | None:
         """The name of the next regular member whose name is new.  Raises `InputError`, every time, for damage."""
         if self._failure is not None:
-            raise self._failure
+            raise InputError(self._failure.code, str(self._failure))
         while not self._ended:
             try:
                 info = self._header()
@@ -179,42 +180,32 @@ def _plain(file: BinaryIO, size: int | None) -> BinaryIO:
     return io.BufferedReader(_Unpacked(file, opener, max(_FREE, _GROWTH * (size or 0))), _PIECE)
 
 
-class _Unpacked(io.RawIOBase):
+class _Unpacked(Positioned):
     """What a compressed file unpacks to: seekable, where going back begins anew, and not without end."""
 
     def __init__(self, file: BinaryIO, opener: Callable[[BinaryIO], BinaryIO], limit: int) -> None:
         self._file, self._opener, self._limit = file, opener, limit
-        self._at = 0
         self._stream = opener(file)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._stream.read(len(buffer))
-        self._at += len(data)
-        if self._at > self._limit:
+        self.at += len(data)
+        if self.at > self._limit:
             raise InputError("too_large", f"unpacks to more than {self._limit:,} bytes; it is not read further")
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        target = offset + (self._at if whence == io.SEEK_CUR else 0)
+        target = offset + (self.at if whence == io.SEEK_CUR else 0)
         if whence == io.SEEK_END:
             raise io.UnsupportedOperation("the end is not known before it is reached")
-        if target < self._at:
+        if target < self.at:
             self._file.seek(0)
-            self._stream, self._at = self._opener(self._file), 0
+            self._stream, self.at = self._opener(self._file), 0
         buffer = memoryview(bytearray(_PIECE))
-        while self._at < target and self.readinto(buffer[: min(_PIECE, target - self._at)]):
+        while self.at < target and self.readinto(buffer[: min(_PIECE, target - self.at)]):
             pass
-        return self._at
+        return self.at
 
 
 def open_archive(file: BinaryIO, head: bytes, size: int | None, named_so: bool) -> Archive | None:

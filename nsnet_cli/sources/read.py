@@ -55,7 +55,8 @@ def stat_source(text: str) -> SourceStat:
 def open_container(path: str) -> Container | None:
     """The archive or table at a path or URL, by its content; None where it is none.  Raises `InputError`.
 
-    What begins like a picture is one, whatever comes later in it, unless it is named like an archive.
+    None, too, for what cannot be opened.  What begins like a picture is one, whatever comes later in it, unless
+    it is named like an archive.
     """
     file: BinaryIO
     named_so = looks_like_container(path)
@@ -69,8 +70,8 @@ def open_container(path: str) -> Container | None:
             file, size = open(path, "rb"), status.st_size  # noqa: SIM115 - open as long as its container is
         head = file.read(_HEAD)
         file.seek(0)
-    except (OSError, ValueError) as error:
-        raise InputError("decode_failed", f"could not be read: {error}") from error
+    except (OSError, ValueError):
+        return None  # whoever reads it as a picture says why
     if not named_so and begins_like_picture(head[:64]):
         found: Container | None = None
     else:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.sources.streams import Positioned
 
 _T = TypeVar("_T")
 _SIGNS = ("*", "[")
@@ -35,34 +36,25 @@ def open_remote(url: str) -> tuple[BinaryIO, int | None]:
     return io.BufferedReader(_Retried(opened), _RANGE), size
 
 
-class _Retried(io.RawIOBase):
+class _Retried(Positioned):
     """A remote file of which every read is tried again where the network may be at fault."""
 
     def __init__(self, file: Any) -> None:
-        self._file, self._at = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
+        self._file = file
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
-        self._at = base + offset
-        return self._at
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self._file.size}[whence]
+        self.at = base + offset
+        return self.at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         def read() -> bytes:
-            self._file.seek(self._at)
+            self._file.seek(self.at)
             return bytes(self._file.read(len(buffer)))
 
         data = trying(read)
         buffer[: len(data)] = data
-        self._at += len(data)
+        self.at += len(data)
         return len(data)
 
 
