@@ -177,12 +177,12 @@ def _met(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
 
 
 def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+    named = not isinstance(found, ParquetPictures)  # a table's cells have no names that globs could be for
     said = False
     try:
         for name, head in names_in(found, wanted.column):
             # A name that leads out of the archive is no hidden one: somebody should hear of it.
-            cell = isinstance(found, ParquetPictures)
-            if not cell and unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
+            if named and unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
                 continue
             said = head is None
             if head is None or begins_like_picture(head):
