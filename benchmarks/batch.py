@@ -64,7 +64,7 @@ def _scan(args: argparse.Namespace) -> int:
     def cheap(self, views):  # type: ignore[no-untyped-def]
         if not asked:
             asked.append(real(self, views[:1]))
-        return views.flatten(2).float().mean(2) / 255.0, asked[0][1].expand(len(views), *asked[0][1].shape[1:])
+        return views.flatten(1).double().mean(1) / 255.0, asked[0][1].expand(len(views), *asked[0][1].shape[1:])
 
     Detector.score_views = cheap  # type: ignore[method-assign]
     sys.argv = ["nsnet", "scan", *args.arguments]

@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, default=MANIFEST)
     parser.add_argument("--rows", type=Path, help="keep the scores of single pictures here, and go on from it (.jsonl)")
+    parser.add_argument("--sample", type=int, default=SAMPLE, help="pictures that are delivered")
     parser.add_argument("--precision", default="auto", help="as of nsnet robustness; stands in the documents")
     parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "nsnet_cli", "robustness", str(args.manifest), "--split", "val", "--json"]
-    shown = ["--sample", str(SAMPLE), *(() if args.precision == "auto" else ("--precision", args.precision))]
+    shown = ["--sample", str(args.sample), *(() if args.precision == "auto" else ("--precision", args.precision))]
     command += [*shown, *(("--rows", str(args.rows)) if args.rows else ())]
     run = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if run.returncode not in (0, 3):

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, default=MANIFEST)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--rows", type=Path, help="keep the rows of the scan here (.jsonl)")
+    parser.add_argument("--precision", default="auto", help="as of nsnet evaluate; stands in the documents")
     parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
@@ -51,6 +52,8 @@ def main() -> None:
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "nsnet_cli", "evaluate", str(args.manifest), "--split", "val", "--json"]
+    shown = [] if args.precision == "auto" else ["--precision", args.precision]
+    command += shown
     if args.predictions:
         command += ["--predictions", str(args.predictions)]
     elif args.rows:
@@ -65,7 +68,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     save_plot("reliability.svg", reliability_plot(y, p))
     # The names of the corpus' files are nobody's business, nor are the paths of this machine.
     del document["predictions"]
-    document["command"] = "nsnet evaluate MANIFEST.csv --split val"
+    document["command"] = " ".join(["nsnet evaluate MANIFEST.csv --split val", *shown])
     document["dataset"]["name"] = "MANIFEST.csv"
     document["model"].pop("predictions", None)
     return document

@@ -30,6 +30,7 @@ from nsnet_cli.document import (
 )
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.head import ViewHeads
+from nsnet_cli.kernel import KERNEL, KernelHead
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
@@ -37,7 +38,7 @@ from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import load_tower, tower_info
-from nsnet_cli.views import fuse, kinds_of, plan_views
+from nsnet_cli.views import ViewKind, fuse, kinds_of, plan_views
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
@@ -109,9 +110,11 @@ class Detector:
         )
         tower = tower_info(weights.tower_path)
         self._normalise = Normaliser(tower.mean, tower.std)
-        self._tower, self._heads = build_network(weights)
+        self._tower, self._heads, self._kernel = build_network(weights)
         self._tower.matrices_to(torch.bfloat16 if precision == "bf16" else torch.float32).to(device).eval()
         self._heads.to(device).eval()
+        if self._kernel is not None:
+            self._kernel.to(device).eval()
         self.model = ModelInfo(
             name=info.name,
             weights_sha256=weights.sha256,
@@ -218,37 +221,41 @@ class Detector:
 
     @torch.inference_mode()
     def score_views(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the views of pictures ``(N, views, 3, S, S)`` uint8: logits before fusion ``(N, views)``, and the
-        semantic parts of their embeddings ``(N, views, rank)``, both float32."""
+        """Of the views of pictures ``(N, views, 3, S, S)`` uint8: raw scores ``(N,)`` float64, and the semantic
+        parts of the embeddings of all views ``(N, views, rank)`` float32."""
         made = []
         flat = views.flatten(0, 1)
         # Two cores are as fast on a few as on many, and the activations of many cost hundreds of megabytes.
         for few in flat.split(_VIEWS_ON_CPU if self.device.type == "cpu" else len(flat)):
             made.append(self._tower(self._normalise(few.to(self.device))))
         features = VitFeatures.join(made)
-        logits = torch.empty(views.shape[:2])
-        for kind in kinds_of(self.plan):
-            of_kind = torch.tensor([view.kind == kind for view in self.plan]).repeat(len(views))
-            logits.view(-1)[of_kind] = self._heads.of(kind)(features.rows(of_kind)).logit.float().cpu()
-        semantic = self._heads.of(self.plan[0].kind).semantic_part(features.embedding)
-        return logits, semantic.float().cpu().view(*views.shape[:2], -1)
-
-    def fuse(self, logits: Tensor) -> float:
-        """The raw score of one picture from the logits of its views ``(views,)``."""
-        values: list[float] = logits.double().tolist()
         by_kind = {
-            kind: [value for value, view in zip(values, self.plan, strict=True) if view.kind == kind]
+            kind: [
+                features.rows(torch.arange(position, len(flat), len(self.plan)))
+                for position, view in enumerate(self.plan)
+                if view.kind == kind
+            ]
             for kind in kinds_of(self.plan)
         }
-        return fuse(by_kind, self.weights.info.fusion)
+        semantic = self._heads.of(self.plan[0].kind).semantic_part(features.embedding)
+        return self._fused(by_kind), semantic.float().cpu().view(*views.shape[:2], -1)
+
+    def _fused(self, by_kind: dict[ViewKind, list[VitFeatures]]) -> Tensor:
+        """Raw scores ``(N,)`` float64 of what all judges say of the features of each view."""
+        said: dict[str, list[Tensor]] = {
+            kind: [self._heads.of(kind)(view).logit.double().cpu() for view in views] for kind, views in by_kind.items()
+        }
+        if self._kernel is not None:
+            said[KERNEL] = [self._kernel.score(by_kind).double().cpu()]
+        return fuse(said, self.weights.info.fusion)
 
     def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
         began = time.perf_counter()
         stacks = [v for p in batch for v in (p.views, *(d.views for d in p.delivered)) if v is not None]
         scored: Iterator[tuple[float, NDArray[np.float32]]] = iter(())
         if stacks:
-            logits, semantic = self.score_views(torch.stack(stacks))
-            scored = zip(map(self.fuse, logits), semantic[:, 0].numpy(), strict=True)
+            scores, semantic = self.score_views(torch.stack(stacks))
+            scored = zip(scores.tolist(), semantic[:, 0].numpy(), strict=True)
         share = (time.perf_counter() - began) / max(1, sum(p.views is not None for p in batch))
         for prepared in batch:
             score, part = next(scored) if prepared.views is not None else (None, None)
@@ -308,20 +315,23 @@ class Detector:
         )
 
 
-def build_network(weights: NsnetWeights) -> tuple[VisionTransformer, ViewHeads]:
-    """Tower and heads from a weights file, in float32, LoRA merged.
+def build_network(weights: NsnetWeights) -> tuple[VisionTransformer, ViewHeads, KernelHead | None]:
+    """Tower, contrastive heads and kernel head from a weights file, in float32, LoRA merged.
 
     Raises `WeightsError` when the tensors do not fit the recipe in the metadata.
     """
     info = weights.info
     tower = load_tower(weights.tower_path)
-    head_state = {k.removeprefix("head."): v for k, v in weights.tensors.items() if k.startswith("head.")}
-    adapted = {k.removeprefix("tower."): v for k, v in weights.tensors.items() if k.startswith("tower.")}
+    head_state, kernel_state, adapted = (weights.below(part) for part in ("head", "kernel", "tower"))
     if SEMANTIC not in weights.tensors:
         raise WeightsError(f"{weights.path}: no semantic basis ({SEMANTIC}) in the file")
-    heads = ViewHeads(tower.config, info.head, weights.tensors[SEMANTIC], info.kinds)
+    semantic = weights.tensors[SEMANTIC]
+    heads = ViewHeads(tower.config, info.head, semantic, info.kinds)
+    kernel = None
     try:
         heads.load_state_dict(head_state, strict=True)
+        if info.kernel is not None:
+            kernel = KernelHead.of_state(tower.config, info.kernel, semantic, info.kinds, kernel_state)
         tower.adapt(info.adaptation)
         wrong = set(tower.adapted_state()) ^ set(adapted)
         if wrong:
@@ -330,7 +340,7 @@ def build_network(weights: NsnetWeights) -> tuple[VisionTransformer, ViewHeads]:
         tower.merge_lora()
     except RuntimeError as error:
         raise WeightsError(f"{weights.path}: the tensors do not fit the recipe in the metadata: {error}") from error
-    return tower.requires_grad_(False), heads.requires_grad_(False)
+    return tower.requires_grad_(False), heads.requires_grad_(False), kernel
 
 
 def _patch_results(selections: dict[int, Selection]) -> Iterator[PatchResult]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nsnet_cli.nullspace import decouple
 from nsnet_cli.views import ViewKind
 from nsnet_cli.vit import VitConfig, VitFeatures
 
@@ -63,8 +64,7 @@ class NullSpaceHead(nn.Module):
 
     def decouple(self, embedding: Tensor) -> Tensor:
         """``f P`` of the unit-length embedding ``f``, ``(N, embed_dim)``, rescaled to unit length."""
-        f = F.normalize(embedding, dim=-1)
-        return F.normalize(f - (f @ self.semantic.T) @ self.semantic, dim=-1)
+        return decouple(embedding, self.semantic)
 
     def semantic_part(self, embedding: Tensor) -> Tensor:
         """Coordinates ``(N, rank)`` in the semantic basis of what `decouple` removes."""

@@ -111,6 +111,15 @@ def semantic_basis(labels: Tensor, rule: BasisRule) -> SemanticBasis:
     return SemanticBasis(vectors[:rank].contiguous(), singular_values, rule)
 
 
+def decouple(embedding: Tensor, vectors: Tensor) -> Tensor:
+    """``f P`` of the unit-length embedding ``f`` ``(N, d)``, brought to unit length again, ``(N, d)``.
+
+    ``vectors`` ``(rank, d)`` is the orthonormal basis of what is removed (NS-Net, eq. 4).
+    """
+    f = F.normalize(embedding, dim=-1)
+    return F.normalize(f - (f @ vectors.T) @ vectors, dim=-1)
+
+
 def energy_share(singular_values: Tensor) -> Tensor:
     """Share of the squared singular values up to and with each, ``(k,)``."""
     squares = singular_values.square()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from nsnet_cli.selection import PatchGrid, Selection, SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 ViewKind = Literal["mosaic", "window"]
+Score = TypeVar("Score", float, Tensor)
 MOSAIC: ViewKind = "mosaic"
 WINDOW: ViewKind = "window"
 # Where windows lie, as shares of the room that is left beside them: the centre, then the corners.
@@ -59,10 +60,15 @@ def kinds_of(plan: Sequence[View]) -> list[ViewKind]:
     return list(dict.fromkeys(view.kind for view in plan))
 
 
-def fuse(scores: Mapping[ViewKind, Sequence[float]], weights: Mapping[str, float]) -> float:
-    """One score from those of all views: the mean of each kind, weighted by ``weights`` among the kinds there."""
-    total = sum(weights[kind] for kind in scores)
-    return sum(weights[kind] * sum(values) / len(values) for kind, values in scores.items()) / total
+def fuse(scores: Mapping[str, Sequence[Score]], weights: Mapping[str, float]) -> Score:
+    """One score from those of all judges: the mean of each one's, weighted by ``weights`` among the judges there.
+
+    A judge is the contrastive head of a kind of view, which has a score for each view, or the kernel head.
+    Scores are numbers, or tensors ``(N,)`` of many pictures.
+    """
+    total = sum(weights[judge] for judge in scores)
+    parts = [weights[judge] / total / len(values) * value for judge, values in scores.items() for value in values]
+    return sum(parts[1:], parts[0])
 
 
 def make_views(pixels: Tensor, recipe: SelectionRecipe, count: int) -> Views:

@@ -12,6 +12,7 @@ from torch import Tensor
 from nsnet_cli.calibration import Calibration
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import HeadConfig
+from nsnet_cli.kernel import KernelConfig
 from nsnet_cli.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
@@ -19,7 +20,9 @@ from nsnet_cli.views import ViewKind, kinds_of, plan_views
 from nsnet_cli.vit import Adaptation
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
-WEIGHTS_FORMAT = "nsnet.weights/1"
+WEIGHTS_FORMAT = "nsnet.weights/2"
+# Weights of the first format have no kernel head, and mean the same without one.
+_READABLE = ("nsnet.weights/1", WEIGHTS_FORMAT)
 SEMANTIC = "semantic"
 # Tensors that no scan needs: what the basis was cut from, and what `nsnet nullspace inspect` measures.
 SINGULAR_VALUES = "inspect.singular_values"
@@ -35,6 +38,7 @@ class WeightsInfo:
     tower_sha256: str
     selection: SelectionRecipe
     head: HeadConfig
+    kernel: KernelConfig | None
     adaptation: Adaptation
     basis: dict[str, Any]
     views: int
@@ -57,7 +61,7 @@ class WeightsInfo:
     @staticmethod
     def from_metadata(path: Path, metadata: dict[str, str]) -> WeightsInfo:
         """Raises `WeightsError` for a foreign format or an incomplete record: nothing is guessed."""
-        if metadata.get("format") != WEIGHTS_FORMAT:
+        if metadata.get("format") not in _READABLE:
             raise WeightsError(
                 f"{path}: expected NS-Net weights ({WEIGHTS_FORMAT}), found {metadata.get('format', 'no format')!r}; "
                 "make weights with `nsnet train`, or leave --weights out to use the shipped ones"
@@ -65,16 +69,18 @@ class WeightsInfo:
         try:
             head = json.loads(metadata["head"])
             adaptation = json.loads(metadata["adaptation"])
+            kernel = json.loads(metadata["kernel"]) if metadata["format"] == WEIGHTS_FORMAT else None
             return WeightsInfo(
                 name=metadata["name"],
                 tower=metadata["tower"],
                 tower_sha256=metadata["tower_sha256"],
                 selection=SelectionRecipe(**json.loads(metadata["selection"])),
                 head=HeadConfig(**{**head, "blocks": tuple(head["blocks"])}),
+                kernel=KernelConfig(**{**kernel, "blocks": tuple(kernel["blocks"])}) if kernel else None,
                 adaptation=Adaptation(**{**adaptation, "targets": tuple(adaptation["targets"])}),
                 basis=json.loads(metadata["basis"]),
                 views=int(metadata["views"]),
-                fusion={str(kind): float(share) for kind, share in json.loads(metadata["fusion"]).items()},
+                fusion={str(judge): float(share) for judge, share in json.loads(metadata["fusion"]).items()},
                 calibration=Calibration(**json.loads(metadata["calibration"])),
                 training=json.loads(metadata["training"]),
                 licence=metadata["licence"],
@@ -88,13 +94,21 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class NsnetWeights:
-    """A weights file, read: ``tensors`` are the head's under ``head.``, what was adapted under ``tower.``."""
+    """A weights file, read.
+
+    ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, and what
+    was adapted under ``tower.``.
+    """
 
     path: Path
     sha256: str
     info: WeightsInfo
     tensors: dict[str, Tensor]
     tower_path: Path
+
+    def below(self, part: str) -> dict[str, Tensor]:
+        """The tensors of one part, ``head``, ``kernel`` or ``tower``, by their names within it."""
+        return {k.removeprefix(f"{part}."): v for k, v in self.tensors.items() if k.startswith(f"{part}.")}
 
 
 def weights_info(path: Path) -> WeightsInfo:

@@ -105,6 +105,7 @@ def tiny_weights(tiny_tower: Path) -> Path:
         tower_sha256=sha256_of(tiny_tower),
         selection=SelectionRecipe(),
         head=head,
+        kernel=None,
         adaptation=Adaptation(),
         basis={},
         views=2,

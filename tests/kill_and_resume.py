@@ -21,9 +21,9 @@ from nsnet_cli.cli import app
 
 
 def _stub(self: Detector, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that hang on the pixels alone, without a network."""
-    logits = views.flatten(2).float().mean(2) / 255.0
-    return logits, torch.zeros(*views.shape[:2], 1)
+    """Scores that hang on the pixels alone, without a network."""
+    scores = views.flatten(1).double().mean(1) / 255.0
+    return scores, torch.zeros(*views.shape[:2], 1)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.head import HeadConfig
+from nsnet_cli.kernel import KERNEL, KernelConfig
 from nsnet_cli.labelled import LabelledPicture, read_manifest
 from nsnet_cli.nullspace import BasisRule
 from nsnet_cli.preprocess import Normaliser
@@ -38,6 +39,7 @@ FIT = FitConfig(
     tune=Phase(112, 8, lr_head=1e-3, lr_tower=1e-3, keep=0.5),
     adaptation=LORA,
     head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8),
+    kernel=KernelConfig(blocks=(1, 2), dimensions=6),
     renderings=1,
     seed=3,
 )
@@ -134,6 +136,7 @@ def test_a_killed_run_ends_with_the_same_weights(fresh: bool, manifest: Path, ti
             "adaptation": LORA,
             "selection": SelectionRecipe(window=0),
             "head": HeadConfig(blocks=(), reduced=8, hidden=8),
+            "kernel": None,
         },
     ],
     ids=["frozen", "lora", "upper block", "norms, fresh", "paper"],
@@ -148,7 +151,9 @@ def test_train_writes_weights_that_scan_as_they_were_trained(
     info = weights_info(asked.output)
     assert info.tower_sha256 == sha256_of(tiny_tower) and info.basis["rank"] == 5
     assert info.adaptation == config.adaptation and sum(info.fusion.values()) == pytest.approx(1.0)
-    assert set(info.fusion) == ({"mosaic", "window"} if config.selection.window else {"mosaic"})
+    judges = {"mosaic", "window"} if config.selection.window else {"mosaic"}
+    assert set(info.fusion) == judges | ({KERNEL} if config.kernel else set())
+    assert info.kernel == config.kernel
     assert info.training["pictures"] == {"0": 20, "1": 20}
     events = [json.loads(line)["event"] for line in (work / "log.jsonl").read_text().splitlines()]
     assert events[0] == "start" and events[-1] == "written"
@@ -165,22 +170,15 @@ def test_train_writes_weights_that_scan_as_they_were_trained(
     fitter = Fitter(
         tiny_tower, pictures, basis.vectors, config, asked.views, "fp32", "cpu", work, lambda name, progress: None
     )
-    tower, heads = fitter.fit("final", range(len(pictures)))
-    parts = {}
-    for view, kind in enumerate(fitter.kinds):
-        pixels = detector.prepare(str(manifest.parent / "3.png")).views[[view]]
-        with torch.inference_mode():
-            parts[kind] = [
-                float(
-                    heads.of(kind)(
-                        tower(
-                            Normaliser((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))(
-                                pixels
-                            )
-                        )
-                    ).logit
-                )
-            ]
+    fitted = fitter.fit("final", range(len(pictures)))
+    normalise = Normaliser((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    views = detector.prepare(str(manifest.parent / "3.png")).views
+    assert views is not None
+    with torch.inference_mode():
+        seen = {kind: fitted.tower(normalise(views[[view]])) for view, kind in enumerate(fitter.kinds)}
+        parts = {kind: [float(fitted.heads.of(kind)(features).logit)] for kind, features in seen.items()}
+    if fitted.kernel is not None:
+        parts[KERNEL] = [float(fitted.kernel.score({kind: [features] for kind, features in seen.items()}))]
     if config.selection.window:
         assert result.score == pytest.approx(fuse(parts, info.fusion), abs=1e-3)
 
@@ -199,6 +197,7 @@ def test_the_manifest_is_checked(tmp_path: Path) -> None:
     ("fit_changes", "request_changes", "said"),
     [
         ({"head": HeadConfig(blocks=(2, 3))}, {}, "--blocks must lie within 1-2"),
+        ({"kernel": KernelConfig()}, {}, "give --no-kernel"),
         ({"adaptation": Adaptation(rank=2, last_block=12)}, {}, "--tuned-blocks must lie within 1-2"),
         ({"adaptation": Adaptation(rank=2, first_block=0, last_block=1)}, {}, "--tuned-blocks"),
         ({}, {"views": 1}, "--views 1 has no window"),
@@ -259,9 +258,10 @@ def test_the_commands_defaults_are_the_recipes() -> None:
 
     given = {name: p.default for name, p in inspect.signature(command).parameters.items()}
     recipe, request_defaults = FitConfig(), {"blocks": "5-10", "tuned_blocks": "1-12", "lora_targets": "q,k,v,out"}
-    for name in given.keys() & vars(recipe).keys():
+    for name in given.keys() & vars(recipe).keys() - {"kernel"}:
         assert given[name] == getattr(recipe, name), name
     assert {name: given[name] for name in request_defaults} == request_defaults
+    assert given.pop("kernel") is True and recipe.kernel == KernelConfig()
     assert recipe.head.blocks == (5, 6, 7, 8, 9, 10) and recipe.adaptation == Adaptation()
     assert (given["samples"], given["batch"], given["lr_head"]) == (
         recipe.probe.samples, recipe.probe.batch, recipe.probe.lr_head,

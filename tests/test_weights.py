@@ -29,8 +29,9 @@ def copied(tmp_path: Path, change: Callable[[dict, dict], None]) -> Path:
 
 def test_shipped_weights_fit_together() -> None:
     weights = load_weights(DEFAULT_WEIGHTS)
-    tower, heads = build_network(weights)
+    tower, heads, kernel = build_network(weights)
     assert not tower.adapted_state()
+    assert (kernel is not None) == ("kernel" in weights.info.fusion)
     semantic = heads.of("mosaic").semantic
     assert (semantic @ semantic.T - torch.eye(len(semantic))).abs().max() < 1e-5
     assert len(semantic) == weights.info.basis["rank"]

@@ -53,6 +53,9 @@ def train(
         typer.Option(metavar="A-B", help="Blocks whose class tokens join the spine; 'none' is the paper."),
     ] = "5-10",
     dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Dropout in the head.")] = 0.3,
+    kernel: Annotated[
+        bool, typer.Option("--kernel/--no-kernel", help="A kernel head beside the contrastive ones; none in the paper.")
+    ] = True,
     bce_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lambda: share of BCE beside contrastive.")] = 0.5,
     temperature: Annotated[float, typer.Option(min=0.001, help="Temperature of the contrastive loss.")] = 0.1,
     samples: Annotated[
@@ -98,6 +101,7 @@ def train(
     import torch
 
     from nsnet_cli.head import HeadConfig
+    from nsnet_cli.kernel import KernelConfig
     from nsnet_cli.selection import SelectionRecipe
     from nsnet_cli.training import run
     from nsnet_cli.training.recipe import FitConfig, Phase
@@ -133,6 +137,7 @@ def train(
             fresh=fresh,
             seed=seed,
             head=HeadConfig(blocks=_blocks(blocks), dropout=dropout),
+            kernel=KernelConfig() if kernel else None,
             selection=SelectionRecipe(dc=dc, window=window),
         ),
         folds=folds,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import ViewHeads
+from nsnet_cli.kernel import KERNEL, KernelHead
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
@@ -22,6 +23,7 @@ from nsnet_cli.tower import load_tower, tower_info
 from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
 from nsnet_cli.training.features import KeptFeatures, frozen_features
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
+from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
 from nsnet_cli.training.views import Rendering
 from nsnet_cli.views import ViewKind, kinds_of, plan_views
@@ -31,7 +33,17 @@ from nsnet_cli.vit import VisionTransformer, VitFeatures
 _HELD_OUT_PER_GROUP = 40
 _FORWARD_BATCH = 16
 
-Scores = dict[str, dict[ViewKind, float]]
+# By picture and by judge: a kind of view (its contrastive head), or the kernel head.
+Scores = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one fit gives: the tower, adapted or not, the contrastive heads, and the kernel head if there is one."""
+
+    tower: VisionTransformer
+    heads: ViewHeads
+    kernel: KernelHead | None
 
 
 @dataclass
@@ -55,15 +67,19 @@ class Fitter:
     def kinds(self) -> list[ViewKind]:
         return kinds_of(plan_views(self.config.selection, self.views))
 
+    @property
+    def judges(self) -> list[str]:
+        """All that have a score of their own, which are then fused."""
+        return [*self.kinds, *([KERNEL] if self.config.kernel is not None else [])]
+
     def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int]) -> Scores:
-        """Fit on ``pictures[i]`` for ``i`` in ``inside``; scores by name and kind of (some of) those in ``outside``.
+        """Fit on ``pictures[i]`` for ``i`` in ``inside``; scores by name and judge of (some of) those in ``outside``.
 
         A frozen tower scores all of them.  An adapted one takes long, so it scores some of every group, and
         the scores are kept; raises `WeightsError` for scores of another recipe or other data.
         """
         if self.config.adaptation.frozen:
-            tower, heads = self.fit(name, inside)
-            return self._scores(tower, heads, outside)
+            return self._scores(self.fit(name, inside), outside)
         path = self.work / f"{name}.scores.json"
         made_by = self._fingerprint(inside)
         if path.exists():
@@ -72,15 +88,13 @@ class Fitter:
                 raise WeightsError(f"{path}: scores of another recipe or other data; use another --work folder")
             scores: Scores = stored["scores"]
             return scores
-        tower, heads = self.fit(name, inside)
-        chosen = self.some_of(outside)
-        scores = self._scores(tower, heads, chosen)
+        scores = self._scores(self.fit(name, inside), self.some_of(outside))
         unfinished = path.with_suffix(".partial")
         unfinished.write_text(json.dumps({"made_by": made_by, "scores": scores}), "utf-8")
         unfinished.replace(path)
         return scores
 
-    def fit(self, name: str, indices: Sequence[int]) -> tuple[VisionTransformer, ViewHeads]:
+    def fit(self, name: str, indices: Sequence[int]) -> Fitted:
         """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``."""
         config, tower = self.config, self._new_tower()
         torch.manual_seed(config.seed)
@@ -99,7 +113,19 @@ class Fitter:
             checkpoint = self.work / f"{name}.checkpoint.safetensors"
             mark = self._fingerprint(indices)
             tune(tower, heads, batches, config, checkpoint, mark, partial(self.note, f"{name} tuning"))
-        return tower, heads
+        return Fitted(tower, heads, self._fit_kernel(tower, indices))
+
+    def _fit_kernel(self, tower: VisionTransformer, indices: Sequence[int]) -> KernelHead | None:
+        """The kernel head on what ``tower`` shows of the views that a scan makes: deliveries blur what it knows."""
+        config = self.config
+        if config.kernel is None:
+            return None
+        shown = self.some_of(indices)
+        features = {
+            kind: [self._finished(tower, kept, shown) for kept in scanned] for kind, scanned in self._scanned.items()
+        }
+        labels = [self.pictures[i].label for i in shown]
+        return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed)
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:
         """Embeddings ``(len(indices), embed_dim)`` of the first view as a scan makes it, before any projection."""
@@ -175,13 +201,19 @@ class Fitter:
             return kept.features.rows(torch.tensor(list(indices)))
         return finish(tower, kept, indices)
 
-    def _scores(self, tower: VisionTransformer, heads: ViewHeads, indices: Sequence[int]) -> Scores:
-        by_kind = {
-            kind: score_features(heads.of(kind), [self._finished(tower, kept, indices) for kept in scanned])
+    def _scores(self, fitted: Fitted, indices: Sequence[int]) -> Scores:
+        features = {
+            kind: [self._finished(fitted.tower, kept, indices) for kept in scanned]
             for kind, scanned in self._scanned.items()
         }
+        by_judge: dict[str, list[float]] = {
+            kind: score_features(fitted.heads.of(kind), views) for kind, views in features.items()
+        }
+        if fitted.kernel is not None:
+            by_judge[KERNEL] = fitted.kernel.score(features).tolist()
         return {
-            self.pictures[i].name: {kind: values[k] for kind, values in by_kind.items()} for k, i in enumerate(indices)
+            self.pictures[i].name: {judge: values[k] for judge, values in by_judge.items()}
+            for k, i in enumerate(indices)
         }
 
     def _counting(self, rendering: Rendering) -> Callable[[int, int], None]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nsnet_cli.deliveries import random_chain_mark
 from nsnet_cli.head import HeadConfig
+from nsnet_cli.kernel import KernelConfig
 from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.training.folds import picture_weights
@@ -61,7 +62,7 @@ class FitConfig:
     Pictures are drawn with replacement by `picture_weights`.  Features are those of the views that a scan
     makes and of ``renderings`` random deliveries of every picture for each kind of view; with ``fresh``
     tuning draws a new delivery at every step instead, which sends each picture through the whole tower.
-    ``bce_share`` is NS-Net's lambda.
+    ``bce_share`` is NS-Net's lambda.  ``kernel`` None leaves the contrastive heads to decide alone.
     """
 
     probe: Phase = field(default_factory=lambda: Phase(192_000, 128, lr_head=1e-3))
@@ -77,6 +78,7 @@ class FitConfig:
     fresh: bool = False
     seed: int = 0
     head: HeadConfig = field(default_factory=HeadConfig)
+    kernel: KernelConfig | None = field(default_factory=KernelConfig)
     selection: SelectionRecipe = field(default_factory=SelectionRecipe)
 
     def fingerprint(self, pictures: Sequence[LabelledPicture]) -> str:

@@ -98,18 +98,20 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
         inside = [i for i, f in enumerate(fold_of) if f != fold]
         outside = [i for i, f in enumerate(fold_of) if f == fold]
         found = fitter.held_out(f"fold-{fold}", inside, outside)
-        for kind in fitter.kinds:
+        for judge in fitter.judges:
             log.write(
-                event="held_out", fold=fold, kind=kind, **_quality(pictures, {n: s[kind] for n, s in found.items()})
+                event="held_out", fold=fold, kind=judge, **_quality(pictures, {n: s[judge] for n, s in found.items()})
             )
         scores |= found
     everything = range(len(pictures))
     fusion, calibration = _calibrate(request, pictures, scores, fold_of, log)
-    tower, heads = fitter.fit("final", everything)
+    fitted = fitter.fit("final", everything)
     shown = fitter.some_of(everything)
-    directions, names = artifact_directions(fitter.embeddings(tower, shown), [pictures[i] for i in shown])
-    tensors = {f"head.{k}": v for k, v in heads.state_dict().items()}
-    tensors |= {f"tower.{k}": v for k, v in tower.adapted_state().items()}
+    directions, names = artifact_directions(fitter.embeddings(fitted.tower, shown), [pictures[i] for i in shown])
+    tensors = {f"head.{k}": v for k, v in fitted.heads.state_dict().items()}
+    if fitted.kernel is not None:
+        tensors |= {f"kernel.{k}": v for k, v in fitted.kernel.stored().items()}
+    tensors |= {f"tower.{k}": v for k, v in fitted.tower.adapted_state().items()}
     tensors |= {SEMANTIC: basis.vectors.float(), SINGULAR_VALUES: basis.singular_values.float()}
     tensors |= {DIRECTIONS: directions.float()}
     info = _describe(request, pictures, basis, origin, names, fusion, calibration)
@@ -128,6 +130,8 @@ def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: Semant
         wrong = f"labels of {basis.vectors.shape[1]} dimensions do not fit a tower of {tower.embed_dim}"
     elif not all(1 <= block <= tower.layers for block in fit.head.blocks):
         wrong = f"--blocks must lie within 1-{tower.layers}"
+    elif fit.kernel is not None and not all(1 <= block <= tower.layers for block in fit.kernel.blocks):
+        wrong = f"the kernel head looks at blocks that a tower of {tower.layers} has not; give --no-kernel"
     elif not fit.adaptation.frozen and not 1 <= fit.adaptation.first_block <= fit.adaptation.last_block <= tower.layers:
         wrong = f"--tuned-blocks must lie within 1-{tower.layers}"
     elif fit.selection.window and request.views < 2:
@@ -155,11 +159,14 @@ def _calibrate(
     fold_of: list[int],
     log: RunLog,
 ) -> tuple[dict[str, float], Calibration]:
-    """How the kinds of view are weighed, and the calibration of their sum, from scores of held-out folds."""
+    """How the judges are weighed, and the calibration of their sum, from scores of held-out folds.
+
+    A judge is the contrastive head of a kind of view, or the kernel head.
+    """
     scored = [p for p in pictures if p.name in scores]
     labels, weights = np.array([p.label for p in scored]), np.array(picture_weights(scored))
-    kinds = list(scores[scored[0].name])
-    fusion = fit_fusion({k: np.array([scores[p.name][k] for p in scored]) for k in kinds}, labels, weights)
+    judges = list(scores[scored[0].name])
+    fusion = fit_fusion({k: np.array([scores[p.name][k] for p in scored]) for k in judges}, labels, weights)
     fused = {p.name: fuse({k: [v] for k, v in scores[p.name].items()}, fusion) for p in scored}
     fitted_on = (
         f"{len(scored)} out-of-fold scores of {request.folds} grouped folds within {request.split or 'the manifest'}"
@@ -206,6 +213,7 @@ def _describe(
         tower_sha256=sha256_of(request.tower),
         selection=config.selection,
         head=config.head,
+        kernel=config.kernel,
         adaptation=config.adaptation,
         basis={
             "rule": basis.rule.name,

@@ -1,0 +1,156 @@
+"""The kernel head: a picture is judged by its likeness to pictures whose origin is known.
+
+Beside the contrastive heads, which learn a few directions in which real and generated pictures differ, stands
+kernel ridge regression (Saunders et al., 1998) on the same decoupled features.  Its score is
+``sum_i a_i exp(-gamma/2 |x - z_i|^2) + b`` over the training pictures ``z_i``, the *anchors*.  With next to no
+ridge it fits them exactly, and far from all of them it falls back to ``b``: it does not extrapolate.
+
+``x`` joins what all kinds of view show: of each kind the null-space part of the embedding and class tokens of
+some blocks, each of them centred and of unit length, so that none drowns the others, then their leading
+principal components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nsnet_cli.nullspace import decouple
+from nsnet_cli.views import MOSAIC, ViewKind
+from nsnet_cli.vit import VitConfig, VitFeatures
+
+KERNEL = "kernel"
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """Shape of the kernel head.
+
+    ``blocks`` are the tower's blocks (1-based) whose class tokens are used; ``dimensions`` principal components
+    are kept of each kind of view.  ``gamma`` is the kernel's, for pictures whose mean square length is one;
+    ``ridge`` is added to the kernel matrix, whose diagonal is one.  ``mosaic_scale`` is the length of the
+    mosaic's part beside a window's.
+    """
+
+    blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
+    dimensions: int = 512
+    gamma: float = 1.5
+    ridge: float = 0.05
+    mosaic_scale: float = 0.6
+
+
+class KindFeatures(nn.Module):
+    """From the tower's features of one kind of view to its part of ``x``, ``(N, dimensions)``.
+
+    With ``parts`` the embedding's dimension and then the width of each class token: ``mean`` is subtracted
+    before each part is brought to unit length, ``centre`` after it; ``components`` ``(sum(parts), dimensions)``.
+    """
+
+    mean: Tensor
+    centre: Tensor
+    components: Tensor
+    semantic: Tensor
+
+    def __init__(self, tower: VitConfig, config: KernelConfig, semantic: Tensor, dimensions: int) -> None:
+        super().__init__()
+        self.blocks = [block - 1 for block in config.blocks]
+        self.parts = [tower.embed_dim, *[tower.width] * len(config.blocks)]
+        self.register_buffer("semantic", semantic.float(), persistent=False)
+        self.register_buffer("mean", torch.zeros(sum(self.parts)))
+        self.register_buffer("centre", torch.zeros(sum(self.parts)))
+        self.register_buffer("components", torch.zeros(sum(self.parts), dimensions))
+
+    def raw(self, features: VitFeatures) -> Tensor:
+        """The parts side by side, ``(N, sum(parts))``: the embedding without semantics, the tokens normalised."""
+        tokens = features.class_tokens[:, self.blocks].float()
+        tokens = F.layer_norm(tokens, tokens.shape[-1:]).flatten(1)
+        return torch.cat([decouple(features.embedding.float(), self.semantic), tokens], dim=1)
+
+    def even(self, raw: Tensor) -> Tensor:
+        """Each part centred and of unit length."""
+        return torch.cat([F.normalize(part, dim=1) for part in (raw - self.mean).split(self.parts, dim=1)], dim=1)
+
+    def forward(self, features: VitFeatures) -> Tensor:
+        return (self.even(self.raw(features)) - self.centre) @ self.components
+
+
+class KernelHead(nn.Module):
+    """Kernel ridge regression, fitted (`nsnet_cli.training.kernel`): ``anchors`` ``(n, d)``, ``coefficients``
+    ``(n,)`` and ``offset``.  ``d`` is the sum of the dimensions of all kinds."""
+
+    anchors: Tensor
+    coefficients: Tensor
+    offset: Tensor
+
+    def __init__(
+        self,
+        tower: VitConfig,
+        config: KernelConfig,
+        semantic: Tensor,
+        kinds: Sequence[ViewKind],
+        anchors: int,
+        dimensions: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.kinds = nn.ModuleDict(
+            {kind: KindFeatures(tower, config, semantic, d) for kind, d in zip(kinds, dimensions, strict=True)}
+        )
+        self.register_buffer("anchors", torch.zeros(anchors, sum(dimensions)))
+        self.register_buffer("coefficients", torch.zeros(anchors))
+        self.register_buffer("offset", torch.zeros(()))
+
+    @staticmethod
+    def of_state(
+        tower: VitConfig, config: KernelConfig, semantic: Tensor, kinds: Sequence[ViewKind], state: Mapping[str, Tensor]
+    ) -> KernelHead:
+        """The head whose tensors are ``state``.  Raises `RuntimeError` where they do not fit ``config``."""
+        try:
+            dimensions = [state[f"kinds.{kind}.components"].shape[1] for kind in kinds]
+            head = KernelHead(tower, config, semantic, kinds, len(state["anchors"]), dimensions)
+        except (KeyError, IndexError) as error:
+            raise RuntimeError(f"the kernel head lacks tensors ({error})") from error
+        head.load_state_dict(dict(state), strict=True)
+        return head
+
+    def of(self, kind: ViewKind) -> KindFeatures:
+        features = self.kinds[kind]
+        assert isinstance(features, KindFeatures)
+        return features
+
+    def stored(self) -> dict[str, Tensor]:
+        """The tensors of a weights file: the large ones in half precision, to which the fit rounded them."""
+        halved = ("anchors", "components")
+        return {k: v.half() if k.split(".")[-1] in halved else v for k, v in self.state_dict().items()}
+
+    def describe(self, kind: ViewKind, views: Sequence[VitFeatures]) -> Tensor:
+        """The part of ``x`` that views of one kind show, ``(N, dimensions)``: the mean over the ``views``."""
+        return torch.stack([self.of(kind)(view) for view in views]).mean(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores ``(N,)`` of what `describe` said, all kinds side by side: ``(N, d)``."""
+        return gaussian_kernel(x, self.anchors, self.config.gamma) @ self.coefficients + self.offset
+
+    @torch.inference_mode()
+    def score(self, features: Mapping[ViewKind, Sequence[VitFeatures]]) -> Tensor:
+        """Scores ``(N,)`` of pictures from ``features``: by kind, those of each view, a row a picture."""
+        device = self.anchors.device
+        described = {
+            kind: self.describe(kind, [v.floats_on(device) for v in views]) for kind, views in features.items()
+        }
+        return self(torch.cat([described[kind] for kind in self.kinds], dim=1))  # type: ignore[index]
+
+
+def gaussian_kernel(x: Tensor, z: Tensor, gamma: float) -> Tensor:
+    """``exp(-gamma/2 |x - z|^2)`` of the rows of ``x`` ``(N, d)`` and ``z`` ``(n, d)``: ``(N, n)``."""
+    squares = x.square().sum(1)[:, None] + z.square().sum(1) - 2 * x @ z.T
+    return torch.exp(-0.5 * gamma * squares.clamp_min(0.0))
+
+
+def kind_scale(config: KernelConfig, kind: ViewKind) -> float:
+    """How long the part of a kind of view is beside those of others."""
+    return config.mosaic_scale if kind == MOSAIC else 1.0

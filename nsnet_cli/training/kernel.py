@@ -1,0 +1,83 @@
+"""The fit of the kernel head: principal components, then one linear system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nsnet_cli.kernel import KernelConfig, KernelHead, gaussian_kernel, kind_scale
+from nsnet_cli.views import ViewKind
+from nsnet_cli.vit import VitConfig, VitFeatures
+
+# Targets lie at plus and minus this, so that scores are of the size of logits: sigmoid(4) is 0.98.
+_TARGET = 4.0
+# Subspace iterations of the randomised PCA: the leading components are exact to float32 after so many.
+_ITERATIONS = 6
+
+
+def fit_kernel(
+    tower: VitConfig,
+    config: KernelConfig,
+    semantic: Tensor,
+    features: Mapping[ViewKind, Sequence[VitFeatures]],
+    labels: Sequence[int],
+    seed: int = 0,
+) -> KernelHead:
+    """Kernel ridge regression on pictures with their ``labels`` (1 = generated).
+
+    ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``.  All pictures count
+    alike: to weigh groups changed nothing, as the fit is all but exact.  Components and anchors are rounded to
+    half precision, as they are stored, before the system is solved.
+    """
+    kinds = list(features)
+    dimensions = [_dimensions(tower, config, len(labels))] * len(kinds)
+    head = KernelHead(tower, config, semantic, kinds, len(labels), dimensions)
+    described = {}
+    for kind, views in features.items():
+        _fit_components(head, kind, views[0], seed)
+        described[kind] = head.describe(kind, views)
+    length = torch.cat(list(described.values()), dim=1).square().sum(1).mean().sqrt()
+    for kind in kinds:
+        part = head.of(kind)
+        part.components.copy_((part.components / length).half().float())
+        described[kind] = head.describe(kind, features[kind])
+    head.anchors.copy_(torch.cat([described[kind] for kind in kinds], dim=1).half().float())
+    targets = _TARGET * (2.0 * torch.tensor(labels, dtype=torch.float64) - 1.0)
+    coefficients, offset = ridge_regression(
+        gaussian_kernel(head.anchors.double(), head.anchors.double(), config.gamma), targets, config.ridge
+    )
+    head.coefficients.copy_(coefficients)
+    head.offset.copy_(offset)
+    return head.eval()
+
+
+def ridge_regression(kernel: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Coefficients ``a`` ``(n,)`` and offset ``b`` of ``K a + b``, for ``K`` ``(n, n)`` and targets ``(n,)``, float64.
+
+    They minimise ``|K a + b - t|^2 + ridge a' K a``, with ``b`` free: ``a = (K + ridge I)^-1 (t - b)``,
+    ``sum(a) = 0``.
+    """
+    factor = torch.linalg.cholesky(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype))
+    ones = torch.ones_like(targets)
+    of_targets, of_ones = torch.cholesky_solve(torch.stack([targets, ones], dim=1), factor).unbind(1)
+    offset = of_targets.sum() / of_ones.sum()
+    return of_targets - offset * of_ones, offset
+
+
+def _dimensions(tower: VitConfig, config: KernelConfig, pictures: int) -> int:
+    return min(config.dimensions, pictures, tower.embed_dim + tower.width * len(config.blocks))
+
+
+def _fit_components(head: KernelHead, kind: ViewKind, view: VitFeatures, seed: int) -> None:
+    """Means and leading principal components of one kind, scaled by the kind's length beside others."""
+    part = head.of(kind)
+    raw = part.raw(view)
+    part.mean.copy_(raw.mean(0))
+    even = part.even(raw)
+    part.centre.copy_(even.mean(0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, _, components = torch.svd_lowrank(even - part.centre, q=part.components.shape[1], niter=_ITERATIONS)
+    part.components.copy_(kind_scale(head.config, kind) * components)

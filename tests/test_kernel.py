@@ -1,0 +1,102 @@
+"""The kernel head: the linear system, and what its features keep of the tower's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsnet_cli.kernel import KernelConfig, KernelHead, gaussian_kernel
+from nsnet_cli.training.kernel import fit_kernel, ridge_regression
+from nsnet_cli.vit import VitConfig, VitFeatures
+
+TOWER = VitConfig(width=16, layers=3, heads=2, mlp_width=32, embed_dim=12)
+CONFIG = KernelConfig(blocks=(2, 3), dimensions=10, ridge=0.01)
+
+
+def features(n: int, labels: torch.Tensor, seed: int) -> VitFeatures:
+    """Noise, and in the class token of the second block one direction that tells the classes apart."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(n, TOWER.layers, TOWER.width, generator=generator)
+    tokens[:, 1, 0] += 8.0 * labels
+    return VitFeatures(torch.randn(n, TOWER.embed_dim, generator=generator), tokens)
+
+
+def semantic() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(9)
+    return torch.linalg.qr(torch.randn(TOWER.embed_dim, 4, generator=generator))[0].T
+
+
+def fitted(n: int = 60, views: int = 1) -> tuple[KernelHead, torch.Tensor, dict]:
+    labels = torch.arange(n) % 2
+    seen = {
+        "mosaic": [features(n, labels, 10 + k) for k in range(views)],
+        "window": [features(n, labels, 20 + k) for k in range(views)],
+    }
+    return fit_kernel(TOWER, CONFIG, semantic(), seen, labels.tolist()), labels, seen  # type: ignore[arg-type]
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(n=st.integers(2, 20), d=st.integers(1, 6), ridge=st.floats(0.01, 2.0), seed=st.integers(0, 99))
+def test_ridge_regression_solves_its_equations(n: int, d: int, ridge: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    targets = torch.randn(n, generator=generator, dtype=torch.float64)
+    kernel = gaussian_kernel(x, x, 1.5)
+    plain = torch.exp(-0.75 * (x[:, None] - x[None]).square().sum(-1))
+    assert torch.allclose(kernel, plain, atol=1e-12)
+    a, b = ridge_regression(kernel, targets, ridge)
+    assert torch.allclose(kernel @ a + ridge * a + b, targets, atol=1e-8)
+    assert float(a.sum()) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_it_fits_what_it_has_seen_and_tells_apart_what_it_has_not() -> None:
+    head, labels, seen = fitted()
+    scores = head.score(seen)
+    assert ((scores > 0) == (labels > 0)).all()
+    others = torch.arange(40) % 2
+    unseen = {"mosaic": [features(40, others, 31)], "window": [features(40, others, 32)]}
+    found = head.score(unseen)  # type: ignore[arg-type]
+    assert ((found > 0) == (others > 0)).float().mean() > 0.9
+
+
+def test_far_from_all_anchors_it_says_nothing() -> None:
+    head, _, _ = fitted()
+    far = head(torch.full((1, head.anchors.shape[1]), 100.0))
+    assert float(far) == pytest.approx(float(head.offset))
+
+
+def test_semantics_change_nothing() -> None:
+    head, _, seen = fitted()
+    vectors = semantic()
+    moved = {
+        kind: [VitFeatures(torch.nn.functional.normalize(v.embedding, dim=1), v.class_tokens) for v in views]
+        for kind, views in seen.items()
+    }
+    before = head.score(moved)
+    for views in moved.values():
+        for view in views:
+            # Within the unit sphere's tangent the null-space part keeps its direction, whatever is added to the rest.
+            view.embedding.add_(0.7 * vectors[0])
+    assert torch.allclose(head.score(moved), before, atol=1e-4)
+
+
+def test_several_views_of_a_kind_are_averaged_and_pictures_stay_apart() -> None:
+    head, _, seen = fitted(views=2)
+    both = head.score(seen)
+    one = {kind: [views[0].rows(torch.tensor([3])), views[1].rows(torch.tensor([3]))] for kind, views in seen.items()}
+    assert float(head.score(one)) == pytest.approx(float(both[3]), abs=1e-4)
+    swapped = {kind: views[::-1] for kind, views in seen.items()}
+    assert torch.allclose(head.score(swapped), both, atol=1e-5)
+
+
+def test_what_is_stored_gives_the_same_scores_and_misfits_are_refused() -> None:
+    head, _, seen = fitted()
+    stored = head.stored()
+    assert stored["anchors"].dtype == torch.float16
+    again = KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], stored)
+    assert torch.equal(again.score(seen), head.score(seen))
+    del stored["kinds.window.components"]
+    with pytest.raises(RuntimeError, match="lacks tensors"):
+        KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], stored)
