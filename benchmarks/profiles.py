@@ -38,16 +38,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, default=MANIFEST)
     parser.add_argument("--rows", type=Path)
+    parser.add_argument("--precision", default="auto", help="as of nsnet scan, and of the rows that are there")
     parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)
-        RESULT.write_text(json.dumps(_measure(args.manifest, args.rows), indent=1) + "\n", "utf-8")
+        RESULT.write_text(json.dumps(_measure(args.manifest, args.rows, args.precision), indent=1) + "\n", "utf-8")
     text = MODEL_CARD.read_text("utf-8")
     MODEL_CARD.write_text(with_figures(text, json.loads(RESULT.read_text("utf-8"))), "utf-8")
 
 
-def _measure(manifest: Path, rows: Path | None) -> dict[str, Any]:
+def _measure(manifest: Path, rows: Path | None, precision: str) -> dict[str, Any]:
     real = [p for p in read_manifest(manifest, "val") if p.label == 0]
     # The five largest sources: alphabetical order decides among equals.
     sizes = sorted(Counter(p.group for p in real).items(), key=lambda item: (-item[1], item[0]))
@@ -57,6 +58,7 @@ def _measure(manifest: Path, rows: Path | None) -> dict[str, Any]:
         path = rows or Path(folder) / "rows.jsonl"
         listed = "\n".join(str(p.path) for p in pictures).encode()
         command = [sys.executable, "-m", "nsnet_cli", "scan", "--from-file", "-", "--no-provenance", "-o", str(path)]
+        command += ["--precision", precision]
         # What is there already is not scanned again; exit code 3 says that some could not be read.
         code = subprocess.run([*command, "--resume"], input=listed, check=False).returncode
         if code not in (0, 3):

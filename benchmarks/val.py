@@ -83,7 +83,7 @@ def render(document: dict[str, Any], every_group: bool) -> str:
     """The figures in Markdown: totals and cuts, the band, controls, and the worst groups or all of them."""
     total, model = document["total"], document["model"]
     lines = [
-        f"`nsnet evaluate MANIFEST.csv --split val` on {total['pictures']:,} held-out pictures "
+        f"`{document['command']}` on {total['pictures']:,} held-out pictures "
         f"({len(document['by_generator'])} generators and {len(document['by_source'])} sources that training never "
         f"saw; {total['missing']} without a score), weights `{model['weights_sha256'][:12]}`, 95 % intervals:",
         "",
