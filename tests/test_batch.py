@@ -136,8 +136,14 @@ def test_ctrl_c_writes_what_is_done_and_says_how_to_go_on(
     call: Call, many_pictures: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.csv"
-    args = ["scan", str(many_pictures), "--weights", str(tiny_weights), "-o", str(out), "--batch-size", "1"]
-    process = subprocess.Popen([sys.executable, "-m", "nsnet_cli", *args], cwd=ROOT, stderr=subprocess.PIPE)
+    options = ["--weights", str(tiny_weights), "-o", str(out), "--batch-size", "1"]
+    args = ["scan", str(many_pictures), *options]
+    # The list stays open, so that the scan cannot end before it is interrupted.
+    listed = [sys.executable, "-m", "nsnet_cli", "scan", "--from-file", "-", *options]
+    process = subprocess.Popen(listed, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in sorted(many_pictures.glob("a/*.png"))))
+    process.stdin.flush()
     journal = tmp_path / "out.csv.journal.jsonl"
     deadline = time.monotonic() + 60
     while not journal.exists() or not journal.read_bytes():
