@@ -121,9 +121,7 @@ class Fitter:
         if config.kernel is None:
             return None
         shown = self.some_of(indices)
-        features = {
-            kind: [self._finished(tower, kept, shown) for kept in scanned] for kind, scanned in self._scanned.items()
-        }
+        features = self._seen(tower, shown)
         labels = [self.pictures[i].label for i in shown]
         return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed)
 
@@ -201,11 +199,14 @@ class Fitter:
             return kept.features.rows(torch.tensor(list(indices)))
         return finish(tower, kept, indices)
 
-    def _scores(self, fitted: Fitted, indices: Sequence[int]) -> Scores:
-        features = {
-            kind: [self._finished(fitted.tower, kept, indices) for kept in scanned]
-            for kind, scanned in self._scanned.items()
+    def _seen(self, tower: VisionTransformer, indices: Sequence[int]) -> dict[ViewKind, list[VitFeatures]]:
+        """Features of all views that a scan makes, by kind."""
+        return {
+            kind: [self._finished(tower, kept, indices) for kept in scanned] for kind, scanned in self._scanned.items()
         }
+
+    def _scores(self, fitted: Fitted, indices: Sequence[int]) -> Scores:
+        features = self._seen(fitted.tower, indices)
         by_judge: dict[str, list[float]] = {
             kind: score_features(fitted.heads.of(kind), views) for kind, views in features.items()
         }
