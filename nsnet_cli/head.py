@@ -62,18 +62,14 @@ class NullSpaceHead(nn.Module):
         self.hidden = nn.Linear(config.reduced * (1 + len(config.blocks)), config.hidden)
         self.decision = nn.Linear(config.hidden, 1)
 
-    def decouple(self, embedding: Tensor) -> Tensor:
-        """``f P`` of the unit-length embedding ``f``, ``(N, embed_dim)``, rescaled to unit length."""
-        return decouple(embedding, self.semantic)
-
     def semantic_part(self, embedding: Tensor) -> Tensor:
-        """Coordinates ``(N, rank)`` in the semantic basis of what `decouple` removes."""
+        """Coordinates ``(N, rank)`` in the semantic basis of what `nsnet_cli.nullspace.decouple` removes."""
         return F.normalize(embedding, dim=-1).float() @ self.semantic.T
 
     def forward(self, features: VitFeatures) -> HeadOutput:
         drop = self.config.dropout
         # sqrt(d) brings the entries of a unit vector to the scale that LayerNorm gives the tokens.
-        spine = self.decouple(features.embedding) * features.embedding.shape[-1] ** 0.5
+        spine = decouple(features.embedding, self.semantic) * features.embedding.shape[-1] ** 0.5
         parts = [self.embedding(F.dropout(spine, drop, self.training))]
         for block, norm, reduce in zip(self.config.blocks, self.norms, self.blocks, strict=True):
             token = norm(features.class_tokens[:, block - 1])
