@@ -58,13 +58,15 @@ def _scan(args: argparse.Namespace) -> int:
     """``nsnet scan`` with the network asked once for real; then scores are a function of the pixels."""
     from nsnet_cli import Detector
     from nsnet_cli.cli import app
+    from nsnet_cli.network import Scored
 
     real, asked = Detector.score_views, []
 
     def cheap(self, views):  # type: ignore[no-untyped-def]
         if not asked:
             asked.append(real(self, views[:1]))
-        return views.flatten(1).double().mean(1) / 255.0, asked[0][1].expand(len(views), *asked[0][1].shape[1:])
+        semantic = asked[0].semantic
+        return Scored(views.flatten(1).double().mean(1) / 255.0, semantic.expand(len(views), *semantic.shape[1:]))
 
     Detector.score_views = cheap  # type: ignore[method-assign]
     sys.argv = ["nsnet", "scan", *args.arguments]

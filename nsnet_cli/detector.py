@@ -28,23 +28,19 @@ from nsnet_cli.document import (
     WindowResult,
     nanoseconds_utc,
 )
-from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.head import ViewHeads
-from nsnet_cli.kernel import KERNEL, KernelHead
+from nsnet_cli.errors import UsageError
+from nsnet_cli.network import Network, Scored
+from nsnet_cli.patch_head import PATCH_SCORE_KIND
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
-from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
-from nsnet_cli.tower import load_tower, tower_info
-from nsnet_cli.views import ViewKind, fuse, kinds_of, plan_views
-from nsnet_cli.vit import VisionTransformer, VitFeatures
-from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
+from nsnet_cli.tower import tower_info
+from nsnet_cli.views import kinds_of, plan_views
+from nsnet_cli.weights import NsnetWeights, load_weights
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 from nsnet_cli.workers import PreparePool
-
-_VIEWS_ON_CPU = 4
 
 
 @dataclass(frozen=True)
@@ -108,17 +104,11 @@ class Detector:
             provenance=provenance is not None,
             trust_list=None if provenance is None else provenance.trust_list_sha256,
         )
-        tower = tower_info(weights.tower_path)
-        self._normalise = Normaliser(tower.mean, tower.std)
-        self._tower, self._heads, self._kernel = build_network(weights)
-        self._tower.matrices_to(torch.bfloat16 if precision == "bf16" else torch.float32).to(device).eval()
-        self._heads.to(device).eval()
-        if self._kernel is not None:
-            self._kernel.to(device).eval()
+        self.network = Network.of_weights(weights).to(device, precision)
         self.model = ModelInfo(
             name=info.name,
             weights_sha256=weights.sha256,
-            tower=tower.name,
+            tower=tower_info(weights.tower_path).name,
             prior=0.5,
             t_low=self.calibration.t_low,
             t_high=self.calibration.t_high,
@@ -219,54 +209,27 @@ class Detector:
         recipe = self.weights.info.selection
         return Preparer(recipe, self.views, self.limits, self.deliveries, thumbnails, self.provenance)
 
-    @torch.inference_mode()
-    def score_views(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the views of pictures ``(N, views, 3, S, S)`` uint8: raw scores ``(N,)`` float64, and the semantic
-        parts of the embeddings of all views ``(N, views, rank)`` float32."""
-        made = []
-        flat = views.flatten(0, 1)
-        # Two cores are as fast on a few as on many, and the activations of many cost hundreds of megabytes.
-        for few in flat.split(_VIEWS_ON_CPU if self.device.type == "cpu" else len(flat)):
-            made.append(self._tower(self._normalise(few.to(self.device))))
-        features = VitFeatures.join(made)
-        by_kind = {
-            kind: [
-                features.rows(torch.arange(position, len(flat), len(self.plan)))
-                for position, view in enumerate(self.plan)
-                if view.kind == kind
-            ]
-            for kind in kinds_of(self.plan)
-        }
-        semantic = self._heads.of(self.plan[0].kind).semantic_part(features.embedding)
-        return self._fused(by_kind), semantic.float().cpu().view(*views.shape[:2], -1)
-
-    def _fused(self, by_kind: dict[ViewKind, list[VitFeatures]]) -> Tensor:
-        """Raw scores ``(N,)`` float64 of what all judges say of the features of each view."""
-        said: dict[str, list[Tensor]] = {
-            kind: [self._heads.of(kind)(view).logit.double().cpu() for view in views] for kind, views in by_kind.items()
-        }
-        if self._kernel is not None:
-            said[KERNEL] = [self._kernel.score(by_kind).double().cpu()]
-        return fuse(said, self.weights.info.fusion)
+    def score_views(self, views: Tensor) -> Scored:
+        """What the network says of the views of pictures, ``(N, views, 3, S, S)`` uint8."""
+        return self.network.score(views, self.plan, cells=self.options.patches)
 
     def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
         began = time.perf_counter()
         stacks = [v for p in batch for v in (p.views, *(d.views for d in p.delivered)) if v is not None]
-        scored: Iterator[tuple[float, NDArray[np.float32]]] = iter(())
+        scored: Iterator[_Said] = iter(())
         if stacks:
-            scores, semantic = self.score_views(torch.stack(stacks))
-            scored = zip(scores.tolist(), semantic[:, 0].numpy(), strict=True)
+            scored = _each(self.score_views(torch.stack(stacks)))
         share = (time.perf_counter() - began) / max(1, sum(p.views is not None for p in batch))
         for prepared in batch:
-            score, part = next(scored) if prepared.views is not None else (None, None)
+            said = next(scored) if prepared.views is not None else None
             delivered = []
             for d in prepared.delivered:
-                after = next(scored)[0] if d.views is not None else None
+                after = next(scored).score if d.views is not None else None
                 delivered.append(self._delivered_result(d, after, prepared))
-            result = self._result(prepared, score, share)
+            result = self._result(prepared, said, share)
             if self.options.stability and result.probability is not None:
                 result = self._with_stability(result, delivered)
-            yield Observation(result, tuple(delivered), prepared.thumbnail, part)
+            yield Observation(result, tuple(delivered), prepared.thumbnail, None if said is None else said.semantic)
 
     def _verdict(self, probability: float, weak: bool) -> str:
         return UNCERTAIN if weak else self.calibration.verdict(probability, self.options.threshold)
@@ -287,11 +250,11 @@ class Detector:
         warnings = (*result.warnings, UNSTABLE) if unstable else result.warnings
         return replace(result, stability=stability, warnings=warnings)
 
-    def _result(self, prepared: Prepared, score: float | None, network_seconds: float) -> PictureResult:
+    def _result(self, prepared: Prepared, said: _Said | None, network_seconds: float) -> PictureResult:
         result = PictureResult(
             path=prepared.path,
             scanned_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            elapsed_ms=round(1000 * (prepared.seconds + (network_seconds if score is not None else 0.0)), 1),
+            elapsed_ms=round(1000 * (prepared.seconds + (network_seconds if said is not None else 0.0)), 1),
             sha256=prepared.facts.sha256 if prepared.facts else None,
             bytes=prepared.facts.size if prepared.facts else None,
             modified_at=nanoseconds_utc(prepared.mtime_ns),
@@ -299,9 +262,9 @@ class Detector:
             provenance=prepared.provenance,
             error=prepared.error,
         )
-        if score is None or prepared.picture is None:
+        if said is None or prepared.picture is None:
             return result
-        probability = self.calibration.probability(score)
+        probability = self.calibration.probability(said.score)
         return replace(
             result,
             format=prepared.picture.format,
@@ -309,46 +272,36 @@ class Detector:
             height=prepared.picture.size[1],
             verdict=self._verdict(probability, weak=bool(WEAKENING_WARNINGS & set(prepared.warnings))),
             probability=probability,
-            score=score,
-            patches=tuple(_patch_results(prepared.selections)) if self.options.patches else None,
+            score=said.score,
+            patches=tuple(_patch_results(prepared.selections, said.cells)) if self.options.patches else None,
+            patch_score_kind=PATCH_SCORE_KIND if self.options.patches and said.cells is not None else None,
             windows=tuple(WindowResult(x, y, side, side, view) for view, (x, y, side) in prepared.windows.items()),
         )
 
 
-def build_network(weights: NsnetWeights) -> tuple[VisionTransformer, ViewHeads, KernelHead | None]:
-    """Tower, contrastive heads and kernel head from a weights file, in float32, LoRA merged.
+@dataclass(frozen=True)
+class _Said:
+    """What `Scored` holds of one picture: ``semantic`` of its first view, ``cells`` ``(views, cells^2)``."""
 
-    Raises `WeightsError` when the tensors do not fit the recipe in the metadata.
-    """
-    info = weights.info
-    tower = load_tower(weights.tower_path)
-    head_state, kernel_state, adapted = (weights.below(part) for part in ("head", "kernel", "tower"))
-    if SEMANTIC not in weights.tensors:
-        raise WeightsError(f"{weights.path}: no semantic basis ({SEMANTIC}) in the file")
-    semantic = weights.tensors[SEMANTIC]
-    heads = ViewHeads(tower.config, info.head, semantic, info.kinds)
-    kernel = None
-    try:
-        heads.load_state_dict(head_state, strict=True)
-        if info.kernel is not None:
-            kernel = KernelHead.of_state(tower.config, info.kernel, semantic, info.kinds, kernel_state)
-        tower.adapt(info.adaptation)
-        wrong = set(tower.adapted_state()) ^ set(adapted)
-        if wrong:
-            raise RuntimeError(f"adapted tensors missing or unknown: {sorted(wrong)[:3]}")
-        tower.load_state_dict(adapted, strict=False)
-        tower.merge_lora()
-    except RuntimeError as error:
-        raise WeightsError(f"{weights.path}: the tensors do not fit the recipe in the metadata: {error}") from error
-    return tower.requires_grad_(False), heads.requires_grad_(False), kernel
+    score: float
+    semantic: NDArray[np.float32]
+    cells: Tensor | None
 
 
-def _patch_results(selections: dict[int, Selection]) -> Iterator[PatchResult]:
+def _each(scored: Scored) -> Iterator[_Said]:
+    for n, score in enumerate(scored.scores.tolist()):
+        yield _Said(score, scored.semantic[n, 0].numpy(), None if scored.cells is None else scored.cells[n])
+
+
+def _patch_results(selections: dict[int, Selection], cells: Tensor | None) -> Iterator[PatchResult]:
+    """The patches of all mosaics; a mosaic's cells are its patches, in the same order."""
     for view, selection in selections.items():
         for k in range(len(selection.indices)):
             x, y = selection.corner(k)
             rank = "high" if bool(selection.is_high[k]) else "low"
-            yield PatchResult(x, y, selection.patch, selection.patch, round(float(selection.entropy[k]), 4), rank, view)
+            score = None if cells is None else round(float(cells[view, k]), 2)
+            entropy = round(float(selection.entropy[k]), 4)
+            yield PatchResult(x, y, selection.patch, selection.patch, entropy, rank, view, score)
 
 
 def _device(name: str) -> torch.device:

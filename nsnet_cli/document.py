@@ -19,6 +19,7 @@ SCHEMA = "nsnet.scan/1"
 _VERSIONS = ("torch", "numpy", "pillow", "scikit-learn")
 EVALUATION_SCHEMA = "nsnet.evaluation/1"
 ROBUSTNESS_SCHEMA = "nsnet.robustness/1"
+EXPLANATION_SCHEMA = "nsnet.explanation/1"
 # A spreadsheet takes a cell that begins like this for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Stands in the error of a file whose worker process did not survive it.

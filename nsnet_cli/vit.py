@@ -9,7 +9,7 @@ while training (FLIP, arXiv 2212.00794).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -224,25 +224,32 @@ class VisionTransformer(nn.Module):
         """Class tokens ``(..., width)`` carried into the joint image-text space ``(..., embed_dim)``."""
         return self.ln_post(class_token) @ self.proj
 
-    def through(self, x: Tensor, first_block: int, last_block: int) -> tuple[Tensor, Tensor]:
+    def through(
+        self, x: Tensor, first_block: int, last_block: int, watch: Callable[[int, Tensor], None] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Carry tokens ``(N, length, width)`` through blocks ``first_block`` to ``last_block`` (1-based).
 
         Gives the tokens after the last of them, and the class token after each, ``(N, blocks, width)``.
+        ``watch`` is shown the number of each block and all tokens as it leaves them.
         """
         class_tokens = [x.new_empty((len(x), 0, x.shape[2]))]
-        for block in self.transformer.resblocks[first_block - 1 : last_block]:
+        for number, block in enumerate(self.transformer.resblocks[first_block - 1 : last_block], first_block):
             x = block(x)
             class_tokens.append(x[:, :1])
+            if watch is not None:
+                watch(number, x)
         return x, torch.cat(class_tokens, dim=1)
 
-    def finish(self, x: Tensor, lower: Tensor) -> VitFeatures:
+    def finish(self, x: Tensor, lower: Tensor, watch: Callable[[int, Tensor], None] | None = None) -> VitFeatures:
         """Features from tokens ``x`` after the first ``lower.shape[1]`` blocks and the class tokens of those."""
-        x, upper = self.through(x, lower.shape[1] + 1, self.config.layers)
+        x, upper = self.through(x, lower.shape[1] + 1, self.config.layers, watch)
         return VitFeatures(self.to_joint(x[:, 0]), torch.cat([lower, upper], dim=1))
 
-    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> VitFeatures:
+    def forward(
+        self, pixels: Tensor, keep: Tensor | None = None, watch: Callable[[int, Tensor], None] | None = None
+    ) -> VitFeatures:
         x = self.embed(pixels, keep)
-        return self.finish(x, x.new_empty((len(x), 0, x.shape[2])))
+        return self.finish(x, x.new_empty((len(x), 0, x.shape[2])), watch)
 
     def adapt(self, adaptation: Adaptation, dropout: float = 0.0) -> None:
         """Attach trainable low-rank updates, free the LayerNorms if asked for, and freeze everything else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -89,16 +90,19 @@ def tiny_weights(tiny_tower: Path) -> Path:
     """Weights on the tiny tower with random heads: a whole detector whose scores mean nothing, in milliseconds."""
     from nsnet_cli.calibration import Calibration
     from nsnet_cli.head import HeadConfig, ViewHeads
+    from nsnet_cli.patch_head import PatchHeadConfig, PatchHeads
     from nsnet_cli.safefile import sha256_of
     from nsnet_cli.selection import SelectionRecipe
     from nsnet_cli.tower import tower_info
     from nsnet_cli.vit import Adaptation
-    from nsnet_cli.weights import SEMANTIC, WeightsInfo, save_weights
+    from nsnet_cli.weights import SEMANTIC, PatchHeadRecord, WeightsInfo, save_weights
 
     head, tower = HeadConfig(blocks=(1, 2), reduced=8, hidden=16), tower_info(tiny_tower).config
     torch.manual_seed(1)
     semantic = torch.linalg.qr(torch.randn(tower.embed_dim, 5))[0].T
     heads = ViewHeads(tower, head, semantic, ["mosaic", "window"])
+    shape = PatchHeadConfig(blocks=(1, 2), reduced=4, hidden=8)
+    patch_heads = PatchHeads(tower, shape, ["mosaic", "window"])
     info = WeightsInfo(
         name="tiny",
         tower=tiny_tower.stem,
@@ -114,9 +118,12 @@ def tiny_weights(tiny_tower: Path) -> Path:
         calibration=Calibration(1000.0, 85.0, 0.3, 0.7, 0.02, 0.05, "nothing"),
         training={},
         licence="MIT",
+        patch_head=PatchHeadRecord(shape, threshold=0.0, false_marks=0.05, training={}),
     )
     path = tiny_tower.parent / "tiny-weights.safetensors"
-    save_weights(path, {f"head.{k}": v for k, v in heads.state_dict().items()} | {SEMANTIC: semantic}, info)
+    tensors = {f"head.{k}": v for k, v in heads.state_dict().items()}
+    tensors |= {f"patch.{k}": v for k, v in patch_heads.state_dict().items()}
+    save_weights(path, tensors | {SEMANTIC: semantic}, info)
     return path
 
 
@@ -131,6 +138,23 @@ def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "b" / "torn.png").write_bytes((root / "a" / "000.png").read_bytes()[:2000])
     (root / "b" / "notes.txt").write_text("no picture")
     return root
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small pictures; the generated ones are dark, which even a random tower sees."""
+    folder = tmp_path_factory.mktemp("corpus")
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "generator", "split"])
+        for k in range(40):
+            label = k % 2
+            pixels = textured(256, 256, seed=k).astype(int)
+            pixels //= 1 + 3 * label
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{k}.png")
+            writer.writerow([f"{k}.png", label, f"{'gen' if label else 'cam'}{'abcd'[k // 2 % 4]}-x", "train"])
+        writer.writerow(["not-there.png", 1, "gen-val", "val"])
+    return folder / "manifest.csv"
 
 
 def jsonl_rows(path: Path) -> list[dict[str, Any]]:

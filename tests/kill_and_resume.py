@@ -18,12 +18,13 @@ import torch
 
 from nsnet_cli import Detector
 from nsnet_cli.cli import app
+from nsnet_cli.network import Scored
 
 
-def _stub(self: Detector, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _stub(self: Detector, views: torch.Tensor) -> Scored:
     """Scores that hang on the pixels alone, without a network."""
     scores = views.flatten(1).double().mean(1) / 255.0
-    return scores, torch.zeros(*views.shape[:2], 1)
+    return Scored(scores, torch.zeros(*views.shape[:2], 1))
 
 
 def main() -> None:

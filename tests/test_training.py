@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import textured
-from PIL import Image
 from safetensors.torch import load_file
 
 from nsnet_cli.errors import UsageError, WeightsError
@@ -47,23 +44,6 @@ FIT = FitConfig(
 
 def row(name: str, label: int, group: str) -> LabelledPicture:
     return LabelledPicture(Path(name), name, label, group, "", "")
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty small pictures; the generated ones are dark, which even a random tower sees."""
-    folder = tmp_path_factory.mktemp("corpus")
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "generator", "split"])
-        for k in range(40):
-            label = k % 2
-            pixels = textured(256, 256, seed=k).astype(int)
-            pixels //= 1 + 3 * label
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{k}.png")
-            writer.writerow([f"{k}.png", label, f"{'gen' if label else 'cam'}{'abcd'[k // 2 % 4]}-x", "train"])
-        writer.writerow(["not-there.png", 1, "gen-val", "val"])
-    return folder / "manifest.csv"
 
 
 def request(manifest: Path, tower: Path, work: Path, **changes: object) -> TrainRequest:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import ROOT, SAMPLE
 
-from nsnet_cli.detector import build_network
 from nsnet_cli.errors import WeightsError
+from nsnet_cli.network import Network
 from nsnet_cli.safefile import read_header, write_safetensors
 from nsnet_cli.weights import load_weights
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
@@ -29,10 +29,10 @@ def copied(tmp_path: Path, change: Callable[[dict, dict], None]) -> Path:
 
 def test_shipped_weights_fit_together() -> None:
     weights = load_weights(DEFAULT_WEIGHTS)
-    tower, heads, kernel = build_network(weights)
-    assert not tower.adapted_state()
-    assert (kernel is not None) == ("kernel" in weights.info.fusion)
-    semantic = heads.of("mosaic").semantic
+    network = Network.of_weights(weights)
+    assert not network.tower.adapted_state()
+    assert (network.kernel is not None) == ("kernel" in weights.info.fusion)
+    semantic = network.heads.of("mosaic").semantic
     assert (semantic @ semantic.T - torch.eye(len(semantic))).abs().max() < 1e-5
     assert len(semantic) == weights.info.basis["rank"]
 
@@ -69,7 +69,7 @@ def test_a_recipe_that_is_incomplete_is_refused(tmp_path: Path) -> None:
 def test_tensors_that_do_not_fit_the_recipe_are_refused(tmp_path: Path) -> None:
     path = copied(tmp_path, lambda tensors, metadata: tensors.pop("head.mosaic.decision.weight"))
     with pytest.raises(WeightsError, match="do not fit"):
-        build_network(load_weights(str(path)))
+        Network.of_weights(load_weights(str(path)))
 
 
 # Scores (logits before calibration) of the shipped weights, float32.  Another processor moves them by less than 1e-3;

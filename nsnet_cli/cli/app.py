@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from nsnet_cli import __version__
-from nsnet_cli.cli import calibrate, evaluate, nullspace, profiles, report, robustness, rows, scan, train, weights
+from nsnet_cli.cli import (
+    calibrate,
+    evaluate,
+    explain,
+    nullspace,
+    profiles,
+    report,
+    robustness,
+    rows,
+    scan,
+    train,
+    train_patches,
+    weights,
+)
 from nsnet_cli.cli.state import STATE
 from nsnet_cli.errors import ExitCode, NsnetError
 
@@ -23,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("scan")(scan.scan)
+app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("merge")(rows.merge)
 app.command("convert")(rows.convert)
@@ -30,6 +44,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("robustness")(robustness.robustness)
 app.command("calibrate")(calibrate.calibrate)
 app.command("train")(train.train)
+app.command("train-patches")(train_patches.train_patches)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(nullspace.app, name="nullspace")
 app.add_typer(weights.app, name="weights")

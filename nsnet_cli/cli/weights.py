@@ -51,11 +51,11 @@ def info(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEI
 @app.command("verify")
 def verify(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
     """Load weights and their tower, check every hash and shape, and say OK; exit code 4 otherwise."""
-    from nsnet_cli.detector import build_network
+    from nsnet_cli.network import Network
     from nsnet_cli.weights import load_weights
 
     weights = load_weights(name)
-    build_network(weights)
+    Network.of_weights(weights)
     typer.echo(f"OK\t{weights.info.name}\t{weights.sha256}")
     typer.echo(f"OK\t{weights.info.tower}\t{weights.info.tower_sha256}")
 

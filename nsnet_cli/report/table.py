@@ -25,15 +25,11 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
         body: RenderableType = Text(f"could not be scanned ({result.error.code}): {printable(result.error.message)}")
         console.print(Panel(body, title=title, title_align="left", border_style="red"))
         return
-    assert result.verdict is not None and result.probability is not None and result.score is not None
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    words = Text(result.verdict.upper(), style=_STYLE[result.verdict])
-    grid.add_row("verdict", words)
-    grid.add_row("", verdict_in_words(result.verdict, result.warnings, model, threshold))
-    grid.add_row("probability", f"{result.probability:.3f} that it is generated, if both were equally likely before")
-    grid.add_row("", _bar(result.probability, model, threshold))
+    for name, said in verdict_rows(result, model, threshold):
+        grid.add_row(name, said)
     if result.stability is not None:
         grid.add_row("stability", _stability_line(result.stability))
     for n, line in enumerate(_provenance_lines(result.provenance)):
@@ -54,6 +50,17 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
     )
     grid.add_row("sha256", result.sha256 or "")
     console.print(Panel(grid, title=title, title_align="left"))
+
+
+def verdict_rows(result: PictureResult, model: ModelInfo, threshold: float | None) -> list[tuple[str, RenderableType]]:
+    """Name and content of the lines that say the verdict of a picture that could be read, and how sure it is."""
+    assert result.verdict is not None and result.probability is not None
+    return [
+        ("verdict", Text(result.verdict.upper(), style=_STYLE[result.verdict])),
+        ("", verdict_in_words(result.verdict, result.warnings, model, threshold)),
+        ("probability", f"{result.probability:.3f} that it is generated, if both were equally likely before"),
+        ("", _bar(result.probability, model, threshold)),
+    ]
 
 
 def print_rows(console: Console, results: list[PictureResult]) -> None:

@@ -71,7 +71,7 @@ class Rendered(Dataset[tuple[Tensor, int]]):
         k = self.start + item
         picture, recipe = self.pictures[self.order[k]], self.recipe
         rendering = self.renderings[k // self.batch % len(self.renderings)]
-        image = _read(picture.path)
+        image = read_picture(picture.path)
         if rendering.seed is None:
             return scanned_view(pixels_to_tensor(np.array(image)), recipe, rendering.view), picture.label
         rng = Random(f"{rendering.seed}:{k}")
@@ -81,7 +81,7 @@ class Rendered(Dataset[tuple[Tensor, int]]):
         return random_view(pixels_to_tensor(np.array(image)), recipe, rng), picture.label
 
 
-def _read(path: Path) -> Image.Image:
+def read_picture(path: Path) -> Image.Image:
     """The picture as a scan decodes it: turned by EXIF, transparency over white."""
     try:
         pixels = decode(read_file(path, _LIMITS), _LIMITS).pixels

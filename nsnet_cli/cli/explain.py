@@ -1,0 +1,86 @@
+"""``nsnet explain``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nsnet_cli import __version__
+from nsnet_cli.cli import options
+from nsnet_cli.cli.output import check_outputs, stdout_utf8
+from nsnet_cli.cli.state import say
+from nsnet_cli.decode import DecodeLimits
+from nsnet_cli.discover import STDIN
+from nsnet_cli.errors import UsageError
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+
+if TYPE_CHECKING:
+    from nsnet_cli.explain import Explanation
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_DEFAULT_BUDGET = 16
+
+
+def explain(
+    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="One picture.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the map over the picture: .png, .jpg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    budget: Annotated[
+        int, typer.Option(min=1, max=1024, help="Forward passes for the map, beside those of the verdict.")
+    ] = _DEFAULT_BUDGET,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    weights: options.Weights = DEFAULT_WEIGHTS,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    views: options.Views = None,
+    max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
+    max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
+) -> None:
+    """Show where in a picture traces of generation are found.
+
+    The whole picture is looked at, large ones coarsely first and then, as far as the budget goes, at full scale where
+    most was found.
+
+    Exit codes: 0 done, 2 wrong usage, 3 the picture could not be read, 4 bad weights, 130 interrupted.
+    """
+    if picture == STDIN:
+        raise UsageError("explain needs a file, not standard input; save the picture first")
+    if output is not None:
+        check_outputs([output], tuple(_FORMATS), force)
+
+    from nsnet_cli.detector import Detector
+    from nsnet_cli.explain import explain as explained
+
+    limits = DecodeLimits(max_pixels, max_bytes)
+    detector = Detector.load(weights, device=device, precision=precision, views=views, limits=limits)
+    found = explained(detector, picture, budget)
+    if output is not None:
+        _write(output, found)
+    stdout_utf8()
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(__version__)))
+        return
+    from rich.console import Console
+
+    from nsnet_cli.report.explanation import print_explanation
+
+    print_explanation(Console(file=sys.stdout, highlight=False), found)
+
+
+def _write(output: Path, found: Explanation) -> None:
+    """The overlay, whole or not at all."""
+    from nsnet_cli.report.overlay import overlay
+
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        overlay(found).save(partial, format=_FORMATS[output.suffix.lower()])
+        partial.replace(output)
+    except OSError as error:
+        raise UsageError(f"{output}: {error.strerror or error}") from error
+    say(f"written to {output}")

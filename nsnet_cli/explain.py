@@ -1,0 +1,267 @@
+"""Where in the picture: the patch head over all of it, coarse to fine, as far as a budget of forward passes goes.
+
+The picture is covered by square tiles, each scaled to the network's input as the window of a scan is.  A picture
+that tiles of the window's own size can cover within the budget is covered by them alone.  A larger one is first
+covered by larger tiles, which the network sees scaled down; what is left of the budget goes, at full scale, to
+where those marked most.  Of each tile the patch head gives a 7x7 grid of logits; where tiles overlap, the finer
+and the more central one counts more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nsnet_cli.decode import decode, facts_of, pixels_to_tensor
+from nsnet_cli.detector import Detector
+from nsnet_cli.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
+from nsnet_cli.errors import InputError, UsageError, WeightsError
+from nsnet_cli.patch_head import PATCH_SCORE_KIND
+from nsnet_cli.sources import read_source
+from nsnet_cli.views import MOSAIC, WINDOW, scale_window
+
+DEFAULT_BUDGET = 16
+# Neighbouring tiles share this part of their side at least: cells at a border see half of their surroundings only.
+_OVERLAP = 0.25
+# Of a budget that cannot cover the picture at full scale, the share that covers it coarsely.
+_COARSE_SHARE = 0.5
+# Cells of the map, in pixels, on pictures on which they do not become too many.
+_CELL = 32
+_MOST_CELLS = 128
+# A marked region smaller than this share of the picture is not reported: single cells are marked by chance.
+_SMALLEST_REGION = 0.02
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A square of the picture, in pixels."""
+
+    x: int
+    y: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the map that is marked: its box in pixels, its share of the picture, its mean logit."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    share: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was said of a picture and where it comes from.
+
+    ``values`` ``(rows, columns)`` float32 are logits of the patch head, higher is more likely generated, of cells of
+    ``cell`` pixels (those at the right and at the bottom may be cut); NaN where the budget did not reach.  Cells are
+    marked from ``threshold`` on.  ``pixels`` ``(H, W, 3)`` uint8 is the picture.
+    """
+
+    result: PictureResult
+    model: ModelInfo
+    values: NDArray[np.float32]
+    cell: int
+    threshold: float
+    false_marks: float
+    tiles: tuple[Tile, ...]
+    regions: tuple[Region, ...]
+    pixels: NDArray[np.uint8]
+
+    @property
+    def marked_share(self) -> float:
+        """Share of the picture that is marked."""
+        return float(_areas(self.values.shape, self.cell, self.pixels.shape)[self.values >= self.threshold].sum())
+
+    def to_dict(self, tool_version: str) -> dict[str, Any]:
+        """As JSON data, `EXPLANATION_SCHEMA`."""
+        return {
+            "schema": EXPLANATION_SCHEMA,
+            "tool": {"name": "nsnet", "version": tool_version},
+            "model": asdict(self.model),
+            "result": self.result.to_dict(),
+            "map": {
+                "kind": PATCH_SCORE_KIND,
+                "cell": self.cell,
+                "rows": self.values.shape[0],
+                "columns": self.values.shape[1],
+                "values": [[None if math.isnan(v) else round(float(v), 3) for v in row] for row in self.values],
+                "threshold": self.threshold,
+                "false_marks": self.false_marks,
+                "marked_share": round(self.marked_share, 4),
+                "regions": [asdict(region) for region in self.regions],
+                "tiles": [asdict(tile) for tile in self.tiles],
+            },
+        }
+
+
+def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Explanation:
+    """Scan ``path`` and say where in it the patch head finds traces, with at most ``budget`` forward passes more.
+
+    Raises `InputError` for a picture that cannot be read, `WeightsError` for weights without a patch head.
+    """
+    record = detector.weights.info.patch_head
+    if record is None:
+        raise WeightsError(
+            f"{detector.weights.path}: no patch head in these weights, so nothing can be said of places; "
+            "add one with `nsnet train-patches`"
+        )
+    if budget < 1:
+        raise UsageError(f"the budget must be one forward pass or more, not {budget}")
+    try:
+        data = read_source(path, detector.limits)
+        picture = decode(data, detector.limits)
+    except InputError as error:
+        raise InputError(error.code, f"{path}: {error}") from error
+    assert picture.pixels is not None
+    result = detector.scan(path)
+    if result.error is not None:
+        raise InputError(result.error.code, f"{path}: {result.error.message}")
+    if result.sha256 != facts_of(data).sha256:
+        raise InputError("changed_while_reading", f"{path}: the file changed while it was explained")
+    pixels = pixels_to_tensor(picture.pixels)
+    info = detector.weights.info
+    # Weights of mosaics alone have no windows: a tile is then a mosaic of patches that lie side by side.
+    kind = WINDOW if WINDOW in info.kinds else MOSAIC
+
+    def said(tiles: Sequence[Tile]) -> Tensor:
+        views = torch.stack([scale_window(pixels, info.selection, t.x, t.y, t.side) for t in tiles])
+        return detector.network.cells(views, kind).unflatten(1, (record.config.cells, -1))
+
+    height, width = picture.pixels.shape[:2]
+    finest = min(info.selection.window or info.selection.size, width, height)
+    values, tiles, cell = chart(width, height, finest, budget, said)
+    return Explanation(
+        result=result,
+        model=detector.model,
+        values=values,
+        cell=cell,
+        threshold=record.threshold,
+        false_marks=record.false_marks,
+        tiles=tuple(tiles),
+        regions=tuple(marked_regions(values, cell, (height, width), record.threshold)),
+        pixels=picture.pixels,
+    )
+
+
+def chart(
+    width: int, height: int, finest: int, budget: int, said: Callable[[Sequence[Tile]], Tensor]
+) -> tuple[NDArray[np.float32], list[Tile], int]:
+    """The map ``(rows, columns)`` of a picture, the tiles that it was made of, and the side of its cells in pixels.
+
+    ``finest`` is the side in pixels of tiles at full scale; ``said`` gives the logits ``(n, cells, cells)`` of tiles.
+    """
+    chart = _Chart(width, height)
+    fine = cover(width, height, finest)
+    if len(fine) <= budget:
+        chart.add(fine, said(fine), finest)
+        return chart.values(), fine, chart.cell
+    coarse = _coarse(width, height, finest, max(1, int(budget * _COARSE_SHARE)))
+    chart.add(coarse, said(coarse), finest)
+    marks = chart.values()
+    strongest = sorted(fine, key=lambda tile: -chart.mean_within(marks, tile))[: budget - len(coarse)]
+    if strongest:
+        chart.add(strongest, said(strongest), finest)
+    return chart.values(), [*coarse, *strongest], chart.cell
+
+
+def cover(width: int, height: int, side: int) -> list[Tile]:
+    """Tiles of ``side`` pixels that cover a picture, evenly spaced, each over a quarter of its neighbour or more."""
+
+    def starts(length: int) -> list[int]:
+        if length <= side:
+            return [0]
+        count = 1 + math.ceil((length - side) / (side * (1 - _OVERLAP)))
+        return [round(k * (length - side) / (count - 1)) for k in range(count)]
+
+    return [Tile(x, y, side) for y in starts(height) for x in starts(width)]
+
+
+def _coarse(width: int, height: int, finest: int, most: int) -> list[Tile]:
+    """The smallest tiles of which ``most`` cover the picture; of a strip that they cannot, evenly spaced ones."""
+    side, largest = finest, min(width, height)
+    while side < largest and len(cover(width, height, side)) > most:
+        side = min(largest, math.ceil(side * 1.05))
+    tiles = cover(width, height, side)
+    if len(tiles) <= most:
+        return tiles
+    return [tiles[round(k * (len(tiles) - 1) / max(1, most - 1))] for k in range(most)]
+
+
+class _Chart:
+    """Logits of tiles, gathered on one grid of cells."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.cell = max(_CELL, math.ceil(max(width, height) / _MOST_CELLS))
+        self._x = self._centres(width)
+        self._y = self._centres(height)
+        self._sum = np.zeros((len(self._y), len(self._x)))
+        self._weight = np.zeros_like(self._sum)
+
+    def _centres(self, length: int) -> NDArray[np.float64]:
+        starts = np.arange(0, length, self.cell)
+        return (starts + np.minimum(starts + self.cell, length)) / 2
+
+    def add(self, tiles: Sequence[Tile], logits: Tensor, finest: int) -> None:
+        for tile, grid in zip(tiles, logits, strict=True):
+            rows, columns = self._inside(self._y, tile.y, tile.side), self._inside(self._x, tile.x, tile.side)
+            u = 2 * (self._x[columns] - tile.x) / tile.side - 1
+            v = 2 * (self._y[rows] - tile.y) / tile.side - 1
+            at = torch.from_numpy(np.stack(np.meshgrid(u, v), axis=-1)).float()[None]
+            values = F.grid_sample(grid[None, None].float(), at, padding_mode="border", align_corners=False)[0, 0]
+            # From 1 in the middle to next to nothing at the border; a finer tile silences a coarser one.
+            central = 1.05 - np.maximum(np.abs(u)[None, :], np.abs(v)[:, None])
+            weight = central * (finest / tile.side) ** 4
+            self._sum[np.ix_(rows, columns)] += weight * values.numpy()
+            self._weight[np.ix_(rows, columns)] += weight
+
+    def _inside(self, centres: NDArray[np.float64], start: int, side: int) -> NDArray[np.intp]:
+        return np.nonzero((centres >= start) & (centres < start + side))[0]
+
+    def values(self) -> NDArray[np.float32]:
+        with np.errstate(invalid="ignore"):
+            return (self._sum / self._weight).astype(np.float32)
+
+    def mean_within(self, values: NDArray[np.float32], tile: Tile) -> float:
+        rows, columns = self._inside(self._y, tile.y, tile.side), self._inside(self._x, tile.x, tile.side)
+        inside = values[np.ix_(rows, columns)]
+        known = inside[~np.isnan(inside)]
+        # What was not looked at comes before what looks real.
+        return float(known.mean()) if len(known) else 0.0
+
+
+def marked_regions(values: NDArray[np.float32], cell: int, size: tuple[int, int], threshold: float) -> list[Region]:
+    """Connected cells from ``threshold`` on, largest first; ``size`` is ``(height, width)`` in pixels."""
+    from scipy import ndimage
+
+    areas = _areas(values.shape, cell, size)
+    labelled, _ = ndimage.label(values >= threshold)
+    found = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), start=1):
+        inside = labelled == number
+        share = float(areas[inside].sum())
+        if share < _SMALLEST_REGION:
+            continue
+        x, y = columns.start * cell, rows.start * cell
+        right, bottom = min(columns.stop * cell, size[1]), min(rows.stop * cell, size[0])
+        found.append(Region(x, y, right - x, bottom - y, round(share, 4), round(float(values[inside].mean()), 3)))
+    return sorted(found, key=lambda region: (-region.share, region.y, region.x))
+
+
+def _areas(shape: tuple[int, ...], cell: int, size: tuple[int, ...]) -> NDArray[np.float64]:
+    """Share of the picture that each cell of a map covers."""
+    heights = np.minimum(cell, size[0] - cell * np.arange(shape[0]))
+    widths = np.minimum(cell, size[1] - cell * np.arange(shape[1]))
+    return np.outer(heights, widths) / (size[0] * size[1])
