@@ -41,7 +41,10 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class SelectionRecipe:
-    """How mosaics are made.  Part of the trained model: it travels in the weights' metadata."""
+    """How mosaics are made, and where windows lie.  Part of the trained model: it travels in the weights' metadata.
+
+    ``window_by`` is ``entropy`` or ``centre``: see `nsnet_cli.views`.
+    """
 
     patch: int = 32
     grid: int = 7
@@ -51,6 +54,7 @@ class SelectionRecipe:
     reference_patches: int = 144
     order_seed: int = 0
     window: int = 384
+    window_by: Literal["centre", "entropy"] = "entropy"
 
     @property
     def count(self) -> int:

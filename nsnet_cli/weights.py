@@ -91,7 +91,8 @@ class WeightsInfo:
                 name=metadata["name"],
                 tower=metadata["tower"],
                 tower_sha256=metadata["tower_sha256"],
-                selection=SelectionRecipe(**json.loads(metadata["selection"])),
+                # Weights that do not say where windows lie are older than the choice: at the centre.
+                selection=SelectionRecipe(**{"window_by": "centre", **json.loads(metadata["selection"])}),
                 head=HeadConfig(**{**head, "blocks": tuple(head["blocks"])}),
                 kernel=KernelConfig(**{**kernel, "blocks": tuple(kernel["blocks"])}) if kernel else None,
                 adaptation=Adaptation(**{**adaptation, "targets": tuple(adaptation["targets"])}),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from random import Random
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
-from nsnet_cli.views import View, fuse, kinds_of, make_views, place_window, plan_views
+from nsnet_cli.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.views import View, fuse, kinds_of, make_views, plan_views, window_places
 
 RECIPE = SelectionRecipe()
 
@@ -28,7 +32,7 @@ def test_mosaics_and_windows_take_turns_and_the_paper_has_mosaics_alone() -> Non
 
 def test_views_are_the_mosaics_of_selection_and_the_centre_scaled_by_pillow() -> None:
     image = pixels(900, 640)
-    views = make_views(image, RECIPE, 3)
+    views = make_views(image, SelectionRecipe(window_by="centre"), 3)
     grid = cut_patches(image, RECIPE)
     for position, selection in zip((0, 2), select_patches(grid, RECIPE, 2), strict=True):
         assert torch.equal(views.pixels[position], build_mosaic(grid, selection, RECIPE))
@@ -38,12 +42,54 @@ def test_views_are_the_mosaics_of_selection_and_the_centre_scaled_by_pillow() ->
     assert np.array_equal(views.pixels[1].permute(1, 2, 0).numpy(), np.array(centre))
 
 
+def test_the_window_goes_where_the_texture_is_and_flat_ground_comes_last() -> None:
+    """A photograph of mostly sky: the judge is shown what lies below it."""
+    image = torch.full((3, 900, 1300), 128, dtype=torch.uint8)
+    image[:, 516:, 916:] = pixels(384, 384)
+    image[:, :384, :384] = pixels(384, 384) // 4 + 96
+    views = make_views(image, RECIPE, 6)
+    assert views.windows == {1: (916, 516, 384), 3: (0, 0, 384), 5: (458, 258, 384)}
+
+
 @settings(deadline=None, max_examples=60)
-@given(width=st.integers(1, 5000), height=st.integers(1, 5000), number=st.integers(0, 9))
-def test_a_window_lies_inside_and_is_as_large_as_it_may_be(width: int, height: int, number: int) -> None:
-    left, top, side = place_window(width, height, RECIPE, number)
-    assert side == min(width, height, RECIPE.window)
-    assert 0 <= left <= width - side and 0 <= top <= height - side
+@given(
+    width=st.integers(1, 1500),
+    height=st.integers(1, 1500),
+    entropy=st.randoms(use_true_random=False),
+    by=st.sampled_from(["centre", "entropy"]),
+)
+def test_windows_lie_inside_are_as_large_as_they_may_be_and_follow_a_plain_mean(
+    width: int, height: int, entropy: Random, by: Literal["centre", "entropy"]
+) -> None:
+    rows, columns = max(1, height // 32), max(1, width // 32)
+    values = torch.tensor([entropy.uniform(0, 9) for _ in range(rows * columns)], dtype=torch.float64)
+    grid = PatchGrid(torch.empty(3, rows * 32, columns * 32), values, values == 0, 32, exact=True)
+    places = window_places(grid, width, height, SelectionRecipe(window_by=by))
+    assert len(places) == 5
+    for left, top, side in places:
+        assert side == min(width, height, RECIPE.window)
+        assert 0 <= left <= width - side and 0 <= top <= height - side
+    if by == "centre":
+        assert places[0][:2] == ((width - places[0][2]) // 2, (height - places[0][2]) // 2)
+        return
+
+    def plain_mean(place: tuple[int, int, int]) -> float:
+        left, top, side = place
+        inside = [
+            float(values[row * columns + column])
+            for row in range(rows)
+            for column in range(columns)
+            if left <= 32 * column + 16 < left + side and top <= 32 * row + 16 < top + side
+        ]
+        return sum(inside) / len(inside) if inside else float("nan")
+
+    means = [plain_mean(place) for place in places]
+    if all(mean == mean for mean in means):
+        assert all(a > b - 2e-3 for a, b in pairwise(means))
+
+
+def test_a_picture_with_room_for_one_window_has_one_place() -> None:
+    assert set(make_views(pixels(384, 384), RECIPE, 6).windows.values()) == {(0, 0, 384)}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 900), (224, 224)])

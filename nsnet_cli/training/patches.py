@@ -377,6 +377,8 @@ def _mark(
     """Of all that the tokens of composites depend on."""
     of_recipe = {k: v for k, v in asdict(recipe).items() if k in ("folds", "seed", "composites")}
     of_config = {"blocks": recipe.config.blocks, "cells": recipe.config.cells}
+    # Composites have windows of their own, at random places.
+    selection = {k: v for k, v in asdict(info.selection).items() if k != "window_by"}
     tower = sha256_of(weights.tower_path) if info.adaptation.frozen else weights.sha256
-    text = json.dumps([of_recipe, of_config, asdict(info.selection), tower, precision, _MIX], sort_keys=True)
+    text = json.dumps([of_recipe, of_config, selection, tower, precision, _MIX], sort_keys=True)
     return hashlib.sha256((text + manifest_hash(list(pictures))).encode()).hexdigest()

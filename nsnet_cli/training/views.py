@@ -18,7 +18,7 @@ from nsnet_cli.deliveries import random_chain
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
-from nsnet_cli.views import WINDOW, View, place_window, scale_window
+from nsnet_cli.views import WINDOW, View, scale_window, window_places
 
 # A training mosaic is mostly the first one, which counts most at inference.
 _FIRST_MOSAIC_SHARE = 0.6
@@ -93,9 +93,10 @@ def read_picture(path: Path) -> Image.Image:
 
 def scanned_view(pixels: Tensor, recipe: SelectionRecipe, view: View) -> Tensor:
     """The view ``(3, S, S)`` uint8 that a scan makes of ``pixels``."""
-    if view.kind == WINDOW:
-        return scale_window(pixels, recipe, *place_window(pixels.shape[2], pixels.shape[1], recipe, view.number))
     grid = cut_patches(pixels, recipe)
+    if view.kind == WINDOW:
+        places = window_places(grid, pixels.shape[2], pixels.shape[1], recipe)
+        return scale_window(pixels, recipe, *places[view.number % len(places)])
     return build_mosaic(grid, select_patches(grid, recipe, view.number + 1)[view.number], recipe)
 
 
