@@ -281,25 +281,27 @@ class Detector:
 
 @dataclass(frozen=True)
 class _Said:
-    """What `Scored` holds of one picture: ``semantic`` of its first view, ``cells`` ``(views, cells^2)``."""
+    """What `Scored` holds of one picture: ``cells`` ``(cells,)`` of each view."""
 
     score: float
     semantic: NDArray[np.float32]
-    cells: Tensor | None
+    cells: list[Tensor] | None
 
 
 def _each(scored: Scored) -> Iterator[_Said]:
     for n, score in enumerate(scored.scores.tolist()):
-        yield _Said(score, scored.semantic[n, 0].numpy(), None if scored.cells is None else scored.cells[n])
+        yield _Said(
+            score, scored.semantic[n].numpy(), None if scored.cells is None else [view[n] for view in scored.cells]
+        )
 
 
-def _patch_results(selections: dict[int, Selection], cells: Tensor | None) -> Iterator[PatchResult]:
+def _patch_results(selections: dict[int, Selection], cells: list[Tensor] | None) -> Iterator[PatchResult]:
     """The patches of all mosaics; a mosaic's cells are its patches, in the same order."""
     for view, selection in selections.items():
         for k in range(len(selection.indices)):
             x, y = selection.corner(k)
             rank = "high" if bool(selection.is_high[k]) else "low"
-            score = None if cells is None else round(float(cells[view, k]), 2)
+            score = None if cells is None else round(float(cells[view][k]), 2)
             entropy = round(float(selection.entropy[k]), 4)
             yield PatchResult(x, y, selection.patch, selection.patch, entropy, rank, view, score)
 

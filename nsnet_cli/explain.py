@@ -138,7 +138,7 @@ def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Expl
 
     def said(tiles: Sequence[Tile]) -> Tensor:
         views = torch.stack([scale_window(pixels, info.selection, t.x, t.y, t.side) for t in tiles])
-        return detector.network.cells(views, kind).unflatten(1, (record.config.cells, -1))
+        return detector.network.cells(views, kind).unflatten(1, (record.config.grid(kind).cells, -1))
 
     height, width = picture.pixels.shape[:2]
     finest = min(info.selection.window or info.selection.size, width, height)

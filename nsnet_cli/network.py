@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +12,11 @@ from torch import Tensor
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import ViewHeads
 from nsnet_cli.kernel import KERNEL, KernelHead
-from nsnet_cli.patch_head import CellTokens, PatchHeads
+from nsnet_cli.patch_head import PatchHeadConfig, PatchHeads
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.tower import load_tower, tower_info
 from nsnet_cli.views import View, ViewKind, fuse, kinds_of
-from nsnet_cli.vit import VisionTransformer, VitFeatures
+from nsnet_cli.vit import VisionTransformer, VitFeatures, with_probes
 from nsnet_cli.weights import SEMANTIC, NsnetWeights
 
 _VIEWS_ON_CPU = 4
@@ -25,13 +26,14 @@ _VIEWS_ON_CPU = 4
 class Scored:
     """What the network says of ``N`` pictures.
 
-    ``scores`` ``(N,)`` float64, logits before calibration; ``semantic`` ``(N, views, rank)`` float32, the semantic
-    parts of the embeddings; ``cells`` ``(N, views, cells^2)`` float32, the patch heads' logits, where asked for.
+    ``scores`` ``(N,)`` float64, logits before calibration; ``semantic`` ``(N, rank)`` float32, the semantic part
+    of the first view's embedding; ``cells``, where asked for, the patch heads' logits ``(N, cells)`` float32 of
+    each view, in the order of the plan.
     """
 
     scores: Tensor
     semantic: Tensor
-    cells: Tensor | None = None
+    cells: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,48 +100,54 @@ class Network:
     @torch.inference_mode()
     def score(self, views: Tensor, plan: Sequence[View], cells: bool = False) -> Scored:
         """Of the views of pictures, ``(N, views, 3, S, S)`` uint8 in the order of ``plan``, all that is said."""
-        flat = views.flatten(0, 1)
-        features, tokens = self._features(flat, cells)
+        seen = [self._features(views[:, position], view.kind, cells) for position, view in enumerate(plan)]
         by_kind = {
-            kind: [
-                features.rows(torch.arange(position, len(flat), len(plan)))
-                for position, view in enumerate(plan)
-                if view.kind == kind
-            ]
+            kind: [features for view, (features, _) in zip(plan, seen, strict=True) if view.kind == kind]
             for kind in kinds_of(plan)
         }
-        semantic = self.heads.of(plan[0].kind).semantic_part(features.embedding)
-        return Scored(
-            scores=self._fused(by_kind),
-            semantic=semantic.float().cpu().view(*views.shape[:2], -1),
-            cells=None if tokens is None else self._cells(tokens, plan),
-        )
+        semantic = self.heads.of(plan[0].kind).semantic_part(seen[0][0].embedding)
+        logits = tuple(said for _, said in seen if said is not None)
+        return Scored(self._fused(by_kind), semantic.float().cpu(), logits or None)
 
     @torch.inference_mode()
     def cells(self, views: Tensor, kind: ViewKind) -> Tensor:
-        """The patch head's logits ``(N, cells^2)`` of single views ``(N, 3, S, S)`` uint8 of one kind."""
+        """The patch head's logits ``(N, cells)`` of single views ``(N, 3, S, S)`` uint8 of one kind."""
         assert self.patch_heads is not None
-        _, tokens = self._features(views, cells=True)
-        assert tokens is not None
-        return self.patch_heads.of(kind)(tokens).float().cpu()
+        few = [self.probes(v, kind, self.patch_heads.config)[2] for v in self._split(views)]
+        return self.patch_heads.of(kind)(torch.cat(few)).float().cpu()
 
-    def _features(self, flat: Tensor, cells: bool) -> tuple[VitFeatures, Tensor | None]:
-        """Features of views ``(n, 3, S, S)``, and their cells' tokens where a patch head wants them."""
-        made, tokens = [], []
+    @torch.inference_mode()
+    def probes(self, views: Tensor, kind: ViewKind, config: PatchHeadConfig) -> tuple[Tensor, Tensor, Tensor]:
+        """What probes of views ``(N, 3, S, S)`` uint8 of one kind have seen, ``(N, blocks, cells, width)``.
+
+        It comes last, after the tokens of the views and their class tokens, as far as the probes went.
+        """
+        grid, found = config.grid(kind), []
+
+        def watch(block: int, tokens: Tensor) -> None:
+            if block in config.blocks:
+                found.append(tokens[:, -grid.count :].float())
+
+        x = self.tower.embed(self.normalise(views.to(self.device)))
+        look = grid.look(math.isqrt(self.tower.config.tokens)).to(self.device)
+        x, lower = self.tower.through(with_probes(x, grid.count), 1, max(config.blocks), look, watch)
+        return x[:, : -grid.count], lower, torch.stack(found, dim=1)
+
+    def _features(self, views: Tensor, kind: ViewKind, cells: bool) -> tuple[VitFeatures, Tensor | None]:
+        """Features of views ``(N, 3, S, S)`` of one kind, and their patch head's logits where they are wanted."""
+        made, logits = [], []
+        for few in self._split(views):
+            if self.patch_heads is None or not cells:
+                made.append(self.tower(self.normalise(few.to(self.device))))
+                continue
+            x, lower, probes = self.probes(few, kind, self.patch_heads.config)
+            made.append(self.tower.finish(x, lower))
+            logits.append(self.patch_heads.of(kind)(probes).float().cpu())
+        return VitFeatures.join(made), torch.cat(logits) if logits else None
+
+    def _split(self, views: Tensor) -> Sequence[Tensor]:
         # Two cores are as fast on a few as on many, and the activations of many cost hundreds of megabytes.
-        for few in flat.split(_VIEWS_ON_CPU if self.device.type == "cpu" else len(flat)):
-            collected = None if self.patch_heads is None or not cells else CellTokens(self.patch_heads.config)
-            watch = None if collected is None else collected.watch
-            made.append(self.tower(self.normalise(few.to(self.device)), watch=watch))
-            if collected is not None:
-                tokens.append(collected.taken())
-        return VitFeatures.join(made), torch.cat(tokens) if tokens else None
-
-    def _cells(self, tokens: Tensor, plan: Sequence[View]) -> Tensor:
-        assert self.patch_heads is not None
-        by_view = tokens.unflatten(0, (-1, len(plan)))
-        said = [self.patch_heads.of(view.kind)(by_view[:, position]) for position, view in enumerate(plan)]
-        return torch.stack(said, dim=1).float().cpu()
+        return views.split(_VIEWS_ON_CPU if self.device.type == "cpu" else max(1, len(views)))
 
     def _fused(self, by_kind: dict[ViewKind, list[VitFeatures]]) -> Tensor:
         """Raw scores ``(N,)`` float64 of what all judges say of the features of each view."""

@@ -1,22 +1,25 @@
 """The patch head: which parts of a view look generated.
 
-The class token, on which the verdict rests, has heard from all patches and no longer says which.  The patch tokens
-of middle blocks still know where they are.  A small head on them, one for each kind of view, says of each cell of
-a 7x7 grid whether a generator made it: of a mosaic a cell is one selected patch, of a window a seventh of its
-sides.  It is trained on pictures that are generated in part (`nsnet_cli.training.composites`), for there the rest
-of the picture does not give the answer away; it has no part in the verdict.
+The class token, on which the verdict rests, looks at all patches and no longer says which.  *Probes* are further
+class tokens that go through the same frozen blocks, each of which looks at one cell of the view and little else
+(`nsnet_cli.vit.VisionTransformer.through`): it becomes what the class token would be if that cell were all that
+there is to look at.  A small head, one for each kind of view, says of each probe whether a generator made what it
+saw.  Of a mosaic a cell is one selected patch; of a window it is a part of a square grid.
+
+The head is trained on pictures that are generated in part (`nsnet_cli.training.composites`), for there the rest of
+the picture does not give the answer away; it has no part in the verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nsnet_cli.views import ViewKind
+from nsnet_cli.views import MOSAIC, ViewKind
 from nsnet_cli.vit import VitConfig
 
 # What `patches[].score` means where a patch head made it.
@@ -24,39 +27,72 @@ PATCH_SCORE_KIND = "patch-head-logit"
 
 
 @dataclass(frozen=True)
-class PatchHeadConfig:
-    """Shape of a patch head.
+class ProbeGrid:
+    """Probes of one kind of view: ``cells`` on a side; ``reach`` is the standard deviation, in patch tokens of the
+    tower, of the Gaussian with which each looks around the centre of its cell."""
 
-    ``blocks`` are the tower's blocks (1-based) whose patch tokens are used; ``cells`` is the number of cells on a
-    side of a view; each block's token is reduced to ``reduced`` numbers, and the common layer has ``hidden``.
+    cells: int
+    reach: float
+
+    @property
+    def count(self) -> int:
+        return self.cells * self.cells
+
+    def look(self, side: int) -> Tensor:
+        """Logarithms of weights ``(count, side^2)`` of the patch tokens of a view, ``side`` on a side, row by row."""
+        centres = (torch.arange(self.cells) + 0.5) * side / self.cells
+        square = (centres[:, None] - (torch.arange(side) + 0.5)).square()
+        distance = square[:, None, :, None] + square[None, :, None, :]
+        return -distance.reshape(self.count, side * side) / (2 * self.reach**2)
+
+
+@dataclass(frozen=True)
+class PatchHeadConfig:
+    """Shape of the patch heads.
+
+    ``blocks`` are the tower's blocks (1-based) after which probes are read; of each ``reduced`` principal
+    components are kept, and the common layer has ``hidden``.
     """
 
-    blocks: tuple[int, ...] = (3, 5, 7, 9)
-    cells: int = 7
-    reduced: int = 32
+    blocks: tuple[int, ...] = (4, 5, 6, 7, 8, 9)
+    mosaic: ProbeGrid = ProbeGrid(cells=7, reach=0.8)
+    window: ProbeGrid = ProbeGrid(cells=5, reach=2.0)
+    reduced: int = 64
     hidden: int = 64
     dropout: float = 0.3
 
+    def grid(self, kind: ViewKind) -> ProbeGrid:
+        return self.mosaic if kind == MOSAIC else self.window
+
 
 class PatchHead(nn.Module):
-    """Cells ``(N, blocks, cells^2, width)`` to logits ``(N, cells^2)``: higher is more likely generated."""
+    """Probes ``(N, blocks, cells, width)`` to logits ``(N, cells)``: higher is more likely generated."""
+
+    mean: Tensor
+    components: Tensor
 
     def __init__(self, tower: VitConfig, config: PatchHeadConfig) -> None:
         super().__init__()
         self.config = config
-        self.norms = nn.ModuleList(nn.LayerNorm(tower.width) for _ in config.blocks)
-        self.reduce = nn.ModuleList(nn.Linear(tower.width, config.reduced) for _ in config.blocks)
-        self.hidden = nn.Linear(config.reduced * len(config.blocks), config.hidden)
+        blocks = len(config.blocks)
+        self.register_buffer("mean", torch.zeros(blocks, tower.width))
+        self.register_buffer("components", torch.zeros(blocks, tower.width, config.reduced))
+        self.hidden = nn.Linear(config.reduced * blocks, config.hidden)
         self.decision = nn.Linear(config.hidden, 1)
 
-    def forward(self, cells: Tensor) -> Tensor:
+    def reduce(self, probes: Tensor) -> Tensor:
+        """The parts that the trained layers see, ``(N, cells, blocks * reduced)``."""
+        tokens = F.layer_norm(probes.float(), probes.shape[-1:]) - self.mean[:, None]
+        return (tokens @ self.components).transpose(1, 2).flatten(2)
+
+    def decide(self, reduced: Tensor) -> Tensor:
+        """Logits ``(N, cells)`` of what `reduce` gave."""
         drop = self.config.dropout
-        parts = [
-            reduce(F.dropout(norm(cells[:, k]), drop, self.training))
-            for k, (norm, reduce) in enumerate(zip(self.norms, self.reduce, strict=True))
-        ]
-        hidden = self.hidden(F.dropout(F.gelu(torch.cat(parts, dim=-1)), drop, self.training))
-        return self.decision(F.dropout(F.gelu(hidden), drop, self.training)).squeeze(-1)
+        hidden = F.gelu(self.hidden(F.dropout(reduced, drop, self.training)))
+        return self.decision(F.dropout(hidden, drop, self.training)).squeeze(-1)
+
+    def forward(self, probes: Tensor) -> Tensor:
+        return self.decide(self.reduce(probes))
 
 
 class PatchHeads(nn.ModuleDict):
@@ -79,32 +115,3 @@ class PatchHeads(nn.ModuleDict):
         head = self[kind]
         assert isinstance(head, PatchHead)
         return head
-
-
-class CellTokens:
-    """Collects, while a tower runs, the patch tokens of some blocks, averaged over the cells of a view.
-
-    Give ``watch`` to the tower; ``taken`` then is ``(N, blocks, cells^2, width)`` float32.
-    """
-
-    def __init__(self, config: PatchHeadConfig) -> None:
-        self._config = config
-        self._found: dict[int, Tensor] = {}
-
-    @property
-    def watch(self) -> Callable[[int, Tensor], None]:
-        return self._watch
-
-    def _watch(self, block: int, tokens: Tensor) -> None:
-        if block in self._config.blocks:
-            self._found[block] = pool_cells(tokens[:, 1:], self._config.cells)
-
-    def taken(self) -> Tensor:
-        return torch.stack([self._found[block] for block in self._config.blocks], dim=1)
-
-
-def pool_cells(tokens: Tensor, cells: int) -> Tensor:
-    """Patch tokens ``(N, side^2, width)``, row by row, averaged over ``cells`` x ``cells``: ``(N, cells^2, width)``."""
-    side = round(tokens.shape[1] ** 0.5)
-    grid = tokens.float().transpose(1, 2).unflatten(2, (side, side))
-    return F.adaptive_avg_pool2d(grid, cells).flatten(2).transpose(1, 2)

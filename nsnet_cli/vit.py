@@ -135,6 +135,22 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1) @ v
 
 
+def _probe(q: Tensor, k: Tensor, v: Tensor, look: Tensor) -> Tensor:
+    """Attention of probes, the last ``len(look)`` tokens: each stands where the class token stands for all others.
+
+    A probe sees itself, and of the patch tokens what its row of ``look`` lets it; all of them together keep the
+    weight beside itself that they would have if it saw them alike.
+    """
+    probes = len(look)
+    q = q[..., -probes:, :] * q.shape[-1] ** -0.5
+    alike = q @ k[..., 1:-probes, :].transpose(-1, -2)
+    own = (q * k[..., -probes:, :]).sum(-1, keepdim=True)
+    near = alike + look.to(alike.dtype)
+    near = near + alike.logsumexp(-1, keepdim=True) - near.logsumexp(-1, keepdim=True)
+    weights = torch.softmax(torch.cat([own, near], dim=-1), dim=-1)
+    return weights[..., :1] * v[..., -probes:, :] + weights[..., 1:] @ v[..., 1:-probes, :]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention under ``torch.nn.MultiheadAttention``'s parameter names."""
 
@@ -147,7 +163,7 @@ class Attention(nn.Module):
         # Separate factors for q, k and v, by name: a shared A would tie what they can learn.
         self.lora_qkv = nn.ModuleDict()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, look: Tensor | None = None) -> Tensor:
         x = x.to(self.in_proj_weight.dtype)
         n, length, width = x.shape
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
@@ -155,7 +171,12 @@ class Attention(nn.Module):
             none = x.new_zeros(()).expand_as(x)
             qkv = qkv + torch.cat([self.lora_qkv[k](x) if k in self.lora_qkv else none for k in "qkv"], dim=-1)
         q, k, v = qkv.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = _attend(q, k, v)
+        if look is None:
+            mixed = _attend(q, k, v)
+        else:
+            image = slice(None, -len(look))
+            mixed = _attend(q[..., image, :], k[..., image, :], v[..., image, :])
+            mixed = torch.cat([mixed, _probe(q, k, v, look)], dim=2)
         return self.out_proj(mixed.transpose(1, 2).reshape(n, length, width))
 
 
@@ -184,8 +205,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.width)
         self.mlp = Mlp(config.width, config.mlp_width, config.quick_gelu)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, look: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), look)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -225,31 +246,36 @@ class VisionTransformer(nn.Module):
         return self.ln_post(class_token) @ self.proj
 
     def through(
-        self, x: Tensor, first_block: int, last_block: int, watch: Callable[[int, Tensor], None] | None = None
+        self,
+        x: Tensor,
+        first_block: int,
+        last_block: int,
+        look: Tensor | None = None,
+        watch: Callable[[int, Tensor], None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Carry tokens ``(N, length, width)`` through blocks ``first_block`` to ``last_block`` (1-based).
 
-        Gives the tokens after the last of them, and the class token after each, ``(N, blocks, width)``.
-        ``watch`` is shown the number of each block and all tokens as it leaves them.
+        Gives the tokens after the last of them, and the class token after each, ``(N, blocks, width)``.  With
+        ``look`` ``(probes, patch tokens)``, logarithms of weights, the last tokens are probes (`with_probes`):
+        they look at patch tokens by those weights, and no other token sees them.  ``watch`` is shown the number
+        of each block and all tokens as it leaves them.
         """
         class_tokens = [x.new_empty((len(x), 0, x.shape[2]))]
         for number, block in enumerate(self.transformer.resblocks[first_block - 1 : last_block], first_block):
-            x = block(x)
+            x = block(x, look)
             class_tokens.append(x[:, :1])
             if watch is not None:
                 watch(number, x)
         return x, torch.cat(class_tokens, dim=1)
 
-    def finish(self, x: Tensor, lower: Tensor, watch: Callable[[int, Tensor], None] | None = None) -> VitFeatures:
+    def finish(self, x: Tensor, lower: Tensor) -> VitFeatures:
         """Features from tokens ``x`` after the first ``lower.shape[1]`` blocks and the class tokens of those."""
-        x, upper = self.through(x, lower.shape[1] + 1, self.config.layers, watch)
+        x, upper = self.through(x, lower.shape[1] + 1, self.config.layers)
         return VitFeatures(self.to_joint(x[:, 0]), torch.cat([lower, upper], dim=1))
 
-    def forward(
-        self, pixels: Tensor, keep: Tensor | None = None, watch: Callable[[int, Tensor], None] | None = None
-    ) -> VitFeatures:
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> VitFeatures:
         x = self.embed(pixels, keep)
-        return self.finish(x, x.new_empty((len(x), 0, x.shape[2])), watch)
+        return self.finish(x, x.new_empty((len(x), 0, x.shape[2])))
 
     def adapt(self, adaptation: Adaptation, dropout: float = 0.0) -> None:
         """Attach trainable low-rank updates, free the LayerNorms if asked for, and freeze everything else."""
@@ -305,6 +331,11 @@ class VisionTransformer(nn.Module):
                 module.in_proj_bias.data = module.in_proj_bias.data.to(dtype)
         self.conv1.weight.data = self.conv1.weight.data.to(dtype)
         return self
+
+
+def with_probes(x: Tensor, probes: int) -> Tensor:
+    """Tokens as they enter the first block, and after them ``probes`` copies of the class token."""
+    return torch.cat([x, x[:, :1].expand(-1, probes, -1)], dim=1)
 
 
 def keep_tokens(x: Tensor, keep: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import HeadConfig
 from nsnet_cli.kernel import KernelConfig
 from nsnet_cli.nullspace import BasisRule, SemanticBasis
-from nsnet_cli.patch_head import PatchHeadConfig
+from nsnet_cli.patch_head import PatchHeadConfig, ProbeGrid
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.views import ViewKind, kinds_of, plan_views
@@ -114,7 +114,8 @@ class WeightsInfo:
 
 
 def _patch_config(data: dict[str, Any]) -> PatchHeadConfig:
-    return PatchHeadConfig(**{**data, "blocks": tuple(data["blocks"])})
+    grids = {kind: ProbeGrid(**data[kind]) for kind in ("mosaic", "window")}
+    return PatchHeadConfig(**{**data, **grids, "blocks": tuple(data["blocks"])})
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from safetensors.torch import load_file
 from nsnet_cli.detector import Detector
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.network import Network
-from nsnet_cli.patch_head import CellTokens, PatchHeadConfig, pool_cells
+from nsnet_cli.patch_head import PatchHeadConfig, ProbeGrid
 from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.tower import load_tower
 from nsnet_cli.training.composites import compose
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.patches import (
@@ -47,25 +46,37 @@ def quiet(name: str, progress: Progress) -> None:
     pass
 
 
-@pytest.mark.parametrize("cells", [7, 2, 14])
-def test_cells_are_means_of_the_tokens_that_lie_in_them(cells: int) -> None:
-    tokens = torch.randn(2, 14 * 14, 5)
-    per_side, found = 14 // cells, pool_cells(tokens, cells)
-    for cell in range(cells * cells):
-        row, column = divmod(cell, cells)
-        inside = [(row * per_side + y) * 14 + column * per_side + x for y in range(per_side) for x in range(per_side)]
-        assert torch.allclose(found[:, cell], tokens[:, inside].mean(1), atol=1e-5)
+@pytest.mark.parametrize("grid", [ProbeGrid(7, 0.8), ProbeGrid(5, 2.0), ProbeGrid(1, 3.0)])
+def test_a_probe_looks_around_the_middle_of_its_cell(grid: ProbeGrid) -> None:
+    look = grid.look(14)
+    assert look.shape == (grid.count, 196)
+    for probe in range(grid.count):
+        row, column = ((k + 0.5) * 14 / grid.cells for k in divmod(probe, grid.cells))
+        for token in (0, 13, 77, 195):
+            y, x = (k + 0.5 for k in divmod(token, 14))
+            distance = (y - row) ** 2 + (x - column) ** 2
+            assert float(look[probe, token]) == pytest.approx(-distance / (2 * grid.reach**2), rel=1e-5, abs=1e-5)
 
 
-def test_watching_gives_the_tokens_of_the_blocks_and_changes_nothing(tiny_tower: Path) -> None:
-    tower = load_tower(tiny_tower)
-    pixels = torch.randn(3, 3, 224, 224)
-    collected = CellTokens(PatchHeadConfig(blocks=(1, 2)))
+def test_a_probe_that_looks_everywhere_is_the_class_token(tiny_weights: Path) -> None:
+    network = Network.of_weights(load_weights(str(tiny_weights)))
+    views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    config = PatchHeadConfig(blocks=(1, 2), window=ProbeGrid(3, 1e6))
+    _, class_tokens, probes = network.probes(views, "window", config)
+    assert probes.shape == (2, 2, 9, network.tower.config.width)
+    for probe in range(9):
+        assert torch.allclose(probes[:, :, probe], class_tokens, atol=1e-4)
+    near = network.probes(views, "window", replace(config, window=ProbeGrid(3, 1.0)))[2]
+    assert not torch.allclose(near[:, :, 0], near[:, :, 8], atol=1e-2)
+
+
+def test_no_other_token_sees_a_probe(tiny_weights: Path) -> None:
+    network = Network.of_weights(load_weights(str(tiny_weights)))
+    views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    tokens, class_tokens, _ = network.probes(views, "mosaic", PatchHeadConfig(blocks=(1, 2)))
     with torch.inference_mode():
-        watched, alone = tower(pixels, watch=collected.watch), tower(pixels)
-        after_one, _ = tower.through(tower.embed(pixels), 1, 1)
-    assert torch.equal(watched.embedding, alone.embedding) and torch.equal(watched.class_tokens, alone.class_tokens)
-    assert torch.equal(collected.taken()[:, 0], pool_cells(after_one[:, 1:], 7))
+        alone, alone_class = network.tower.through(network.tower.embed(network.normalise(views)), 1, 2)
+    assert torch.allclose(tokens, alone, atol=1e-5) and torch.allclose(class_tokens, alone_class, atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -98,13 +109,13 @@ def test_cells_of_a_window_tile_it() -> None:
 
 def test_what_is_taught_of_a_patch_is_what_was_pasted_there() -> None:
     made = compose(image(1, 384), image(2, 384), Random(5))
-    taught = teach(made, (0, 1), 0, SelectionRecipe(), Random(1), 7)
+    taught = teach(made, (0, 1), 0, SelectionRecipe(), PatchHeadConfig(), Random(1))
     assert taught.views["mosaic"].shape == taught.views["window"].shape == (3, 224, 224)
-    assert taught.generated["window"].shape == (49,)
+    assert taught.generated["mosaic"].shape == (49,) and taught.generated["window"].shape == (25,)
     for kind in ("mosaic", "window"):
         assert torch.equal(taught.generated[kind], taught.pasted[kind])  # type: ignore[index]
         assert taught.generated[kind].max() > 0.9 and taught.generated[kind].min() < 0.1  # type: ignore[index]
-    turned = teach(made, (1, 0), 0, SelectionRecipe(), Random(1), 7)
+    turned = teach(made, (1, 0), 0, SelectionRecipe(), PatchHeadConfig(), Random(1))
     assert torch.allclose(turned.generated["mosaic"], 1 - taught.generated["mosaic"], atol=1e-5)
 
 

@@ -26,7 +26,7 @@ from nsnet_cli.decode import pixels_to_tensor
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.network import Network
-from nsnet_cli.patch_head import CellTokens, PatchHead, PatchHeadConfig, PatchHeads
+from nsnet_cli.patch_head import PatchHead, PatchHeadConfig, PatchHeads
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import Selection, SelectionRecipe, build_mosaic, cut_patches, select_patches
 from nsnet_cli.training.composites import Composite, compose
@@ -37,7 +37,7 @@ from nsnet_cli.views import MOSAIC, ViewKind, scale_window
 from nsnet_cli.vit import VitConfig
 from nsnet_cli.weights import NsnetWeights, PatchHeadRecord, WeightsInfo, load_weights, save_weights
 
-_CACHE_FORMAT = "nsnet.composites/1"
+_CACHE_FORMAT = "nsnet.composites/2"
 _SHARD = 100
 # Labels of base and of what is pasted into it (None: nothing), and how often.
 _MIX: tuple[tuple[int, int | None, float], ...] = (
@@ -89,11 +89,11 @@ class PatchTraining:
 class TaughtCells:
     """Views of one kind, of ``n`` composites.
 
-    ``tokens`` ``(n, blocks, cells^2, width)`` float16; ``generated`` and ``pasted`` ``(n, cells^2)`` float32 in
+    ``probes`` ``(n, blocks, cells, width)`` float16; ``generated`` and ``pasted`` ``(n, cells)`` float32 in
     [0, 1]; ``fold`` ``(n,)``; ``labels`` ``(n, 2)`` of base and of what was pasted, -1 where nothing was.
     """
 
-    tokens: Tensor
+    probes: Tensor
     generated: Tensor
     pasted: Tensor
     fold: Tensor
@@ -182,12 +182,14 @@ def _fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         head = PatchHead(tower, recipe.config)
+        _principal_components(head, cells.probes, rows)
+        reduced = torch.cat([head.reduce(cells.probes[few]) for few in rows.split(100)])
+        wanted = cells.generated[rows]
         optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
         for step in range(recipe.steps):
-            drawn = rows[torch.randint(len(rows), (recipe.batch,))]
-            logits = head(cells.tokens[drawn].float())
-            loss = F.binary_cross_entropy_with_logits(logits, cells.generated[drawn])
+            drawn = torch.randint(len(rows), (recipe.batch,))
+            loss = F.binary_cross_entropy_with_logits(head.decide(reduced[drawn]), wanted[drawn])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -197,9 +199,29 @@ def _fit(
     return head.eval().requires_grad_(False)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+def _principal_components(head: PatchHead, probes: Tensor, rows: Tensor) -> None:
+    """Set what the head reduces probes by: of each block the leading directions in which those of ``rows`` differ.
+
+    Each is scaled to a mean square of one over all of a block's, so that no block drowns the others.
+    """
+    for block in range(probes.shape[1]):
+        total = torch.zeros(probes.shape[-1], dtype=torch.float64)
+        moments = torch.zeros(len(total), len(total), dtype=torch.float64)
+        for few in rows.split(200):
+            tokens = F.layer_norm(probes[few, block].float(), probes.shape[-1:]).flatten(0, 1).double()
+            total += tokens.sum(0)
+            moments += tokens.T @ tokens
+        count = len(rows) * probes.shape[2]
+        head.mean[block] = total / count
+        values, vectors = torch.linalg.eigh(moments / count - torch.outer(total, total) / count**2)
+        kept = vectors[:, -head.config.reduced :].flip(1)
+        head.components[block] = kept / values[-head.config.reduced :].mean().sqrt()
+
+
+@torch.no_grad()
 def _logits(head: PatchHead, cells: TaughtCells, rows: Tensor) -> Tensor:
-    return torch.cat([head(cells.tokens[few].float()) for few in rows.split(256)])
+    return torch.cat([head(cells.probes[few]) for few in rows.split(100)])
 
 
 def _threshold(logits: Tensor, cells: TaughtCells) -> float:
@@ -218,7 +240,7 @@ def _taught(
     pictures: Sequence[LabelledPicture],
     report: Callable[[str, Progress], None],
 ) -> dict[ViewKind, TaughtCells]:
-    """Tokens of all composites, by kind of view; kept in shards, so that a killed run goes on."""
+    """Probes of all composites, by kind of view; kept in shards, so that a killed run goes on."""
     from safetensors.torch import load_file
 
     recipe, info = request.recipe, weights.info
@@ -234,12 +256,12 @@ def _taught(
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             made = [draw(k) for k in range(first, min(first + _SHARD, recipe.composites))]
-            write_safetensors(path, _tokens(network, recipe, made, info.kinds), {"format": _CACHE_FORMAT, "mark": mark})
+            write_safetensors(path, _probed(network, recipe, made, info.kinds), {"format": _CACHE_FORMAT, "mark": mark})
         shards.append(load_file(path))
         report("composites", Progress(min(first + _SHARD, recipe.composites), recipe.composites))
     return {
         kind: TaughtCells(
-            *(torch.cat([s[f"{kind}.{name}"] for s in shards]) for name in ("tokens", "generated", "pasted")),
+            *(torch.cat([s[f"{kind}.{name}"] for s in shards]) for name in ("probes", "generated", "pasted")),
             *(torch.cat([s[name] for s in shards]) for name in ("fold", "labels")),
         )
         for kind in info.kinds
@@ -287,7 +309,7 @@ class _Drawn:
             other = self._pick([key], rng) if self._pools.get(key) else None
         made = compose(self._read(base, rng), None if other is None else self._read(other, rng), rng)
         labels = (base_label, -1 if other is None or other_label is None else other_label)
-        return teach(made, labels, self._fold[base], self._selection, rng, self._recipe.config.cells)
+        return teach(made, labels, self._fold[base], self._selection, self._recipe.config, rng)
 
     def _pick(self, keys: Sequence[tuple[int, int, tuple[int, int]]], rng: Random) -> int:
         indices = [i for key in keys for i in self._pools[key]]
@@ -301,7 +323,12 @@ class _Drawn:
 
 
 def teach(
-    made: Composite, labels: tuple[int, int], fold: int, selection: SelectionRecipe, rng: Random, cells: int
+    made: Composite,
+    labels: tuple[int, int],
+    fold: int,
+    selection: SelectionRecipe,
+    config: PatchHeadConfig,
+    rng: Random,
 ) -> Taught:
     """Views of a composite and what is true of their cells: the mosaic of a scan, and a window of random size."""
     pixels = pixels_to_tensor(made.pixels)
@@ -315,7 +342,7 @@ def teach(
             side = rng.randint(selection.size, longest)
         left, top = rng.randint(0, longest - side), rng.randint(0, longest - side)
         views["window"] = scale_window(pixels, selection, left, top, side)
-        places["window"] = window_cells(left, top, side, cells)
+        places["window"] = window_cells(left, top, side, config.window.cells)
     generated = made.generated(labels[0], max(0, labels[1]))
     return Taught(
         views,
@@ -348,20 +375,14 @@ def _means(values: NDArray[np.float32], boxes: Sequence[Box]) -> Tensor:
     return torch.tensor([float(values[top:bottom, left:right].mean()) for left, top, right, bottom in boxes])
 
 
-@torch.inference_mode()
-def _tokens(
+def _probed(
     network: Network, recipe: PatchRecipe, made: Sequence[Taught], kinds: Sequence[ViewKind]
 ) -> dict[str, Tensor]:
     """What a shard of the cache holds."""
     out = {"fold": torch.tensor([t.fold for t in made]), "labels": torch.tensor([t.labels for t in made])}
     for kind in kinds:
-        tokens = []
-        for few in torch.stack([t.views[kind] for t in made]).split(8):
-            collected = CellTokens(recipe.config)
-            x = network.tower.embed(network.normalise(few.to(network.device)))
-            network.tower.through(x, 1, max(recipe.config.blocks), collected.watch)
-            tokens.append(collected.taken().half().cpu())
-        out[f"{kind}.tokens"] = torch.cat(tokens)
+        few = torch.stack([t.views[kind] for t in made]).split(8)
+        out[f"{kind}.probes"] = torch.cat([network.probes(v, kind, recipe.config)[2].half().cpu() for v in few])
         out[f"{kind}.generated"] = torch.stack([t.generated[kind] for t in made])
         out[f"{kind}.pasted"] = torch.stack([t.pasted[kind] for t in made])
     return out
@@ -374,9 +395,9 @@ def _mark(
     pictures: Sequence[LabelledPicture],
     precision: str,
 ) -> str:
-    """Of all that the tokens of composites depend on."""
+    """Of all that the probes of composites depend on."""
     of_recipe = {k: v for k, v in asdict(recipe).items() if k in ("folds", "seed", "composites")}
-    of_config = {"blocks": recipe.config.blocks, "cells": recipe.config.cells}
+    of_config = {k: v for k, v in asdict(recipe.config).items() if k in ("blocks", "mosaic", "window")}
     # Composites have windows of their own, at random places.
     selection = {k: v for k, v in asdict(info.selection).items() if k != "window_by"}
     tower = sha256_of(weights.tower_path) if info.adaptation.frozen else weights.sha256
