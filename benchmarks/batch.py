@@ -62,9 +62,9 @@ def _scan(args: argparse.Namespace) -> int:
 
     real, asked = Detector.score_views, []
 
-    def cheap(self, views):  # type: ignore[no-untyped-def]
+    def cheap(self, views, probes=False):  # type: ignore[no-untyped-def]
         if not asked:
-            asked.append(real(self, views[:1]))
+            asked.append(real(self, views[:1], probes))
         semantic = asked[0].semantic
         return Scored(views.flatten(1).double().mean(1) / 255.0, semantic.expand(len(views), *semantic.shape[1:]))
 
@@ -227,10 +227,10 @@ def _throughput(args: argparse.Namespace) -> int:
                 Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC).save(path, quality=88)
                 paths.append(str(path))
             views = torch.stack([v for p in paths if (v := detector.prepare(p).views) is not None])
-            detector.score_views(views[:8])
+            detector.score_views(views[:8], probes=True)
             began = time.perf_counter()
             for batch in views.split(8):
-                detector.score_views(batch)
+                detector.score_views(batch, probes=True)
             alone = args.count / (time.perf_counter() - began)
             results = detector.scan_many(paths, workers=2)
             next(results)  # the workers have started

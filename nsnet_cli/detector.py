@@ -29,12 +29,11 @@ from nsnet_cli.document import (
     nanoseconds_utc,
 )
 from nsnet_cli.errors import UsageError
-from nsnet_cli.network import Network, Scored
-from nsnet_cli.patch_head import PATCH_SCORE_KIND
+from nsnet_cli.network import Look, Network, Scored
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
+from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.selection import Selection
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import tower_info
 from nsnet_cli.views import kinds_of, plan_views
@@ -209,27 +208,32 @@ class Detector:
         recipe = self.weights.info.selection
         return Preparer(recipe, self.views, self.limits, self.deliveries, thumbnails, self.provenance)
 
-    def score_views(self, views: Tensor) -> Scored:
+    def score_views(self, views: Tensor, probes: bool = False) -> Scored:
         """What the network says of the views of pictures, ``(N, views, 3, S, S)`` uint8."""
-        return self.network.score(views, self.plan, cells=self.options.patches)
+        return self.network.score(views, self.plan, probes)
 
     def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
         began = time.perf_counter()
-        stacks = [v for p in batch for v in (p.views, *(d.views for d in p.delivered)) if v is not None]
-        scored: Iterator[_Said] = iter(())
-        if stacks:
-            scored = _each(self.score_views(torch.stack(stacks)))
+        scored = self._said([p.views for p in batch], self.options.patches)
+        scored_after = self._said([d.views for p in batch for d in p.delivered], probes=False)
         share = (time.perf_counter() - began) / max(1, sum(p.views is not None for p in batch))
         for prepared in batch:
-            said = next(scored) if prepared.views is not None else None
+            said = next(scored)
             delivered = []
             for d in prepared.delivered:
-                after = next(scored).score if d.views is not None else None
-                delivered.append(self._delivered_result(d, after, prepared))
+                after = next(scored_after)
+                delivered.append(self._delivered_result(d, None if after is None else after.score, prepared))
             result = self._result(prepared, said, share)
             if self.options.stability and result.probability is not None:
                 result = self._with_stability(result, delivered)
             yield Observation(result, tuple(delivered), prepared.thumbnail, None if said is None else said.semantic)
+
+    def _said(self, views: Sequence[Tensor | None], probes: bool) -> Iterator[_Said | None]:
+        """What the network says of each of ``views``, None where there are none."""
+        there = [v for v in views if v is not None]
+        scored = self.score_views(torch.stack(there), probes) if there else None
+        said = iter(() if scored is None else _each(scored))
+        return iter([None if v is None else next(said) for v in views])
 
     def _verdict(self, probability: float, weak: bool) -> str:
         return UNCERTAIN if weak else self.calibration.verdict(probability, self.options.threshold)
@@ -273,37 +277,37 @@ class Detector:
             verdict=self._verdict(probability, weak=bool(WEAKENING_WARNINGS & set(prepared.warnings))),
             probability=probability,
             score=said.score,
-            patches=tuple(_patch_results(prepared.selections, said.cells)) if self.options.patches else None,
-            patch_score_kind=PATCH_SCORE_KIND if self.options.patches and said.cells is not None else None,
+            patches=tuple(self._patch_results(prepared, said)) if self.options.patches else None,
+            patch_score_kind=PATCH_SCORE_KIND if self.options.patches and said.looks else None,
             windows=tuple(WindowResult(x, y, side, side, view) for view, (x, y, side) in prepared.windows.items()),
         )
+
+    def _patch_results(self, prepared: Prepared, said: _Said) -> Iterator[PatchResult]:
+        """The patches of all mosaics, with their local scores where the network was asked for them."""
+        scores = {}
+        if said.looks:
+            scores = patch_scores(self.network, self.plan, said.looks, prepared.selections, prepared.windows)
+        for view, selection in prepared.selections.items():
+            for k in range(len(selection.indices)):
+                x, y = selection.corner(k)
+                rank = "high" if bool(selection.is_high[k]) else "low"
+                score = round(float(scores[view][k]), 2) if scores else None
+                entropy = round(float(selection.entropy[k]), 4)
+                yield PatchResult(x, y, selection.patch, selection.patch, entropy, rank, view, score)
 
 
 @dataclass(frozen=True)
 class _Said:
-    """What `Scored` holds of one picture: ``cells`` ``(cells,)`` of each view."""
+    """What `Scored` holds of one picture."""
 
     score: float
     semantic: NDArray[np.float32]
-    cells: list[Tensor] | None
+    looks: tuple[Look, ...]
 
 
 def _each(scored: Scored) -> Iterator[_Said]:
     for n, score in enumerate(scored.scores.tolist()):
-        yield _Said(
-            score, scored.semantic[n].numpy(), None if scored.cells is None else [view[n] for view in scored.cells]
-        )
-
-
-def _patch_results(selections: dict[int, Selection], cells: list[Tensor] | None) -> Iterator[PatchResult]:
-    """The patches of all mosaics; a mosaic's cells are its patches, in the same order."""
-    for view, selection in selections.items():
-        for k in range(len(selection.indices)):
-            x, y = selection.corner(k)
-            rank = "high" if bool(selection.is_high[k]) else "low"
-            score = None if cells is None else round(float(cells[view][k]), 2)
-            entropy = round(float(selection.entropy[k]), 4)
-            yield PatchResult(x, y, selection.patch, selection.patch, entropy, rank, view, score)
+        yield _Said(score, scored.semantic[n].numpy(), tuple(look.of_picture(n) for look in scored.looks))
 
 
 def _device(name: str) -> torch.device:

@@ -1,10 +1,10 @@
-"""Where in the picture: the patch head over all of it, coarse to fine, as far as a budget of forward passes goes.
+"""Where in the picture: local scores of all of it, coarse to fine, as far as a budget of forward passes goes.
 
-The picture is covered by square tiles, each scaled to the network's input as the window of a scan is.  A picture
-that tiles of the window's own size can cover within the budget is covered by them alone.  A larger one is first
-covered by larger tiles, which the network sees scaled down; what is left of the budget goes, at full scale, to
-where those marked most.  Of each tile the patch head gives a 7x7 grid of logits; where tiles overlap, the finer
-and the more central one counts more.
+The picture is covered by square tiles, each scaled to the network's input as the window of a scan is, and of each
+tile every probe is scored as if a scan's window had shown that cell alone (`nsnet_cli.probes`), the mosaics being
+what they are.  A picture that tiles of the window's own size can cover within the budget is covered by them alone.
+A larger one is first covered by larger tiles, which the network sees scaled down; what is left of the budget goes,
+at full scale, to where those score highest.  Where tiles overlap, the finer and the more central one counts more.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from torch import Tensor
 from nsnet_cli.decode import decode, facts_of, pixels_to_tensor
 from nsnet_cli.detector import Detector
 from nsnet_cli.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
-from nsnet_cli.errors import InputError, UsageError, WeightsError
-from nsnet_cli.patch_head import PATCH_SCORE_KIND
+from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.probes import PATCH_SCORE_KIND
 from nsnet_cli.sources import read_source
-from nsnet_cli.views import MOSAIC, WINDOW, scale_window
+from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views, scale_window
+from nsnet_cli.vit import VitFeatures
 
 DEFAULT_BUDGET = 16
 # Neighbouring tiles share this part of their side at least: cells at a border see half of their surroundings only.
@@ -36,8 +37,6 @@ _COARSE_SHARE = 0.5
 # Cells of the map, in pixels, on pictures on which they do not become too many.
 _CELL = 32
 _MOST_CELLS = 128
-# A marked region smaller than this share of the picture is not reported: single cells are marked by chance.
-_SMALLEST_REGION = 0.02
 
 
 @dataclass(frozen=True)
@@ -50,40 +49,36 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Region:
-    """A connected part of the map that is marked: its box in pixels, its share of the picture, its mean logit."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-    share: float
-    score: float
-
-
-@dataclass(frozen=True)
 class Explanation:
     """What was said of a picture and where it comes from.
 
-    ``values`` ``(rows, columns)`` float32 are logits of the patch head, higher is more likely generated, of cells of
-    ``cell`` pixels (those at the right and at the bottom may be cut); NaN where the budget did not reach.  Cells are
-    marked from ``threshold`` on.  ``pixels`` ``(H, W, 3)`` uint8 is the picture.
+    ``values`` ``(rows, columns)`` float32 are local scores, in the unit of the picture's ``score``, of cells of
+    ``cell`` pixels (those at the right and at the bottom may be cut); NaN where the budget did not reach.
+    ``pixels`` ``(H, W, 3)`` uint8 is the picture.
     """
 
     result: PictureResult
     model: ModelInfo
     values: NDArray[np.float32]
     cell: int
-    threshold: float
-    false_marks: float
     tiles: tuple[Tile, ...]
-    regions: tuple[Region, ...]
     pixels: NDArray[np.uint8]
 
     @property
-    def marked_share(self) -> float:
-        """Share of the picture that is marked."""
-        return float(_areas(self.values.shape, self.cell, self.pixels.shape)[self.values >= self.threshold].sum())
+    def lowest(self) -> float:
+        return float(np.nanmin(self.values))
+
+    @property
+    def highest(self) -> float:
+        return float(np.nanmax(self.values))
+
+    @property
+    def peak(self) -> tuple[int, int]:
+        """Centre ``(x, y)`` in pixels of the cell of highest score."""
+        row, column = np.unravel_index(int(np.nanargmax(self.values)), self.values.shape)
+        height, width = self.pixels.shape[:2]
+        x, y = (int((k + 0.5) * self.cell) for k in (column, row))
+        return min(x, width - 1), min(y, height - 1)
 
     def to_dict(self, tool_version: str) -> dict[str, Any]:
         """As JSON data, `EXPLANATION_SCHEMA`."""
@@ -98,62 +93,57 @@ class Explanation:
                 "rows": self.values.shape[0],
                 "columns": self.values.shape[1],
                 "values": [[None if math.isnan(v) else round(float(v), 3) for v in row] for row in self.values],
-                "threshold": self.threshold,
-                "false_marks": self.false_marks,
-                "marked_share": round(self.marked_share, 4),
-                "regions": [asdict(region) for region in self.regions],
                 "tiles": [asdict(tile) for tile in self.tiles],
             },
         }
 
 
 def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Explanation:
-    """Scan ``path`` and say where in it the patch head finds traces, with at most ``budget`` forward passes more.
+    """Scan ``path`` and score all parts of it, with at most ``budget`` forward passes for the map.
 
-    Raises `InputError` for a picture that cannot be read, `WeightsError` for weights without a patch head.
+    Raises `InputError` for a picture that cannot be read.
     """
-    record = detector.weights.info.patch_head
-    if record is None:
-        raise WeightsError(
-            f"{detector.weights.path}: no patch head in these weights, so nothing can be said of places; "
-            "add one with `nsnet train-patches`"
-        )
     if budget < 1:
         raise UsageError(f"the budget must be one forward pass or more, not {budget}")
+    result = detector.scan(path)
+    if result.error is not None:
+        raise InputError(result.error.code, f"{path}: {result.error.message}")
     try:
         data = read_source(path, detector.limits)
         picture = decode(data, detector.limits)
     except InputError as error:
         raise InputError(error.code, f"{path}: {error}") from error
-    assert picture.pixels is not None
-    result = detector.scan(path)
-    if result.error is not None:
-        raise InputError(result.error.code, f"{path}: {result.error.message}")
     if result.sha256 != facts_of(data).sha256:
         raise InputError("changed_while_reading", f"{path}: the file changed while it was explained")
+    assert picture.pixels is not None
     pixels = pixels_to_tensor(picture.pixels)
-    info = detector.weights.info
-    # Weights of mosaics alone have no windows: a tile is then a mosaic of patches that lie side by side.
-    kind = WINDOW if WINDOW in info.kinds else MOSAIC
+    recipe = detector.weights.info.selection
+    height, width = picture.pixels.shape[:2]
+    finest = min(recipe.window or recipe.size, width, height)
+    values, tiles, cell = chart(width, height, finest, budget, _local_scores(detector, pixels))
+    return Explanation(result, detector.model, values, cell, tuple(tiles), picture.pixels)
+
+
+def _local_scores(detector: Detector, pixels: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
+    """What scores the cells of tiles of ``pixels`` ``(3, H, W)``: ``(tiles, cells, cells)``."""
+    network, recipe = detector.network, detector.weights.info.selection
+    scan = make_views(pixels, recipe, detector.views)
+    kind = WINDOW if recipe.window else MOSAIC
+    # Without windows a tile is a mosaic of patches that lie side by side, and all that is judged.
+    others = [network.look(scan.pixels[k : k + 1], MOSAIC).features for k in scan.selections] if recipe.window else []
 
     def said(tiles: Sequence[Tile]) -> Tensor:
-        views = torch.stack([scale_window(pixels, info.selection, t.x, t.y, t.side) for t in tiles])
-        return detector.network.cells(views, kind).unflatten(1, (record.config.grid(kind).cells, -1))
+        views = torch.stack([scale_window(pixels, recipe, tile.x, tile.y, tile.side) for tile in tiles])
+        seen = network.look(views, kind, probes=True).probes_seen
+        every = torch.zeros(len(seen.embedding), dtype=torch.long)
+        judged: dict[ViewKind, list[VitFeatures]] = {kind: [seen]}
+        if others:
+            judged = {MOSAIC: [other.rows(every) for other in others], WINDOW: [seen]}
+        scores = network.fused(judged)
+        side = network.probes_of(kind).cells
+        return scores.view(len(tiles), side, side)
 
-    height, width = picture.pixels.shape[:2]
-    finest = min(info.selection.window or info.selection.size, width, height)
-    values, tiles, cell = chart(width, height, finest, budget, said)
-    return Explanation(
-        result=result,
-        model=detector.model,
-        values=values,
-        cell=cell,
-        threshold=record.threshold,
-        false_marks=record.false_marks,
-        tiles=tuple(tiles),
-        regions=tuple(marked_regions(values, cell, (height, width), record.threshold)),
-        pixels=picture.pixels,
-    )
+    return said
 
 
 def chart(
@@ -240,28 +230,3 @@ class _Chart:
         known = inside[~np.isnan(inside)]
         # What was not looked at comes before what looks real.
         return float(known.mean()) if len(known) else 0.0
-
-
-def marked_regions(values: NDArray[np.float32], cell: int, size: tuple[int, int], threshold: float) -> list[Region]:
-    """Connected cells from ``threshold`` on, largest first; ``size`` is ``(height, width)`` in pixels."""
-    from scipy import ndimage
-
-    areas = _areas(values.shape, cell, size)
-    labelled, _ = ndimage.label(values >= threshold)
-    found = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), start=1):
-        inside = labelled == number
-        share = float(areas[inside].sum())
-        if share < _SMALLEST_REGION:
-            continue
-        x, y = columns.start * cell, rows.start * cell
-        right, bottom = min(columns.stop * cell, size[1]), min(rows.stop * cell, size[0])
-        found.append(Region(x, y, right - x, bottom - y, round(share, 4), round(float(values[inside].mean()), 3)))
-    return sorted(found, key=lambda region: (-region.share, region.y, region.x))
-
-
-def _areas(shape: tuple[int, ...], cell: int, size: tuple[int, ...]) -> NDArray[np.float64]:
-    """Share of the picture that each cell of a map covers."""
-    heights = np.minimum(cell, size[0] - cell * np.arange(shape[0]))
-    widths = np.minimum(cell, size[1] - cell * np.arange(shape[1]))
-    return np.outer(heights, widths) / (size[0] * size[1])

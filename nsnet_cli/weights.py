@@ -14,7 +14,6 @@ from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import HeadConfig
 from nsnet_cli.kernel import KernelConfig
 from nsnet_cli.nullspace import BasisRule, SemanticBasis
-from nsnet_cli.patch_head import PatchHeadConfig, ProbeGrid
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.views import ViewKind, kinds_of, plan_views
@@ -28,20 +27,6 @@ SEMANTIC = "semantic"
 # Tensors that no scan needs: what the basis was cut from, and what `nsnet nullspace inspect` measures.
 SINGULAR_VALUES = "inspect.singular_values"
 DIRECTIONS = "inspect.directions"
-
-
-@dataclass(frozen=True)
-class PatchHeadRecord:
-    """The patch head of a weights file, where it has one: its shape, what its scores mean, how it was made.
-
-    A cell of a window counts as marked from ``threshold`` on: at most ``false_marks`` of the cells of held-out real
-    pictures lie there.
-    """
-
-    config: PatchHeadConfig
-    threshold: float
-    false_marks: float
-    training: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,6 @@ class WeightsInfo:
     calibration: Calibration
     training: dict[str, Any]
     licence: str
-    patch_head: PatchHeadRecord | None = None
 
     @property
     def kinds(self) -> list[ViewKind]:
@@ -86,7 +70,6 @@ class WeightsInfo:
             head = json.loads(metadata["head"])
             adaptation = json.loads(metadata["adaptation"])
             kernel = json.loads(metadata["kernel"]) if metadata["format"] == WEIGHTS_FORMAT else None
-            patch_head = json.loads(metadata.get("patch_head", "null"))
             return WeightsInfo(
                 name=metadata["name"],
                 tower=metadata["tower"],
@@ -102,9 +85,6 @@ class WeightsInfo:
                 calibration=Calibration(**json.loads(metadata["calibration"])),
                 training=json.loads(metadata["training"]),
                 licence=metadata["licence"],
-                patch_head=PatchHeadRecord(**{**patch_head, "config": _patch_config(patch_head["config"])})
-                if patch_head
-                else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
@@ -113,17 +93,12 @@ class WeightsInfo:
             ) from error
 
 
-def _patch_config(data: dict[str, Any]) -> PatchHeadConfig:
-    grids = {kind: ProbeGrid(**data[kind]) for kind in ("mosaic", "window")}
-    return PatchHeadConfig(**{**data, **grids, "blocks": tuple(data["blocks"])})
-
-
 @dataclass(frozen=True)
 class NsnetWeights:
     """A weights file, read.
 
-    ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, of the
-    patch heads under ``patch.``, and what was adapted under ``tower.``.
+    ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, and what
+    was adapted under ``tower.``.
     """
 
     path: Path
@@ -133,7 +108,7 @@ class NsnetWeights:
     tower_path: Path
 
     def below(self, part: str) -> dict[str, Tensor]:
-        """The tensors of one part, ``head``, ``kernel``, ``patch`` or ``tower``, by their names within it."""
+        """The tensors of one part, ``head``, ``kernel`` or ``tower``, by their names within it."""
         return {k.removeprefix(f"{part}."): v for k, v in self.tensors.items() if k.startswith(f"{part}.")}
 
 

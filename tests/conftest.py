@@ -90,19 +90,16 @@ def tiny_weights(tiny_tower: Path) -> Path:
     """Weights on the tiny tower with random heads: a whole detector whose scores mean nothing, in milliseconds."""
     from nsnet_cli.calibration import Calibration
     from nsnet_cli.head import HeadConfig, ViewHeads
-    from nsnet_cli.patch_head import PatchHeadConfig, PatchHeads
     from nsnet_cli.safefile import sha256_of
     from nsnet_cli.selection import SelectionRecipe
     from nsnet_cli.tower import tower_info
     from nsnet_cli.vit import Adaptation
-    from nsnet_cli.weights import SEMANTIC, PatchHeadRecord, WeightsInfo, save_weights
+    from nsnet_cli.weights import SEMANTIC, WeightsInfo, save_weights
 
     head, tower = HeadConfig(blocks=(1, 2), reduced=8, hidden=16), tower_info(tiny_tower).config
     torch.manual_seed(1)
     semantic = torch.linalg.qr(torch.randn(tower.embed_dim, 5))[0].T
     heads = ViewHeads(tower, head, semantic, ["mosaic", "window"])
-    shape = PatchHeadConfig(blocks=(1, 2), reduced=4, hidden=8)
-    patch_heads = PatchHeads(tower, shape, ["mosaic", "window"])
     info = WeightsInfo(
         name="tiny",
         tower=tiny_tower.stem,
@@ -118,11 +115,9 @@ def tiny_weights(tiny_tower: Path) -> Path:
         calibration=Calibration(1000.0, 85.0, 0.3, 0.7, 0.02, 0.05, "nothing"),
         training={},
         licence="MIT",
-        patch_head=PatchHeadRecord(shape, threshold=0.0, false_marks=0.05, training={}),
     )
     path = tiny_tower.parent / "tiny-weights.safetensors"
     tensors = {f"head.{k}": v for k, v in heads.state_dict().items()}
-    tensors |= {f"patch.{k}": v for k, v in patch_heads.state_dict().items()}
     save_weights(path, tensors | {SEMANTIC: semantic}, info)
     return path
 

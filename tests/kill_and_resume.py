@@ -21,10 +21,10 @@ from nsnet_cli.cli import app
 from nsnet_cli.network import Scored
 
 
-def _stub(self: Detector, views: torch.Tensor) -> Scored:
+def _stub(self: Detector, views: torch.Tensor, probes: bool = False) -> Scored:
     """Scores that hang on the pixels alone, without a network."""
     scores = views.flatten(1).double().mean(1) / 255.0
-    return Scored(scores, torch.zeros(*views.shape[:2], 1))
+    return Scored(scores, torch.zeros(len(views), 1))
 
 
 def main() -> None:

@@ -17,8 +17,9 @@ from PIL import Image
 
 from nsnet_cli.detector import Detector
 from nsnet_cli.errors import UsageError
-from nsnet_cli.explain import Tile, chart, cover, explain, marked_regions
-from nsnet_cli.report.overlay import colours, overlay
+from nsnet_cli.explain import Tile, chart, cover, explain
+from nsnet_cli.report.colours import colours, css_colour
+from nsnet_cli.report.overlay import overlay
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 SIDE = 384
@@ -71,21 +72,11 @@ def test_a_large_picture_is_looked_at_closely_where_most_is_found() -> None:
     assert all(t.x + SIDE > width / 2 for t in fine)
 
 
-def test_regions_are_connected_cells_with_their_share() -> None:
-    values = np.full((4, 6), -1.0, np.float32)
-    values[0, 0] = values[1:3, 3:5] = 2.0
-    values[3, 0] = np.nan
-    found = marked_regions(values, 32, (4 * 32, 6 * 32 - 16), 0.5)
-    assert [(r.x, r.y, r.width, r.height) for r in found] == [(96, 32, 64, 64), (0, 0, 32, 32)]
-    assert found[0].share == pytest.approx(4 * 32 * 32 / (128 * 176), abs=1e-4) and found[0].score == 2.0
-    # One cell of a large map is chance.
-    assert marked_regions(np.where(np.arange(1600).reshape(40, 40) == 77, 9, -9), 32, (1280, 1280), 0.5) == []
-
-
 def test_colours_keep_their_order_for_those_who_see_no_green_and_red() -> None:
     shades = colours(np.linspace(-5, 5, 50).astype(np.float32)).astype(int)
     difference = shades[:, 0] - shades[:, 2]  # red minus blue: what remains without telling red from green
     assert (np.diff(difference) >= 0).all() and difference[0] < -100 and difference[-1] > 100
+    assert css_colour(9.0) == "#e66101" and css_colour(0.0) == "#f7f7f7"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +88,9 @@ def test_explaining_says_the_verdict_of_a_scan(detector: Detector, picture: Call
     path = str(picture("c.jpg", 900, 500, seed=3, quality=92))
     found, scanned = explain(detector, path, budget=6), detector.scan(path)
     assert (found.result.score, found.result.verdict) == (scanned.score, scanned.verdict)
-    assert len(found.tiles) <= 6 and 0 <= found.marked_share <= 1
+    assert len(found.tiles) <= 6 and found.lowest < found.highest
+    x, y = found.peak
+    assert found.values[y // found.cell, x // found.cell] == found.values.max()
     again = explain(detector, path, budget=6)
     assert np.array_equal(found.values, again.values)
     page = overlay(found)
@@ -131,12 +124,12 @@ def test_the_command_writes_overlay_and_numbers(
     assert document["result"]["path"] == str(path) and len(document["result"]["patches"]) == 49
     chart = document["map"]
     assert len(chart["values"]) == chart["rows"] == 13 and len(chart["values"][0]) == chart["columns"] == 16
-    assert {"threshold", "false_marks", "marked_share", "regions", "tiles"} <= chart.keys()
+    assert chart["kind"] == document["result"]["patch_score_kind"] == "probe-logit" and chart["tiles"]
     with Image.open(output) as page:
         assert page.format == "PNG" and page.width > 500
     assert run_nsnet("explain", str(path), "-o", str(output), "--weights", str(tiny_weights)).returncode == 2
     shown = run_nsnet("explain", str(path), "--weights", str(tiny_weights))
-    assert shown.returncode == 0 and "of the picture is marked" in " ".join(
+    assert shown.returncode == 0 and "what moves the score, not what was altered" in " ".join(
         shown.stdout.decode().replace("│", "").split()
     )
     assert max(map(len, shown.stdout.decode().splitlines())) <= 80
@@ -154,18 +147,15 @@ def test_what_cannot_be_explained_says_so(
     assert wrong.returncode == 2 and b"suffix" in wrong.stderr
 
 
-def test_weights_without_a_patch_head_are_refused_in_words(
-    run_nsnet: Run, tiny_weights: Path, picture: Callable[..., Path], tmp_path: Path
-) -> None:
-    from safetensors.torch import load_file
-
-    from nsnet_cli.safefile import read_header, write_safetensors
-
-    metadata = {k: v for k, v in read_header(tiny_weights).metadata.items() if k != "patch_head"}
-    plain = tiny_weights.parent / "plain.safetensors"
-    write_safetensors(plain, {k: v for k, v in load_file(tiny_weights).items() if not k.startswith("patch.")}, metadata)
-    done = run_nsnet("explain", str(picture()), "--weights", str(plain))
-    assert done.returncode == 4 and b"train-patches" in done.stderr
-    result = Detector.load(str(plain)).scan(picture())
-    assert result.patches is not None and {p.score for p in result.patches} == {None}
-    assert result.patch_score_kind is None
+def test_a_tile_that_is_the_window_scores_as_the_window_does(detector: Detector, picture: Callable[..., Path]) -> None:
+    """Of a picture that is one window, the map is that window's probes, beside the mosaic as it is."""
+    path = str(picture("one.png", 384, 384, seed=2))
+    found, prepared = explain(detector, path), detector.prepare(path)
+    assert prepared.views is not None
+    mosaic = detector.network.look(prepared.views[:1], "mosaic").features
+    window = detector.network.look(prepared.views[1:], "window", probes=True).probes_seen
+    scores = detector.network.fused({"mosaic": [mosaic.rows(torch.zeros(25, dtype=torch.long))], "window": [window]})
+    assert [(t.x, t.y, t.side) for t in found.tiles] == [(0, 0, 384)]
+    # Cells of 32 pixels are read between the middles of 5 x 5 probes: the middle one lies on the probe's own.
+    assert found.values[6, 6] == pytest.approx(float(scores.view(5, 5)[2, 2]), abs=float(scores.std()))
+    assert found.lowest >= float(scores.min()) - 1e-4 and found.highest <= float(scores.max()) + 1e-4

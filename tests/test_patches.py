@@ -1,8 +1,7 @@
-"""Which parts look generated: patch heads, the composites that teach them, and the command that adds them."""
+"""Local scores: probes, what patches score by them, and the composites that they are tested on."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,68 +14,122 @@ from conftest import textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file
 
 from nsnet_cli.detector import Detector
-from nsnet_cli.errors import UsageError, WeightsError
+from nsnet_cli.errors import UsageError
+from nsnet_cli.evaluation.composites import CompositeDraw, compose
+from nsnet_cli.labelled import LabelledPicture, read_manifest
 from nsnet_cli.network import Network
-from nsnet_cli.patch_head import PatchHeadConfig, ProbeGrid
+from nsnet_cli.probes import ProbeGrid, probes_of
 from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.training.composites import compose
-from nsnet_cli.training.fit import Progress
-from nsnet_cli.training.patches import (
-    PatchRecipe,
-    PatchTraining,
-    TaughtCells,
-    localisation,
-    teach,
-    train_patches,
-    window_cells,
-)
-from nsnet_cli.weights import load_weights, weights_info
-
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
+from nsnet_cli.weights import load_weights
 
 
-def image(seed: int, size: int = 320) -> Image.Image:
-    return Image.fromarray(textured(size, size, seed))
+@pytest.fixture(scope="module")
+def network(tiny_weights: Path) -> Network:
+    return Network.of_weights(load_weights(str(tiny_weights)))
 
 
-def quiet(name: str, progress: Progress) -> None:
-    pass
+@pytest.fixture(scope="module")
+def views() -> torch.Tensor:
+    return torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("grid", [ProbeGrid(7, 0.8), ProbeGrid(5, 2.0), ProbeGrid(1, 3.0)])
+def with_grid(monkeypatch: pytest.MonkeyPatch, grid: ProbeGrid) -> None:
+    monkeypatch.setattr("nsnet_cli.network.probes_of", lambda kind, recipe: grid)
+
+
+@pytest.mark.parametrize("grid", [ProbeGrid(7, 0.06), ProbeGrid(5, 0.16), ProbeGrid(1, 0.3)])
 def test_a_probe_looks_around_the_middle_of_its_cell(grid: ProbeGrid) -> None:
     look = grid.look(14)
     assert look.shape == (grid.count, 196)
     for probe in range(grid.count):
-        row, column = ((k + 0.5) * 14 / grid.cells for k in divmod(probe, grid.cells))
+        row, column = ((k + 0.5) / grid.cells for k in divmod(probe, grid.cells))
         for token in (0, 13, 77, 195):
-            y, x = (k + 0.5 for k in divmod(token, 14))
+            y, x = ((k + 0.5) / 14 for k in divmod(token, 14))
             distance = (y - row) ** 2 + (x - column) ** 2
-            assert float(look[probe, token]) == pytest.approx(-distance / (2 * grid.reach**2), rel=1e-5, abs=1e-5)
+            assert float(look[probe, token]) == pytest.approx(-distance / (2 * grid.reach**2), rel=1e-4, abs=1e-5)
 
 
-def test_a_probe_that_looks_everywhere_is_the_class_token(tiny_weights: Path) -> None:
-    network = Network.of_weights(load_weights(str(tiny_weights)))
-    views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
-    config = PatchHeadConfig(blocks=(1, 2), window=ProbeGrid(3, 1e6))
-    _, class_tokens, probes = network.probes(views, "window", config)
-    assert probes.shape == (2, 2, 9, network.tower.config.width)
+@given(x=st.floats(-50, 450), y=st.floats(-50, 450))
+def test_points_lie_in_the_cell_that_holds_them(x: float, y: float) -> None:
+    cell = ProbeGrid(5, 0.1).cell_at(x, y, (20, 40, 300))
+    if not (20 <= x < 320 and 40 <= y < 340):
+        assert cell is None
+    else:
+        assert cell is not None
+        row, column = divmod(cell, 5)
+        assert 20 + 60 * column <= x + 1e-6 and x - 1e-6 <= 20 + 60 * (column + 1)
+        assert 40 + 60 * row <= y + 1e-6 and y - 1e-6 <= 40 + 60 * (row + 1)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5])
+def test_a_probe_that_looks_everywhere_is_the_class_token(
+    network: Network, views: torch.Tensor, monkeypatch: pytest.MonkeyPatch, late: float
+) -> None:
+    with_grid(monkeypatch, ProbeGrid(3, 1e6, late))
+    look = network.look(views, "window", probes=True)
     for probe in range(9):
-        assert torch.allclose(probes[:, :, probe], class_tokens, atol=1e-4)
-    near = network.probes(views, "window", replace(config, window=ProbeGrid(3, 1.0)))[2]
-    assert not torch.allclose(near[:, :, 0], near[:, :, 8], atol=1e-2)
+        one = look.probes_seen.rows(torch.arange(probe, 27, 9))
+        assert torch.allclose(one.class_tokens, look.features.class_tokens, atol=1e-4)
+        assert torch.allclose(one.embedding, look.features.embedding, atol=1e-4)
+    with_grid(monkeypatch, ProbeGrid(3, 0.1, late))
+    near = network.look(views, "window", probes=True).probes_seen.embedding.unflatten(0, (3, 9))
+    assert not torch.allclose(near[:, 0], near[:, 8], atol=1e-2)
 
 
-def test_no_other_token_sees_a_probe(tiny_weights: Path) -> None:
-    network = Network.of_weights(load_weights(str(tiny_weights)))
-    views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
-    tokens, class_tokens, _ = network.probes(views, "mosaic", PatchHeadConfig(blocks=(1, 2)))
-    with torch.inference_mode():
-        alone, alone_class = network.tower.through(network.tower.embed(network.normalise(views)), 1, 2)
-    assert torch.allclose(tokens, alone, atol=1e-5) and torch.allclose(class_tokens, alone_class, atol=1e-5)
+def test_no_other_token_sees_a_probe(network: Network, views: torch.Tensor) -> None:
+    with_probes, alone = network.look(views, "mosaic", probes=True), network.look(views, "mosaic")
+    assert torch.allclose(with_probes.features.class_tokens, alone.features.class_tokens, atol=1e-5)
+    assert torch.allclose(with_probes.features.embedding, alone.features.embedding, atol=1e-5)
+
+
+def test_of_many_pictures_each_keeps_its_own(network: Network, views: torch.Tensor) -> None:
+    together = network.look(views, "window", probes=True)
+    for n in range(3):
+        one, alone = together.of_picture(n), network.look(views[n : n + 1], "window", probes=True)
+        assert torch.allclose(one.features.embedding, alone.features.embedding, atol=1e-5)
+        assert torch.allclose(one.probes_seen.embedding, alone.probes_seen.embedding, atol=1e-5)
+
+
+def test_a_patch_scores_what_the_picture_would_if_its_views_showed_it_alone(
+    tiny_weights: Path, picture: Callable[..., Path], network: Network
+) -> None:
+    """A picture of 900 x 480: some patches lie in the window, others do not."""
+    detector = Detector.load(str(tiny_weights))
+    path = str(picture("b.png", 900, 480, seed=8))
+    result, prepared = detector.scan(path), detector.prepare(path)
+    assert prepared.views is not None and result.patches is not None
+    assert result.patch_score_kind == "probe-logit"
+    mosaic = network.look(prepared.views[:1], "mosaic", probes=True)
+    window = network.look(prepared.views[1:], "window", probes=True)
+    left, top, side = prepared.windows[1]
+    inside = 0
+    for k, patch in enumerate(result.patches):
+        x, y = patch.x + 16, patch.y + 16
+        seen = window.features
+        if left <= x < left + side and top <= y < top + side:
+            row, column = (y - top) * 5 // side, (x - left) * 5 // side
+            seen = window.probes_seen.rows(torch.tensor([row * 5 + column]))
+            inside += 1
+        alone = network.fused({"mosaic": [mosaic.probes_seen.rows(torch.tensor([k]))], "window": [seen]})
+        assert patch.score == pytest.approx(float(alone), abs=0.011)
+    assert 0 < inside < 49
+    without = Detector.load(str(tiny_weights), patches=False).scan(path)
+    assert without.patches is None and without.patch_score_kind is None
+    assert without.score == pytest.approx(result.score, abs=1e-5)
+
+
+def test_mosaics_have_a_probe_for_each_patch() -> None:
+    assert probes_of("mosaic", SelectionRecipe(grid=6)).cells == 6
+    assert probes_of("mosaic", SelectionRecipe()).count == SelectionRecipe().count
+
+
+# --- composites ---
+
+
+def image(seed: int, size: int = 320) -> Image.Image:
+    return Image.fromarray(textured(size, size, seed))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -100,106 +153,22 @@ def test_nothing_pasted_is_the_whole_picture() -> None:
     assert np.abs(made.pixels.astype(int) - np.asarray(image(1))).mean() < 15
 
 
-def test_cells_of_a_window_tile_it() -> None:
-    covered = np.zeros((400, 400), int)
-    for left, top, right, bottom in window_cells(13, 9, 384, 7):
-        covered[top:bottom, left:right] += 1
-    assert (covered[9:393, 13:397] == 1).all() and covered.sum() == 384 * 384
+def test_composites_are_drawn_from_both_labels_and_the_same_again(manifest: Path) -> None:
+    pictures = read_manifest(manifest, "train")
+    draw, again = CompositeDraw(pictures, 224, 240), CompositeDraw(pictures, 224, 240)
+    drawn = [draw(k) for k in range(40)]
+    assert {d.labels for d in drawn} == {(0, 1), (1, 0), (0, 0), (0, -1), (1, -1)}
+    assert np.array_equal(drawn[7].made.pixels, again(7).made.pixels)
+    for d in drawn:
+        assert d.made.pixels.shape == (240, 240, 3)
+        if d.labels in ((0, 1), (1, 0)):  # generated pictures of this manifest are dark
+            generated = d.made.generated(*d.labels)
+            values = d.made.pixels.mean(2)
+            assert values[generated > 0.95].mean() < values[generated < 0.05].mean() - 30
 
 
-def test_what_is_taught_of_a_patch_is_what_was_pasted_there() -> None:
-    made = compose(image(1, 384), image(2, 384), Random(5))
-    taught = teach(made, (0, 1), 0, SelectionRecipe(), PatchHeadConfig(), Random(1))
-    assert taught.views["mosaic"].shape == taught.views["window"].shape == (3, 224, 224)
-    assert taught.generated["mosaic"].shape == (49,) and taught.generated["window"].shape == (25,)
-    for kind in ("mosaic", "window"):
-        assert torch.equal(taught.generated[kind], taught.pasted[kind])  # type: ignore[index]
-        assert taught.generated[kind].max() > 0.9 and taught.generated[kind].min() < 0.1  # type: ignore[index]
-    turned = teach(made, (1, 0), 0, SelectionRecipe(), PatchHeadConfig(), Random(1))
-    assert torch.allclose(turned.generated["mosaic"], 1 - taught.generated["mosaic"], atol=1e-5)
-
-
-def test_localisation_counts_places_within_pictures_not_pictures() -> None:
-    generated = torch.zeros(4, 49)
-    generated[0, :20] = generated[1, 29:] = 1.0
-    pasted = generated.clone()
-    pasted[2, :15] = 1.0
-    labels = torch.tensor([[0, 1], [0, 1], [0, 0], [1, -1]])
-    generated[3] = 1.0
-    cells = TaughtCells(torch.zeros(4, 1, 49, 1), generated, pasted, torch.zeros(4), labels)
-    perfect = localisation(generated.numpy(), cells)
-    assert perfect["mixed"] == 1.0 and perfect["control"] == 0.5 and perfect["pooled"] == 1.0
-    # A head that knows each picture's share, but not the place, finds no place.
-    blind = generated.mean(1, keepdim=True).expand(-1, 49).numpy()
-    assert localisation(blind, cells)["mixed"] == 0.5
-
-
-@pytest.fixture(scope="module")
-def taught_request(manifest: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> PatchTraining:
-    work = tmp_path_factory.mktemp("patches")
-    config = PatchHeadConfig(blocks=(1, 2), reduced=8, hidden=16, dropout=0.0)
-    recipe = PatchRecipe(composites=220, steps=200, batch=16, lr=0.01, folds=2, config=config)
-    request = PatchTraining(
-        manifest, str(tiny_weights), tiny_weights.parent / "taught.safetensors", work, "train", recipe, "fp32", "cpu",
-        "nsnet train-patches",
-    )  # fmt: skip
-    train_patches(request, quiet)
-    return request
-
-
-def test_heads_find_what_was_pasted_and_leave_verdicts_alone(
-    taught_request: PatchTraining, tiny_weights: Path, picture: Callable[..., Path]
-) -> None:
-    record = weights_info(taught_request.output).patch_head
-    assert record is not None
-    # Generated pictures of this manifest are dark: even a random tower tells them, wherever they lie.
-    for figures in record.training["out_of_fold"].values():
-        assert figures["mixed"] > 0.9
-    before, after = load_file(tiny_weights), load_file(taught_request.output)
-    assert all(torch.equal(after[k], v) for k, v in before.items() if not k.startswith("patch."))
-    path = picture("any.png", 500, 400, seed=4)
-    one, other = (Detector.load(str(w)).scan(path) for w in (tiny_weights, taught_request.output))
-    assert one.score == other.score and one.verdict == other.verdict
-    assert one.patches is not None and other.patches is not None
-    assert [p.score for p in one.patches] != [p.score for p in other.patches]
-
-
-def test_a_run_goes_on_from_its_composites_and_refuses_those_of_another(
-    taught_request: PatchTraining, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    last = sorted((taught_request.work / "composites").iterdir())[-1]
-    stamps = {p: p.stat().st_mtime_ns for p in last.parent.iterdir()}
-    last.unlink()
-    again = replace(taught_request, output=taught_request.work / "again.safetensors")
-    # The tower's file is found beside the weights, wherever the output goes.
-    train_patches(again, quiet)
-    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items() if p != last)
-    first, second = load_file(taught_request.output), load_file(again.output)
-    assert all(torch.equal(first[k], second[k]) for k in first)
-    with pytest.raises(WeightsError, match="another recipe"):
-        train_patches(replace(again, recipe=replace(again.recipe, seed=5)), quiet)
-
-
-def test_blocks_that_a_tower_has_not_are_refused(taught_request: PatchTraining) -> None:
-    recipe = replace(taught_request.recipe, config=PatchHeadConfig(blocks=(1, 9)))
-    with pytest.raises(UsageError, match="a tower of 2"):
-        train_patches(replace(taught_request, recipe=recipe), quiet)
-
-
-def test_scores_of_a_mosaic_stand_beside_their_patches(tiny_weights: Path, picture: Callable[..., Path]) -> None:
-    detector = Detector.load(str(tiny_weights))
-    path = str(picture("b.png", 640, 480, seed=8))
-    result = detector.scan(path)
-    prepared = detector.prepare(path)
-    assert prepared.views is not None and result.patches is not None
-    assert result.patch_score_kind == "patch-head-logit"
-    network = Network.of_weights(load_weights(str(tiny_weights)))
-    alone = network.cells(prepared.views[:1], "mosaic")[0]
-    assert [p.score for p in result.patches] == pytest.approx(alone.tolist(), abs=0.011)
-    without = Detector.load(str(tiny_weights), patches=False).scan(path)
-    assert without.patches is None and without.patch_score_kind is None and without.score == result.score
-
-
-def test_the_command_says_what_is_wrong_first(run_nsnet: Run, tmp_path: Path, manifest: Path) -> None:
-    done = run_nsnet("train-patches", str(manifest), "-o", str(tmp_path / "x.bin"), "--work", str(tmp_path))
-    assert done.returncode == 2 and b".safetensors" in done.stderr
+def test_composites_need_both_labels(manifest: Path) -> None:
+    real = [replace(p) for p in read_manifest(manifest, "train") if p.label == 0]
+    assert all(isinstance(p, LabelledPicture) for p in real)
+    with pytest.raises(UsageError, match="real and generated"):
+        CompositeDraw(real, 224, 240)

@@ -21,7 +21,6 @@ from nsnet_cli.cli import (
     rows,
     scan,
     train,
-    train_patches,
     weights,
 )
 from nsnet_cli.cli.state import STATE
@@ -44,7 +43,6 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("robustness")(robustness.robustness)
 app.command("calibrate")(calibrate.calibrate)
 app.command("train")(train.train)
-app.command("train-patches")(train_patches.train_patches)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(nullspace.app, name="nullspace")
 app.add_typer(weights.app, name="weights")

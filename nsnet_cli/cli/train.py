@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsnet_cli.cli.nullspace import RuleOption, parse_rule
-from nsnet_cli.cli.state import say
-from nsnet_cli.cli.training import Steps, check_weights_output, command_given, where_to_compute
+from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.errors import UsageError
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
+
+if TYPE_CHECKING:
+    from nsnet_cli.training.fit import Progress
 
 
 def train(
@@ -89,7 +93,12 @@ def train(
 
     The defaults are the recipe of the shipped weights.
     """
-    check_weights_output(output, force)
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists; choose another name, or overwrite it with --force")
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: weights are safetensors; end the name with .safetensors")
+
+    import torch
 
     from nsnet_cli.head import HeadConfig
     from nsnet_cli.kernel import KernelConfig
@@ -98,7 +107,12 @@ def train(
     from nsnet_cli.training.recipe import FitConfig, Phase
     from nsnet_cli.vit import Adaptation
 
-    used_device, used_precision = where_to_compute(device, precision)
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(f"--device {device}: expected auto or cpu, or cuda where PyTorch finds one")
+    used_device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    used_precision = ("bf16" if _has_fast_bf16(used_device) else "fp32") if precision == "auto" else precision
     tuned = _blocks(tuned_blocks)
     if not tuned:
         raise UsageError(f"--tuned-blocks {tuned_blocks}: expected A-B; leave the tower frozen with --lora-rank 0")
@@ -130,13 +144,38 @@ def train(
         views=views,
         precision=used_precision,
         device=used_device,
-        command=command_given(),
+        command=_command(),
     )
     say(f"training in {used_precision} on {used_device}; progress is kept in {work}")
-    with Steps() as shown:
+    with _Shown() as shown:
         info = run.train(request, shown)
     c = info.calibration
     say(f"written {output}: real below {c.t_low:.3f}, generated from {c.t_high:.3f} ({c.fitted_on})")
+
+
+class _Shown:
+    """Progress on stderr: a bar at a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+        self._status = self._console.status("starting")
+
+    def __enter__(self) -> _Shown:
+        if self._console.is_terminal and not STATE.quiet:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def __call__(self, name: str, progress: Progress) -> None:
+        line = f"{name}: {progress.step}/{progress.steps}"
+        if progress.loss is not None:
+            line += f", loss {progress.loss:.3f}, {progress.seconds:.0f} s"
+        if self._console.is_terminal:
+            self._status.update(line)
+        elif progress.loss is None or progress.step % 50 == 0 or progress.step == progress.steps:
+            say(line)
 
 
 def _blocks(text: str) -> tuple[int, ...]:
@@ -158,3 +197,18 @@ def _targets(text: str) -> tuple[str, ...]:
     if not set(found) <= set(LORA_TARGETS):
         raise UsageError(f"--lora-targets {text}: expected some of {','.join(LORA_TARGETS)}")
     return found
+
+
+def _has_fast_bf16(device: str) -> bool:
+    """Where bfloat16 is emulated it is many times slower than float32, so the processor is asked."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _command() -> str:
+    """The command as it was given, with paths cut to their names: a record, not a map of someone's disk."""
+    words = ["nsnet", *(word if word.startswith("-") else Path(word).name for word in sys.argv[1:])]
+    return shlex.join(words)

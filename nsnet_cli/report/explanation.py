@@ -13,27 +13,23 @@ from nsnet_cli.report.table import verdict_rows
 from nsnet_cli.report.text import printable
 
 _COLUMNS, _ROWS = 48, 20
-_MARKED, _ABOVE, _BELOW, _UNSEEN = "█", "▒", "·", " "
+# From "looks real" to "looks generated", cut at these local scores.
+_SHADES, _CUTS, _UNSEEN = "·░▒▓█", (-2.0, -0.5, 0.5, 2.0), " "
 
 
-def shares(explanation: Explanation) -> str:
-    """How much is marked, and the largest region."""
-    share, regions = explanation.marked_share, explanation.regions
-    said = f"{share:.0%} of the picture is marked as looking generated"
-    if not regions:
-        return f"{said}, no connected part of it large enough to name."
-    first = regions[0]
-    said += f"; the largest part, {first.share:.0%}, lies within {first.width} x {first.height} pixels"
-    return f"{said} at ({first.x}, {first.y})."
-
-
-def meaning(explanation: Explanation) -> str:
-    """What a mark means and what it does not."""
+def extent(explanation: Explanation) -> str:
+    """How far local scores reach, beside the score of the whole."""
+    x, y = explanation.peak
     return (
-        f"Of pictures that are real all over, {explanation.false_marks:.0%} of the area is marked, too. The map comes "
-        "from a head of its own that is no part of the verdict: it shows where traces are found, it does not prove "
-        "that just this was altered."
+        f"looked at alone, parts of the picture score {explanation.lowest:+.1f} to {explanation.highest:+.1f}, highest "
+        f"near ({x}, {y}); the whole scores {explanation.result.score:+.1f}"
     )
+
+
+MEANING = (
+    "The map shows what moves the score, not what was altered: docs/explain.md says how often parts that a generator "
+    "made score higher than the rest of a picture."
+)
 
 
 def print_explanation(console: Console, explanation: Explanation) -> None:
@@ -43,10 +39,13 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     grid.add_column(overflow="fold")
     for name, value in verdict_rows(explanation.result, explanation.model, None):
         grid.add_row(name, value)
-    grid.add_row("where", shares(explanation))
+    grid.add_row("where", extent(explanation))
     grid.add_row("", _characters(explanation))
-    grid.add_row("", f"{_MARKED} marked  {_ABOVE} rather generated  {_BELOW} rather real")
-    grid.add_row("", meaning(explanation))
+    cuts = ["", *(f"{cut:+g}" for cut in _CUTS), ""]
+    grid.add_row(
+        "", "score  " + "".join(f"{shade} {cut} " for shade, cut in zip(_SHADES, cuts[1:], strict=True)).strip()
+    )
+    grid.add_row("", MEANING)
     scales = sorted({tile.side for tile in explanation.tiles})
     grid.add_row("looked at", f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side")
     console.print(Panel(grid, title=Text(printable(explanation.result.path), overflow="fold"), title_align="left"))
@@ -63,8 +62,6 @@ def _characters(explanation: Explanation) -> Text:
     shown = values[np.ix_(y, x)]
 
     def mark(value: float) -> str:
-        if np.isnan(value):
-            return _UNSEEN
-        return _MARKED if value >= explanation.threshold else _ABOVE if value > 0 else _BELOW
+        return _UNSEEN if np.isnan(value) else _SHADES[int(np.searchsorted(_CUTS, value))]
 
     return Text("\n".join("".join(map(mark, row)) for row in shown))

@@ -17,6 +17,7 @@ from PIL import Image
 from nsnet_cli import __version__
 from nsnet_cli.decode import DecodeLimits, decode, facts_of
 from nsnet_cli.document import ModelInfo, PictureResult, Summary
+from nsnet_cli.report.colours import css_colour
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 from nsnet_cli.sources import read_source
 from nsnet_cli.sources.address import is_url
@@ -45,7 +46,11 @@ def report_html(document: dict[str, Any], command: str) -> str:
     }
     options = document["options"] or {}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"printable": printable, "words": lambda code: WARNINGS.get(code, "")}
+    environment.filters |= {
+        "printable": printable,
+        "words": lambda code: WARNINGS.get(code, ""),
+        "colour": css_colour,
+    }
     package = resources.files("nsnet_cli.report")
     # Only this very script may run: whatever a file's name or metadata smuggles in may not.
     script = package.joinpath(_SCRIPT).read_text("utf-8")
@@ -117,19 +122,33 @@ def _picture(result: dict[str, Any], limits: DecodeLimits) -> Image.Image | None
 
 
 def _patches_enlarged(image: Image.Image, patches: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The patches of lowest and highest entropy of the first mosaic, side by side in one picture."""
+    """Patches of the first mosaic, side by side in one picture.
+
+    Those that look most generated, then those that look most real; without scores the lowest, then the highest
+    entropies.
+    """
     first = [p for p in patches if p["view"] == 0]
-    low = sorted((p for p in first if p["rank"] == "low"), key=lambda p: p["entropy"])[:_STRIP]
-    high = sorted((p for p in first if p["rank"] == "high"), key=lambda p: -p["entropy"])[:_STRIP]
-    if not (low and high):
+    scored = bool(first) and all(p["score"] is not None for p in first)
+    if scored:
+        order = sorted(first, key=lambda p: -p["score"])
+        left, right = order[:_STRIP], order[: -_STRIP - 1 : -1]
+    else:
+        left = sorted((p for p in first if p["rank"] == "low"), key=lambda p: p["entropy"])[:_STRIP]
+        right = sorted((p for p in first if p["rank"] == "high"), key=lambda p: -p["entropy"])[:_STRIP]
+    if not (left and right):
         return None
-    chosen = [*low, *high]
+    chosen = [*left, *right]
     side = chosen[0]["width"]
     strip = np.zeros((side, side * len(chosen), 3), dtype=np.uint8)
     for k, p in enumerate(chosen):
         cut = np.asarray(image.crop((p["x"], p["y"], p["x"] + side, p["y"] + side)))
         strip[:, k * side : (k + 1) * side] = cut
-    return {"data": _jpeg(Image.fromarray(strip), 90), "low": len(low), "high": len(high)}
+    said = ("looking most generated", "looking most real") if scored else ("of lowest entropy", "of highest entropy")
+    return {
+        "data": _jpeg(Image.fromarray(strip), 90),
+        "scored": scored,
+        "what": f"the {len(left)} patches {said[0]} and the {len(right)} {said[1]}",
+    }
 
 
 def _jpeg(image: Image.Image, quality: int) -> str:

@@ -16,6 +16,7 @@ _STYLE = {"generated": "bold red", "real": "bold green", "uncertain": "bold yell
 _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.
 _MOST_SAID, _LONGEST_SAID = 8, 120
+_STRONGEST = 4
 
 
 def print_card(console: Console, result: PictureResult, model: ModelInfo, threshold: float | None) -> None:
@@ -40,6 +41,8 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
     if result.patches:
         grid.add_row("patches", _patch_line(result.patches))
         grid.add_row("", _patch_map(result))
+        if result.patch_score_kind is not None:
+            grid.add_row("strongest", _strongest(result.patches))
     for window in result.windows or ():
         where = f"{window.width} x {window.height} pixels at ({window.x}, {window.y})"
         grid.add_row("window", where)
@@ -139,6 +142,13 @@ def _patch_line(patches: tuple[PatchResult, ...]) -> str:
     tails = {rank: [p.entropy for p in patches if p.rank == rank] for rank in ("low", "high")}
     spans = [f"{len(v)} of {rank} entropy ({min(v):.2f}-{max(v):.2f} bits)" for rank, v in tails.items() if v]
     return " and ".join(spans)
+
+
+def _strongest(patches: tuple[PatchResult, ...]) -> str:
+    """The patches that look most generated, and their scores."""
+    scored = sorted(patches, key=lambda p: (-(p.score or 0.0), p.y, p.x))[:_STRONGEST]
+    places = ", ".join(f"{p.score:+.1f} at ({p.x}, {p.y})" for p in scored)
+    return f"{places} (patch scores: above 0 looks generated; `nsnet explain` shows all of the picture)"
 
 
 def _patch_map(result: PictureResult) -> Text:
