@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 _LOW, _MIDDLE, _HIGH = (33, 102, 172), (247, 247, 247), (230, 97, 1)
 # Scores beyond this have the full colour.
-FULL = 3.0
+FULL = 5.0
 
 
 def colours(scores: ArrayLike) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from nsnet_cli.report.text import verdict_in_words
 # Share of colour over the picture: where the map says nothing, and where it is sure.
 _FAINT, _STRONG = 0.10, 0.55
 _LONGEST, _SHORTEST = 1280, 640
-_MARGIN, _TEXT, _BAR = 16, 18, 16
+_MARGIN, _TEXT, _LINE, _BAR = 16, 18, 25, 16
 
 
 def overlay(explanation: Explanation) -> Image.Image:
@@ -30,13 +30,13 @@ def overlay(explanation: Explanation) -> Image.Image:
     page_width = max(size[0] + 2 * _MARGIN, 720)
     font = ImageFont.load_default(_TEXT)
     wrapped = [part for line in lines for part in _wrapped(line, font, page_width - 2 * _MARGIN)]
-    below = _MARGIN + _BAR + 2 * _TEXT + len(wrapped) * round(1.4 * _TEXT) + 2 * _MARGIN
+    below = _MARGIN + _BAR + 2 * _LINE + _TEXT + len(wrapped) * _LINE + 2 * _MARGIN
     page = Image.new("RGB", (page_width, _MARGIN + size[1] + below), "white")
     page.paste(picture, ((page_width - size[0]) // 2, _MARGIN))
     top = _scale(page, explanation, 2 * _MARGIN + size[1], font)
     draw = ImageDraw.Draw(page)
     for k, line in enumerate(wrapped):
-        draw.text((_MARGIN, top + k * round(1.4 * _TEXT)), line, fill="black", font=font)
+        draw.text((_MARGIN, top + k * _LINE), line, fill="black", font=font)
     return page
 
 
@@ -69,15 +69,16 @@ def _scale(
     assert explanation.result.score is not None
     at = _MARGIN + round((np.clip(explanation.result.score, -FULL, FULL) / FULL + 1) / 2 * width)
     draw.line([at, top - 4, at, top + _BAR + 4], fill="black", width=3)
-    words = [
+    ends = (
         (f"looks real ({-FULL:+.0f})", _MARGIN, "la"),
         (f"looks generated ({FULL:+.0f})", page.width - _MARGIN, "ra"),
-    ]
-    # Beside the words at the ends, as far as there is room for it.
-    words.append(("whole picture", min(max(at, _MARGIN + 260), page.width - _MARGIN - 280), "ma"))
-    for word, x, anchor in words:
+    )
+    for word, x, anchor in ends:
         draw.text((x, top + _BAR + 6), word, fill="black", font=font, anchor=anchor)
-    return top + _BAR + 6 + 2 * _TEXT
+    # On a line of its own, so that it can stand below its mark wherever that is.
+    anchor = "la" if at < page.width / 3 else "ra" if at > page.width * 2 / 3 else "ma"
+    draw.text((at, top + _BAR + 6 + _LINE), "the whole picture", fill="black", font=font, anchor=anchor)
+    return top + _BAR + 6 + 2 * _LINE + _TEXT // 2
 
 
 def _lines(explanation: Explanation) -> list[str]:
