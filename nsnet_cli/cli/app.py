@@ -23,6 +23,7 @@ from nsnet_cli.cli import (
     train,
     weights,
 )
+from nsnet_cli.cli.allocator import keep_freed_memory
 from nsnet_cli.cli.state import STATE
 from nsnet_cli.errors import ExitCode, NsnetError
 
@@ -92,6 +93,7 @@ def explain_warning(
 
 def main() -> None:
     """Entry point of the console script."""
+    keep_freed_memory()
     sys.exit(_run())
 
 
