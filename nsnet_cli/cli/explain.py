@@ -42,10 +42,10 @@ def explain(
     max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
     max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
 ) -> None:
-    """Show where in a picture traces of generation are found.
+    """Show how each part of a picture scores when it is looked at alone.
 
     The whole picture is looked at, large ones coarsely first and then, as far as the budget goes, at full scale where
-    most was found.
+    scores are highest.
 
     Exit codes: 0 done, 2 wrong usage, 3 the picture could not be read, 4 bad weights, 130 interrupted.
     """

@@ -27,8 +27,8 @@ def extent(explanation: Explanation) -> str:
 
 
 MEANING = (
-    "The map shows what moves the score, not what was altered: docs/explain.md says how often parts that a generator "
-    "made score higher than the rest of a picture."
+    "The map shows how each part scores when it is looked at alone. It does not show what was altered: docs/explain.md "
+    "says how often parts that a generator made score higher than the rest of a picture."
 )
 
 
