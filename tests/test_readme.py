@@ -38,7 +38,7 @@ def test_every_command_has_help_and_is_documented(run_nsnet: Run) -> None:
         assert run_nsnet(command, "--help").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["val", "robustness", "profiles", "localisation"])
+@pytest.mark.parametrize("name", ["val", "robustness", "profiles", "localisation", "windows"])
 def test_figures_in_the_documents_are_the_measured_ones_of_the_shipped_weights(name: str) -> None:
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
@@ -50,5 +50,5 @@ def test_figures_in_the_documents_are_the_measured_ones_of_the_shipped_weights(n
     for path in (ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md", ROOT / "docs" / "explain.md"):
         text = path.read_text("utf-8")
         if f"begin (benchmarks/{name}.py)" in text:
-            whole = () if name == "profiles" else (path.name != "README.md",)
+            whole = () if name in ("profiles", "windows") else (path.name != "README.md",)
             assert benchmark.with_figures(text, figures, *whole) == text
