@@ -1,6 +1,6 @@
 """Where should the window of a large picture lie?  Emulated on training pictures, as a choice must be.
 
-    python benchmarks/windows.py --work DIR     about ten minutes on two cores; goes on after a kill from DIR
+    python benchmarks/windows.py --work DIR     about six minutes on two cores; goes on after a kill from DIR
     python benchmarks/windows.py --write-only   writes the model card from the kept figures
 
 No training picture is larger than a window.  So windows of 256 pixels of pictures of 384 stand for it, five of each:
@@ -44,7 +44,7 @@ OWNER = "benchmarks/windows.py"
 RESULT = RESULTS / "windows.json"
 _SIDE, _PICTURE = 256, 384
 _PLACES = ((64, 64), (0, 0), (128, 128), (128, 0), (0, 128))
-_PICTURES, _FOLDS, _DRAWN = 320, 10, 1_000
+_PICTURES, _FOLDS, _DRAWN = 200, 10, 1_000
 # Targets of the kernel head's fit, see `nsnet_cli.training.kernel`.
 _TARGET = 4.0
 Row = dict[str, Any]
