@@ -38,7 +38,8 @@ def test_json_document_is_valid_and_complete(run_nsnet: Run) -> None:
     result = document["results"][0]
     assert result["path"] == str(SAMPLE) and (result["width"], result["height"]) == (640, 427)
     assert len(result["patches"]) == 49 and result["windows"] == [
-        {"x": 128, "y": 21, "width": 384, "height": 384, "view": 1}
+        # The lower right corner: the night sky above has hardly any entropy.
+        {"x": 256, "y": 43, "width": 384, "height": 384, "view": 1}
     ]
     assert document["summary"]["total"] == 1
 
