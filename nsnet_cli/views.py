@@ -5,9 +5,10 @@ a contiguous square of the picture, at most `SelectionRecipe.window` pixels wide
 224: it keeps what a mosaic cuts to pieces, the edges and textures that reach over more than 32 pixels.
 Each kind has a head of its own.  ``window=0`` leaves mosaics alone, which is the paper.
 
-A picture that is larger than a window has room for several.  Blown sky and blurred ground look smooth, as
-generated ones do, and a window of nothing else accuses the camera.  So of the centre and the four corners the
-window goes where the mean spectral entropy of the patches is highest; further windows follow in that order.
+A picture that is larger than a window has room for several.  A window of nothing but blown sky or blurred ground
+says little.  So of the centre and the four corners the window goes where the mean spectral entropy of the patches
+is highest; further windows follow in that order.  (Whether that is better than the centre is not known: see
+`benchmarks/windows.py`.)
 """
 
 from __future__ import annotations
