@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -32,3 +35,22 @@ def need_manifest(path: Path) -> None:
             f"no corpus at {path}: the labelled pictures are not part of this repository. Name another manifest "
             "with --manifest, or measure your own pictures with nsnet evaluate and nsnet robustness."
         )
+
+
+def kept_rows(
+    path: Path, weights: str, keys: Iterable[int], make: Callable[[int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """A row for each key, appended to ``path`` as it is made; rows of the same weights that are there are taken."""
+    there = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    done = {row["key"]: row for row in there if row["weights"] == weights}
+    keys = list(keys)
+    with path.open("a", encoding="utf-8") as file:
+        for n, key in enumerate(keys, start=1):
+            if key not in done:
+                line = json.dumps({"key": key, "weights": weights, **make(key)})
+                file.write(line + "\n")
+                file.flush()
+                done[key] = json.loads(line)
+            if n % 10 == 0 or n == len(keys):
+                print(f"{path.stem}: {n}/{len(keys)}", file=sys.stderr)
+    return [done[key] for key in keys]

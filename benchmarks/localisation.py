@@ -23,7 +23,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import torch
-from documents import MANIFEST, README, RESULTS, ROOT, between_markers, need_manifest
+from documents import MANIFEST, README, RESULTS, ROOT, between_markers, kept_rows, need_manifest
 from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -82,8 +82,10 @@ def _measure(args: argparse.Namespace, work: Path) -> Row:
     work.mkdir(parents=True, exist_ok=True)
     sha, recipe = detector.model.weights_sha256, detector.weights.info.selection
     draw = CompositeDraw(pictures, recipe.size, recipe.window or recipe.size)
-    composites = _kept(work / "composites.jsonl", sha, range(args.composites), lambda k: _composite(detector, draw, k))
-    left_out = _kept(
+    composites = kept_rows(
+        work / "composites.jsonl", sha, range(args.composites), lambda k: _composite(detector, draw, k)
+    )
+    left_out = kept_rows(
         work / "left-out.jsonl",
         sha,
         _evenly(pictures, args.left_out, detector),
@@ -100,23 +102,6 @@ def _measure(args: argparse.Namespace, work: Path) -> Row:
         "leave_one_out": _agreement(left_out),
         "cost": _cost(detector, Detector.load(**given, provenance=False, patches=False), pictures),
     }
-
-
-def _kept(path: Path, weights: str, keys: Iterable[int], make: Callable[[int], Row]) -> list[Row]:
-    """A row for each key, appended to ``path`` as it is made; rows of the same weights that are there are taken."""
-    there = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-    done = {row["key"]: row for row in there if row["weights"] == weights}
-    keys = list(keys)
-    with path.open("a", encoding="utf-8") as file:
-        for n, key in enumerate(keys, start=1):
-            if key not in done:
-                line = json.dumps({"key": key, "weights": weights, **make(key)})
-                file.write(line + "\n")
-                file.flush()
-                done[key] = json.loads(line)
-            if n % 10 == 0 or n == len(keys):
-                print(f"{path.stem}: {n}/{len(keys)}", file=sys.stderr)
-    return [done[key] for key in keys]
 
 
 # --- localisation ---

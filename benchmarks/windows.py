@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import torch
-from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, need_manifest
+from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, kept_rows, need_manifest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -73,19 +73,10 @@ def _measure(manifest: Path, count: int, work: Path) -> Row:
     folds = grouped_folds(pictures, _FOLDS)
     judges = _refitted(network.kernel, pictures, folds)
     work.mkdir(parents=True, exist_ok=True)
-    path = work / "windows.jsonl"
-    there = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-    done = {row["picture"]: row for row in there if row["weights"] == weights.sha256}
     chosen = _evenly(pictures, count)
-    with path.open("a", encoding="utf-8") as file:
-        for n, k in enumerate(chosen, start=1):
-            if k not in done:
-                done[k] = {"weights": weights.sha256, "picture": k, **_row(network, judges[folds[k]], pictures[k])}
-                file.write(json.dumps(done[k]) + "\n")
-                file.flush()
-            if n % 20 == 0 or n == len(chosen):
-                print(f"windows: {n}/{len(chosen)}", file=sys.stderr)
-    rows = [done[k] for k in chosen]
+    rows = kept_rows(
+        work / "windows.jsonl", weights.sha256, chosen, lambda k: _row(network, judges[folds[k]], pictures[k])
+    )
     return {"weights_sha256": weights.sha256, **_figures(rows, [pictures[k] for k in chosen])}
 
 

@@ -286,7 +286,7 @@ class Detector:
         """The patches of all mosaics, with their local scores where the network was asked for them."""
         scores = {}
         if said.looks:
-            scores = patch_scores(self.network, self.plan, said.looks, prepared.selections, prepared.windows)
+            scores = patch_scores(self.network, said.looks, prepared.selections, prepared.windows)
         for view, selection in prepared.selections.items():
             for k in range(len(selection.indices)):
                 x, y = selection.corner(k)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.selection import Selection, SelectionRecipe
-from nsnet_cli.views import MOSAIC, WINDOW, Square, View, ViewKind
+from nsnet_cli.views import MOSAIC, WINDOW, Square, ViewKind
 from nsnet_cli.vit import VitFeatures
 
 if TYPE_CHECKING:
@@ -72,12 +72,11 @@ def probes_of(kind: ViewKind, recipe: SelectionRecipe) -> ProbeGrid:
 @torch.inference_mode()
 def patch_scores(
     network: Network,
-    plan: Sequence[View],
     looks: Sequence[Look],
     selections: Mapping[int, Selection],
     windows: Mapping[int, Square],
 ) -> dict[int, Tensor]:
-    """Local scores ``(count,)`` float64 of the patches of each mosaic of one picture, by position in ``plan``.
+    """Local scores ``(count,)`` float64 of the patches of each mosaic of one picture, by position in ``looks``.
 
     The score if every view that shows the patch showed nothing else: its mosaic looks at it alone, a window at the
     cell in which it lies; a window that does not show it looks at all that it has.
@@ -88,7 +87,7 @@ def patch_scores(
         centres = [(x + half, y + half) for x, y in map(selection.corner, range(len(selection.indices)))]
         seen: dict[ViewKind, list[VitFeatures]] = {MOSAIC: [looks[position].probes_seen]}
         for other, square in windows.items():
-            grid = network.probes_of(plan[other].kind)
+            grid = network.probes_of(WINDOW)
             cells = [grid.cell_at(x, y, square) for x, y in centres]
             rows = torch.tensor([grid.count if cell is None else cell for cell in cells])
             seen.setdefault(WINDOW, []).append(

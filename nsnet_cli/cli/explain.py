@@ -74,13 +74,9 @@ def explain(
 
 
 def _write(output: Path, found: Explanation) -> None:
-    """The overlay, whole or not at all."""
+    from nsnet_cli.report.convert import write_whole
     from nsnet_cli.report.overlay import overlay
 
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        overlay(found).save(partial, format=_FORMATS[output.suffix.lower()])
-        partial.replace(output)
-    except OSError as error:
-        raise UsageError(f"{output}: {error.strerror or error}") from error
+    page = overlay(found)
+    write_whole(output, lambda partial: page.save(partial, format=_FORMATS[output.suffix.lower()]))
     say(f"written to {output}")

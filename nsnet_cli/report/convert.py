@@ -31,7 +31,7 @@ def write_csv(rows: Iterable[Row], path: Path) -> None:
             for row in rows:
                 writer.write(row)
 
-    _whole(path, write)
+    write_whole(path, write)
 
 
 def write_parquet(rows: Iterable[Row], path: Path) -> None:
@@ -49,7 +49,7 @@ def write_parquet(rows: Iterable[Row], path: Path) -> None:
                 flat = [{name: _encodable(value) for name, value in flat_row(row).items()} for row in group]
                 writer.write_table(pa.Table.from_pylist(flat, schema=schema))
 
-    _whole(path, write)
+    write_whole(path, write)
 
 
 def need_pyarrow() -> None:
@@ -71,7 +71,11 @@ def _encodable(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
 
 
-def _whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """What ``write`` writes to the path that it is given appears at ``path`` whole or not at all.
+
+    Raises `UsageError`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)

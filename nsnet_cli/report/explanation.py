@@ -41,10 +41,8 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
         grid.add_row(name, value)
     grid.add_row("where", extent(explanation))
     grid.add_row("", _characters(explanation))
-    cuts = ["", *(f"{cut:+g}" for cut in _CUTS), ""]
-    grid.add_row(
-        "", "score  " + "".join(f"{shade} {cut} " for shade, cut in zip(_SHADES, cuts[1:], strict=True)).strip()
-    )
+    between = [*(f" {cut:+g} " for cut in _CUTS), ""]
+    grid.add_row("", "score  " + "".join(shade + cut for shade, cut in zip(_SHADES, between, strict=True)))
     grid.add_row("", MEANING)
     scales = sorted({tile.side for tile in explanation.tiles})
     grid.add_row("looked at", f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side")
