@@ -36,7 +36,7 @@ def roc_plot(y: NDArray[np.int64], p: NDArray[np.float64], low_end: bool = False
     from sklearn.metrics import roc_curve
 
     fpr, tpr, _ = roc_curve(y, p, drop_intermediate=False)
-    figure = _figure(3.6, 3.0)
+    figure = blank_figure(3.6, 3.0)
     axes = figure.subplots()
     chance = np.linspace(1e-3, 1, 400)
     axes.plot(fpr, tpr, color=_DARK, drawstyle="steps-post")
@@ -48,12 +48,12 @@ def roc_plot(y: NDArray[np.int64], p: NDArray[np.float64], low_end: bool = False
         axes.minorticks_off()
         for limit in (0.01, 0.05):
             axes.axvline(limit, color=_MIDDLE, linestyle="--", linewidth=0.8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def histogram_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
     """Distribution of probabilities of either label, each adding up to 1."""
-    figure = _figure(3.6, 3.0)
+    figure = blank_figure(3.6, 3.0)
     axes = figure.subplots()
     bins = np.linspace(0, 1, 26).tolist()
     for label, name, style in (
@@ -66,35 +66,35 @@ def histogram_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
     axes.axvline(DECISION, color=_MIDDLE, linestyle="--", linewidth=0.8)
     axes.set(xlabel="probability", ylabel="share of the label", title="Scores", xlim=(0, 1))
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def reliability_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
     """Share of generated pictures against mean probability, labels weighed equally; area by weight."""
-    figure = _figure(3.6, 3.0)
+    figure = blank_figure(3.6, 3.0)
     axes = figure.subplots()
     points = reliability(y, p)
     axes.plot([0, 1], [0, 1], color=_MIDDLE, linestyle=":", linewidth=1)
     axes.plot([m for _, m, _ in points], [s for _, _, s in points], color=_DARK, linewidth=0.8)
     axes.scatter([m for _, m, _ in points], [s for _, _, s in points], [400 * w for w, _, _ in points], color=_DARK)
     axes.set(xlabel="mean probability", ylabel="share generated", title="Reliability", xlim=(0, 1), ylim=(0, 1))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def risk_coverage_plot(y: NDArray[np.int64], p: NDArray[np.float64]) -> str:
     """Error rate when only the surest share is decided."""
-    figure = _figure(3.6, 3.0)
+    figure = blank_figure(3.6, 3.0)
     axes = figure.subplots()
     coverage, risk = risk_coverage(y, p)
     axes.plot(coverage, risk, color=_DARK)
     axes.set(xlabel="coverage, surest first", ylabel="error rate", title="Risk and coverage", xlim=(0, 1))
     axes.set_ylim(bottom=0)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def bars_plot(rows: Sequence[dict[str, Any]], accuracy: str, title: str) -> str:
     """A bar for each group with its interval, worst on top."""
-    figure = _figure(7.2, 0.9 + _BAR_INCHES * len(rows))
+    figure = blank_figure(7.2, 0.9 + _BAR_INCHES * len(rows))
     axes = figure.subplots()
     values = np.array([row[accuracy] for row in rows])
     spans = [row["intervals"][accuracy] for row in rows]
@@ -107,13 +107,13 @@ def bars_plot(rows: Sequence[dict[str, Any]], accuracy: str, title: str) -> str:
     axes.set_yticks(place, [f"{name} ({row['pictures']})" for name, row in zip(names, rows, strict=True)], fontsize=8)
     axes.set(xlim=(0, 1), title=title, ylim=(len(rows) - 0.4, -0.6))
     axes.axvline(DECISION, color=_MIDDLE, linestyle="--", linewidth=0.8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def robustness_plot(document: dict[str, Any]) -> str:
     """AUC and bAcc after each delivery, and which way the probabilities of either class move."""
     rows = document["deliveries"]
-    figure = _figure(7.6, 1.2 + _BAR_INCHES * len(rows))
+    figure = blank_figure(7.6, 1.2 + _BAR_INCHES * len(rows))
     left, right = figure.subplots(1, 2, sharey=True)
     place = np.arange(len(rows))
     for key, name, marker, colour in (("auc", "AUC", "o", _DARK), ("bacc", "bAcc at 0.5", "s", _MIDDLE)):
@@ -134,16 +134,17 @@ def robustness_plot(document: dict[str, Any]) -> str:
     for axes in (left, right):
         axes.legend(fontsize=7, frameon=False, loc="best")
         axes.grid(axis="y", color=_LIGHT, linewidth=0.4)
-    return _svg(figure)
+    return svg_of(figure)
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
     """SVG for inlining: no XML prologue, the same text every time, text as shapes so that no font is needed."""
     import matplotlib as mpl
 
