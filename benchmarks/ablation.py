@@ -162,9 +162,8 @@ class _Ablation:
         found: dict[str, Any] = {}
         for way in _VAL_WAYS:
             there = self._keeper.features(f"val {way}", WAYS[way], self._val)
-            for name, look in looks.items():
-                scores = probe_elsewhere(self._study, look(seen[way]), look(there))
-                found[f"{way}: {name}"] = {"auc": round(float(roc_auc_score(labels, scores)), 4)}
+            said = {name: probe_elsewhere(self._study, look(seen[way]), look(there)) for name, look in looks.items()}
+            found[way] = {name: {"auc": round(float(roc_auc_score(labels, s)), 4)} for name, s in said.items()}
         return found
 
     @staticmethod

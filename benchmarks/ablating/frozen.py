@@ -114,7 +114,7 @@ def projection(study: Study, features: VitFeatures, labels: Labels) -> Table:
         # Does it matter *what* is taken away, or only how much?
         semantic, control = f"rank {rank}", f"random, rank {rank}"
         beside = study.compare({control: scores[control], semantic: scores[semantic]}, control)[semantic]
-        found[semantic]["against_random"] = [beside.change, beside.low, beside.high]
+        found[semantic]["beside_random"] = table({semantic: beside})[semantic]
     return found
 
 

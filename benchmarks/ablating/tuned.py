@@ -44,15 +44,16 @@ class TunedArm:
     semantic: str
 
 
+# The first is what the others are compared with.
 ARMS = {
-    "frozen, as it is": TunedArm(Adaptation(), "none"),
-    "frozen, projected": TunedArm(Adaptation(), "rank 100"),
-    "frozen, strict null space": TunedArm(Adaptation(), "strict"),
-    "LoRA on all blocks, projected": TunedArm(Adaptation(**_LORA), "rank 100"),
     "LoRA on all blocks, as it is": TunedArm(Adaptation(**_LORA), "none"),
+    "LoRA on all blocks, projected": TunedArm(Adaptation(**_LORA), "rank 100"),
     "LoRA on all blocks, strict null space": TunedArm(Adaptation(**_LORA), "strict"),
     "LoRA on blocks 9-12, projected": TunedArm(Adaptation(**_LORA, first_block=9), "rank 100"),
     "LayerNorms of all blocks, projected": TunedArm(Adaptation(norms=True), "rank 100"),
+    "frozen, as it is": TunedArm(Adaptation(), "none"),
+    "frozen, projected": TunedArm(Adaptation(), "rank 100"),
+    "frozen, strict null space": TunedArm(Adaptation(), "strict"),
 }
 
 
