@@ -249,7 +249,8 @@ def _stages(paths: list[str]) -> Figures:
 
     from nsnet_cli import Detector
     from nsnet_cli.cli.allocator import keep_freed_memory
-    from nsnet_cli.decode import DecodeLimits, decode, facts_of, pixels_to_tensor
+    from nsnet_cli.decode import decode, facts_of, pixels_to_tensor
+    from nsnet_cli.inputs import DecodeLimits
     from nsnet_cli.provenance import ProvenanceReader
     from nsnet_cli.sources import read_source
     from nsnet_cli.views import kinds_of, make_views

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nsnet_cli.calibration import UNCERTAIN
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.deliveries import MILD, Delivery
 from nsnet_cli.document import (
     WEAKENING_WARNINGS,
@@ -29,6 +28,7 @@ from nsnet_cli.document import (
     nanoseconds_utc,
 )
 from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.network import Look, Network, Scored
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
 from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores

@@ -23,9 +23,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from nsnet_cli.decode import pixel_count
-from nsnet_cli.discover import STDIN
 from nsnet_cli.document import DIED_OF_IT, ErrorInfo
 from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs import STDIN
 from nsnet_cli.preparing import Prepared, Preparer, modified, prepare_safely
 from nsnet_cli.provenance.read import unread
 from nsnet_cli.wire import from_bytes, to_bytes

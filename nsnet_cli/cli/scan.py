@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nsnet_cli.cli import options
-from nsnet_cli.cli.scan_output import Format, ScanRun, SortKey, Target
+from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.state import say
-from nsnet_cli.decode import DecodeLimits
-from nsnet_cli.discover import STDIN
 from nsnet_cli.errors import ExitCode, UsageError
+from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -151,6 +150,8 @@ def scan(
         (trust_list is not None and not provenance, "--trust-list contradicts --no-provenance"),
         (null and from_file is None, "--null is for --from-file"),
     )
+    from nsnet_cli.cli.scan_output import ScanRun, Target
+
     target = Target.of(style, output, force, resume, bool(only))
 
     from nsnet_cli.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many

@@ -13,13 +13,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
 from nsnet_cli import __version__
+from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.document import SCHEMA, PictureResult, RowContext, Summary, scan_document
@@ -35,21 +35,7 @@ _JOURNAL_SUFFIX = ".journal.jsonl"
 _QUICKLY_CONVERTED = 5_000
 
 
-class Format(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    HTML = "html"
-
-
 T = TypeVar("T")
-
-
-class SortKey(StrEnum):
-    PATH = "path"
-    PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
