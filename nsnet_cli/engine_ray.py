@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
     from nsnet_cli.detector import Detector
 
-# Pictures a block in the first pass: their rows stay below the 100 kB that Ray keeps with the driver, out of reach of
-# a node's death.  What is missing after a pass is asked for in smaller blocks.
-_BLOCK = 32
-_THEN = (8, 1, 1)
+# Pictures a block, pass by pass.  Rows of the first mostly stay below the 100 kB that Ray keeps with the driver, out
+# of reach of a node's death.
+_BLOCKS = (32, 8, 1, 1)
 _CPUS = 2
 _CONNECT_SECONDS = 5.0
 # Seconds without any block at which Ray Data gives up, unless a block may take longer.
@@ -216,7 +215,7 @@ class RayEngine:
         asked = list(paths)
         done = bytearray(len(asked))
         enough_for_all = -(-len(asked) // (4 * self._pool.size.most))
-        sizes = [max(1, min(_BLOCK, enough_for_all)), *_THEN]
+        sizes = [max(1, min(size, enough_for_all)) for size in _BLOCKS]
         tries = len(sizes)
         while sizes and (missing := [k for k, there in enumerate(done) if not there]):
             came = 0

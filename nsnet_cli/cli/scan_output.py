@@ -239,7 +239,8 @@ class ScanRun:
                 writer.write(self.context.row(result, index))
 
     def _at_the_end(self, style: Format, stream: TextIO) -> None:
-        results = [result for _, result in self.results() if self._wanted(result.verdict)]
+        in_order = sorted(self.results(), key=lambda found: found[0])
+        results = [result for _, result in in_order if self._wanted(result.verdict)]
         if style == Format.JSON:
             stream.write(_rendered(style, self._document(result.to_dict() for result in results)))
             return
