@@ -81,16 +81,27 @@ class Target:
             journal = output if style == Format.JSONL else output.with_name(output.name + _JOURNAL_SUFFIX)
         if not output.parent.is_dir():
             raise UsageError(f"{output}: no directory {output.parent}")
-        if resume and output.exists() and journal is not None and not journal.exists():
+        there = output.exists()
+        if style == Format.PARQUET and output.is_dir():
+            from nsnet_cli.report.convert import parquet_parts
+
+            there = bool(parquet_parts(output))
+        if resume and there and journal is not None and not journal.exists():
             raise UsageError(f"{output} is finished, and its journal is gone; scan to a .jsonl file to go on later")
         if resume and force:
             raise UsageError("--resume goes on with what is there, --force overwrites it: give one of them")
         if not (resume or force):
-            if output.exists():
+            if there:
                 raise UsageError(f"{output} exists; choose another name, overwrite it with --force, or --resume it")
             if journal is not None and journal.exists():
                 raise UsageError(f"{journal} is there from a scan that was stopped: --resume it, or --force")
         return cls(style, output, journal)
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether it is a directory of Parquet files: by its name, without a suffix, or because it is one."""
+        output = self.output
+        return self.style == Format.PARQUET and output is not None and (output.is_dir() or not output.suffix)
 
 
 @dataclass
@@ -212,7 +223,7 @@ class ScanRun:
     def _finish(self, target: Target, path: Path) -> None:
         """Make of the journal what was asked for."""
         from nsnet_cli.journal import OutputError, read_journal
-        from nsnet_cli.report.convert import write_csv, write_parquet
+        from nsnet_cli.report.convert import write_csv, write_parquet, write_parquet_parts
 
         if target.style == Format.JSONL or target.output is None:
             return
@@ -221,7 +232,7 @@ class ScanRun:
             if target.style == Format.CSV:
                 write_csv(rows, target.output)
             elif target.style == Format.PARQUET:
-                write_parquet(rows, target.output)
+                (write_parquet_parts if target.in_parts else write_parquet)(rows, target.output)
             else:
                 document = self._document(map(self.context.result_of, rows))
                 with _opened(target.output, self.stdout, quiet=True) as stream:
