@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Pictures a block, pass by pass.  Rows of the first mostly stay below the 100 kB that Ray keeps with the driver, out
 # of reach of a node's death.
 _BLOCKS = (32, 8, 1, 1)
+# More blocks than this take long to hand over: those of the first pass are larger then.
+_MANY_BLOCKS = 5_000
 _CPUS = 2
 _CONNECT_SECONDS = 5.0
 # Seconds without any block at which Ray Data gives up, unless a block may take longer.
@@ -141,7 +143,7 @@ def _check_reachable(address: str) -> None:
 
 @contextlib.contextmanager
 def _standard_error_closed() -> Iterator[None]:
-    """For what writes there without asking Python; what has been said with `logging_level` it says all the same."""
+    """For what writes there without asking Python."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -216,6 +218,7 @@ class RayEngine:
         done = bytearray(len(asked))
         enough_for_all = -(-len(asked) // (4 * self._pool.size.most))
         sizes = [max(1, min(size, enough_for_all)) for size in _BLOCKS]
+        sizes[0] = max(sizes[0], len(asked) // _MANY_BLOCKS)
         tries = len(sizes)
         while sizes and (missing := [k for k, there in enumerate(done) if not there]):
             came = 0
@@ -326,10 +329,12 @@ class _Scanner:
             rows = [json.dumps(result.to_dict()) for result in self._scan(paths)]
             return pa.table({"position": block["position"], "row": rows})
         except Exception as error:
-            known = isinstance(error, NsnetError)
-            code = error.exit_code if isinstance(error, NsnetError) else ExitCode.INTERNAL
-            said = f"on {socket.gethostname()}: {'' if known else type(error).__name__ + ': '}{error}"
-            return pa.table({"position": [_WRONG], "row": [json.dumps({"code": code, "message": said})]})
+            if isinstance(error, NsnetError):
+                code, said = error.exit_code, str(error)
+            else:
+                code, said = ExitCode.INTERNAL, f"internal error: {type(error).__name__}: {error}"
+            row = json.dumps({"code": code, "message": f"on {socket.gethostname()}: {said}"})
+            return pa.table({"position": [_WRONG], "row": [row]})
 
     def _scan(self, paths: Sequence[str]) -> Iterator[PictureResult]:
         if not self._workers:
@@ -348,10 +353,10 @@ def _same(detector: Detector) -> dict[str, str]:
     }
 
 
-def _raised(code: int, message: str) -> Exception:
+def _raised(code: int, message: str) -> NsnetError:
     """What an actor said, as what it was."""
-    kinds: dict[int, type[Exception]] = {kind.exit_code: kind for kind in (UsageError, WeightsError, NsnetError)}
-    return kinds[code](message)
+    kinds: dict[int, type[NsnetError]] = {kind.exit_code: kind for kind in (UsageError, WeightsError)}
+    return kinds.get(code, NsnetError)(message)
 
 
 def _anywhere(path: str) -> str:

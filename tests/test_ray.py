@@ -265,7 +265,7 @@ def test_actors_are_as_many_as_the_cluster_feeds() -> None:
         (("x.jpg", "--ray-address", "auto"), "are for --engine ray"),
         (("x.jpg", "--ray-workers", "2"), "are for --engine ray"),
         (("-", "--engine", "ray"), "cannot be sent to a cluster"),
-        (("x.jpg", "--engine", "ray", "--device", "mps"), "no --device mps"),
+        (("x.jpg", "--engine", "ray", "--device", "mps"), "cpu or cuda, not mps"),
         (("x.jpg", "--engine", "ray", "--ray-workers", "3:1"), "expected a number or MIN:MAX"),
         (("x.jpg", "--engine", "ray", "--ray-address", "ray://there:1"), "on a node of the cluster"),
         (("x.jpg", "--engine", "ray", "--ray-address", "127.0.0.1:1"), "no Ray cluster answers there"),

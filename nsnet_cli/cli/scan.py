@@ -170,7 +170,10 @@ def scan(
             engine == EngineName.RAY and piped,
             "a picture on standard input cannot be sent to a cluster: no --engine ray",
         ),
-        (engine == EngineName.RAY and device == "mps", "actors have a CPU or a CUDA device: no --device mps"),
+        (
+            engine == EngineName.RAY and device not in ("auto", "cpu", "cuda"),
+            f"actors have a CPU or a CUDA device: --device auto, cpu or cuda, not {device}",
+        ),
     )
     target = Target.of(style, output, force, resume, bool(only))
 

@@ -141,14 +141,14 @@ class ScanRun:
     def results(self, done: Counter[str] | None = None) -> Iterator[tuple[int, PictureResult]]:
         """Results with their place among all inputs, those in ``done`` left out, counted and shown as they come."""
         left = Counter(done or {})
-        indices: dict[int, int] = {}
+        indices: list[int] = []
 
         def todo() -> Iterator[str]:
             for index, path in self.discovery:
                 if left[path]:
                     left[path] -= 1
                     continue
-                indices[len(indices)] = index
+                indices.append(index)
                 yield path
 
         failed = 0
