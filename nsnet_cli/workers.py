@@ -44,6 +44,11 @@ _PLAINLY = b"\0"
 _READY = b"ready"
 
 
+def enough_workers(cores: int, accelerated: bool) -> int:
+    """Processes that feed a network which has so many ``cores`` too, or an accelerator of its own."""
+    return min(16, max(2, cores - 1 if accelerated else cores // 4))
+
+
 @dataclass
 class _Worker:
     process: BaseProcess
