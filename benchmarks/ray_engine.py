@@ -221,7 +221,7 @@ class _Cluster:
     """Two nodes of one CPU each on this machine."""
 
     def __init__(self, **environment: str) -> None:
-        os.environ.update(_importable({**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}))
+        os.environ.update(_importable({**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}))
         self._environment = environment
 
     def __enter__(self) -> _Cluster:

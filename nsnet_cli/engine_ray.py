@@ -47,6 +47,8 @@ _WRONG = -1
 _ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A Ray that we start works with the priority of the local engine, not with niceness 15.
+    "RAY_worker_niceness": "0",
     # At an address where something else listens Ray would try for ten minutes.
     "RAY_NUM_REDIS_GET_RETRIES": "1",
     "RAY_py_gcs_connect_timeout_s": "5",
@@ -219,16 +221,17 @@ class RayEngine:
         enough_for_all = -(-len(asked) // (4 * self._pool.size.most))
         sizes = [max(1, min(size, enough_for_all)) for size in _BLOCKS]
         sizes[0] = max(sizes[0], len(asked) // _MANY_BLOCKS)
-        tries = len(sizes)
+        passes = 0
         while sizes and (missing := [k for k, there in enumerate(done) if not there]):
-            came = 0
+            came, passes = 0, passes + 1
             try:
                 for position, result in self._ask(asked, missing, sizes[0]):
                     if not done[position]:
                         done[position] = True
                         came += 1
                         yield position, result
-                sizes.pop(0)
+                if 2 * came <= len(missing):  # a pass that brought most was broken by a node's death, not by a picture
+                    sizes.pop(0)
             except NsnetError:
                 raise
             except Exception as error:  # of many kinds: blocks that a lost node held, no progress, no resources
@@ -237,7 +240,7 @@ class RayEngine:
                     raise NsnetError(f"Ray gave up: {type(error).__name__}: {why}; Ray's logs say more") from error
         for position, there in enumerate(done):
             if not there:
-                yield position, _lost(asked[position], tries)
+                yield position, _lost(asked[position], passes)
 
     def _ask(self, asked: Sequence[str], positions: Sequence[int], size: int) -> Iterator[tuple[int, PictureResult]]:
         """One pass of Ray Data over ``positions`` in blocks of ``size``; blocks whose actor died are left out."""
@@ -364,7 +367,7 @@ def _anywhere(path: str) -> str:
     return path if is_url(path) else os.path.join(Path.cwd(), path)
 
 
-def _lost(path: str, tries: int) -> PictureResult:
-    why = f"{DIED_OF_IT}, or its node was lost: the Ray engine tried {tries} times"
+def _lost(path: str, passes: int) -> PictureResult:
+    why = f"{DIED_OF_IT}, or its node was lost: the Ray engine tried {passes} times"
     modified_at = nanoseconds_utc(modified(path))
     return PictureResult(path, now_utc(), 0.0, modified_at=modified_at, error=ErrorInfo("decode_failed", why))
