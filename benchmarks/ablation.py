@@ -45,7 +45,7 @@ _LABELS = {
     "prompt ensemble": "coco_stuff_171_prompt_ensemble.npy",
     "133 panoptic labels": "coco_panoptic_133.npy",
 }
-_PICTURES, _VAL_PICTURES, _FOLDS, _TUNE_SAMPLES = 1_200, 600, 5, 2_000
+_PICTURES, _VAL_PICTURES, _FOLDS, _TUNE_SAMPLES = 1_200, 600, 5, 1_600
 _VAL_WAYS = ("mosaic", "crop", "resized")
 
 
