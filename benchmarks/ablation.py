@@ -103,8 +103,8 @@ class _Ablation:
             "separability": lambda: {way: angles.separability(study, seen[way], semantic) for way in _THREE_WAYS},
             "projection, trained heads": lambda: frozen.projection_with_heads(study, mosaic, labels),
             "objective": lambda: frozen.objective(study, mosaic, semantic),
-            "adapted tower": lambda: self._adapted(mosaic),
             "val": lambda: self._elsewhere(seen),
+            "adapted tower": lambda: self._adapted(mosaic),
         }
         return {
             "tower_sha256": sha256_of(find_weights(TOWER_NAME)),
