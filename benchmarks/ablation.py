@@ -45,7 +45,7 @@ _LABELS = {
     "prompt ensemble": "coco_stuff_171_prompt_ensemble.npy",
     "133 panoptic labels": "coco_panoptic_133.npy",
 }
-_PICTURES, _VAL_PICTURES, _FOLDS, _TUNE_SAMPLES = 1_200, 600, 5, 1_280
+_PICTURES, _VAL_PICTURES, _FOLDS, _TUNE_SAMPLES = 1_200, 600, 5, 800
 _THREE_WAYS, _VAL_WAYS = ("mosaic", "crop", "resized"), ("mosaic", "resized")
 # Of pictures with room for several mosaics: each takes three more.
 _LARGE_PICTURES = 400
