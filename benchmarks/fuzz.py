@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from credentials import AI, signed_jpeg
 
-from nsnet_cli.decode import DecodeLimits
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.preparing import Prepared, Preparer
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import SelectionRecipe

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,10 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector", "__version__"]
 
-try:
-    __version__ = version("nsnet-cli")
-except PackageNotFoundError:  # run from a checkout that was not installed
-    __version__ = "0.0.0"
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsnet_cli.errors import InputError
+from nsnet_cli.inputs import DecodeLimits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,14 +68,6 @@ THUMBNAIL_SIDE = 32
 LOW_JPEG_QUALITY = 50
 # Sum of the luminance table of ITU-T T.81, annex K.1: quality 50 in the scale of the IJG.
 _QUALITY_50_SUM = 3688
-
-
-@dataclass(frozen=True)
-class DecodeLimits:
-    """What is refused before any memory is spent on it."""
-
-    max_pixels: int = 200_000_000
-    max_bytes: int = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nsnet_cli.calibration import UNCERTAIN
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.deliveries import MILD, Delivery
 from nsnet_cli.document import (
     WEAKENING_WARNINGS,
@@ -27,8 +26,10 @@ from nsnet_cli.document import (
     ScanOptions,
     WindowResult,
     nanoseconds_utc,
+    now_utc,
 )
 from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.network import Look, Network, Scored
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
 from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores
@@ -103,7 +104,6 @@ class Detector:
             provenance=provenance is not None,
             trust_list=None if provenance is None else provenance.trust_list_sha256,
         )
-        self.network = Network.of_weights(weights).to(device, precision)
         self.model = ModelInfo(
             name=info.name,
             weights_sha256=weights.sha256,
@@ -118,6 +118,11 @@ class Detector:
             views=self.views,
             profile=None if profile is None else profile.name,
         )
+
+    @cached_property
+    def network(self) -> Network:
+        """The network on its device, loaded when it is first asked for."""
+        return Network.of_weights(self.weights).to(self.device, self.precision)
 
     @classmethod
     def load(
@@ -135,6 +140,7 @@ class Detector:
         deliveries: Sequence[Delivery] | None = None,
         provenance: bool = True,
         trust_list: Path | None = None,
+        network: bool = True,
     ) -> Detector:
         """Load weights by name or path.
 
@@ -143,7 +149,8 @@ class Detector:
         `nsnet_cli.views`); None takes that which the weights were calibrated with.  ``profile`` names one of
         `nsnet_cli.profiles`; ``stability`` scores each picture under mild deliveries as well.  ``deliveries``
         are those that `observe_many` looks at.  ``provenance`` reads what files say about themselves, with
-        ``trust_list``, a PEM file, for the signers of content credentials.  Raises `WeightsError` or `UsageError`.
+        ``trust_list``, a PEM file, for the signers of content credentials.  Without ``network`` that
+        waits until it is needed, for who wants `model` and `options` alone.  Raises `WeightsError` or `UsageError`.
         """
         if precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
@@ -153,7 +160,7 @@ class Detector:
             raise UsageError(f"threshold must lie between 0 and 1, not {threshold}")
         if profile is not None and threshold is not None:
             raise UsageError("a profile brings its own threshold: give the one or the other")
-        return cls(
+        detector = cls(
             load_weights(weights),
             device=_device(device),
             precision="fp32" if precision == "auto" else precision,
@@ -166,6 +173,9 @@ class Detector:
             deliveries=deliveries if deliveries is not None else MILD if stability else (),
             provenance=ProvenanceReader.with_trust(trust_list) if provenance else None,
         )
+        if network:
+            _ = detector.network
+        return detector
 
     def scan(self, path: str | Path) -> PictureResult:
         """Scan one picture.  A picture that cannot be read gives a result with an ``error``."""
@@ -257,7 +267,7 @@ class Detector:
     def _result(self, prepared: Prepared, said: _Said | None, network_seconds: float) -> PictureResult:
         result = PictureResult(
             path=prepared.path,
-            scanned_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            scanned_at=now_utc(),
             elapsed_ms=round(1000 * (prepared.seconds + (network_seconds if said is not None else 0.0)), 1),
             sha256=prepared.facts.sha256 if prepared.facts else None,
             bytes=prepared.facts.size if prepared.facts else None,

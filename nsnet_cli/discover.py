@@ -14,13 +14,12 @@ from pathlib import Path
 
 from nsnet_cli.decode import begins_like_picture, has_picture_suffix, looks_like_picture
 from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.inputs import STDIN
 from nsnet_cli.sources.address import DAMAGED, Address, is_hidden, is_url, looks_like_container
 from nsnet_cli.sources.archives import unsafe
 from nsnet_cli.sources.read import Container, names_in, open_container
 from nsnet_cli.sources.remote import walk_remote
 from nsnet_cli.sources.tables import ParquetPictures
-
-STDIN = "-"
 
 
 @dataclass

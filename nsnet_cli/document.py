@@ -122,6 +122,23 @@ class PictureResult:
             data["path_bytes"] = base64.b64encode(raw).decode("ascii")
         return data
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PictureResult:
+        """The result behind `to_dict`, by way of JSON or not."""
+        found = {k: v for k, v in data.items() if k != "path_bytes"}
+        for name, kind in (("patches", PatchResult), ("windows", WindowResult)):
+            found[name] = None if found[name] is None else tuple(kind(**item) for item in found[name])
+        if found["stability"] is not None:
+            deliveries = tuple(DeliveredResult(**item) for item in found["stability"]["deliveries"])
+            found["stability"] = StabilityResult(**{**found["stability"], "deliveries": deliveries})
+        found["error"] = None if found["error"] is None else ErrorInfo(**found["error"])
+        return cls(**{**found, "warnings": tuple(found["warnings"])})
+
+
+def now_utc() -> str:
+    """This moment, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
 
 def nanoseconds_utc(nanoseconds: int | None) -> str | None:
     """A file's time as text, to the nanosecond: JSON's numbers are not that fine everywhere."""

@@ -18,9 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nsnet_cli.decode import DecodeLimits, facts_of
+from nsnet_cli.decode import facts_of
 from nsnet_cli.document import DIED_OF_IT, SCHEMA, PictureResult, RowContext, nanoseconds_utc
 from nsnet_cli.errors import NsnetError, UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.report.rows import to_json
 from nsnet_cli.safefile import sha256_of, sync_folder
 from nsnet_cli.sources import read_source, stat_source

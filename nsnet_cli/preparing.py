@@ -17,19 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nsnet_cli.decode import (
-    DecodeLimits,
-    FileFacts,
-    Picture,
-    decode,
-    facts_of,
-    pixels_to_tensor,
-    thumbnail_of,
-)
+from nsnet_cli.decode import FileFacts, Picture, decode, facts_of, pixels_to_tensor, thumbnail_of
 from nsnet_cli.deliveries import Delivery
-from nsnet_cli.discover import STDIN
 from nsnet_cli.document import ErrorInfo
 from nsnet_cli.errors import InputError, NsnetError
+from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.sources import read_source, stat_source

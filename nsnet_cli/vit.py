@@ -163,7 +163,7 @@ class Attention(nn.Module):
         # Separate factors for q, k and v, by name: a shared A would tie what they can learn.
         self.lora_qkv = nn.ModuleDict()
 
-    def forward(self, x: Tensor, look: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, look: Tensor | None = None, asking: Tensor | None = None) -> Tensor:
         x = x.to(self.in_proj_weight.dtype)
         n, length, width = x.shape
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
@@ -171,6 +171,8 @@ class Attention(nn.Module):
             none = x.new_zeros(()).expand_as(x)
             qkv = qkv + torch.cat([self.lora_qkv[k](x) if k in self.lora_qkv else none for k in "qkv"], dim=-1)
         q, k, v = qkv.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        if asking is not None:
+            q, length = q[..., asking, :], len(asking)
         if look is None:
             mixed = _attend(q, k, v)
         else:
@@ -196,7 +198,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm residual block.  The residual stream stays in float32 whatever the matrices are."""
+    """One pre-norm residual block.  The residual stream stays in float32 whatever the matrices are.
+
+    With ``asking`` only those tokens, by position, go on: they look at all, but the others end here.
+    """
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -205,8 +210,9 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.width)
         self.mlp = Mlp(config.width, config.mlp_width, config.quick_gelu)
 
-    def forward(self, x: Tensor, look: Tensor | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), look)
+    def forward(self, x: Tensor, look: Tensor | None = None, asking: Tensor | None = None) -> Tensor:
+        mixed = self.attn(self.ln_1(x), look, asking)
+        x = (x if asking is None else x[:, asking]) + mixed
         return x + self.mlp(self.ln_2(x))
 
 
@@ -255,18 +261,26 @@ class VisionTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Carry tokens ``(N, length, width)`` through blocks ``first_block`` to ``last_block`` (1-based).
 
-        Gives the tokens after the last of them, and the class token after each, ``(N, blocks, width)``.  With
+        Gives the tokens after the last of them, and the class token after each, ``(N, blocks, width)``.  The tower's
+        own last block gives the class token and the probes alone: nobody asks for its patch tokens, and to leave
+        them out saves one part in sixteen of the whole tower.  With
         ``look`` ``(probes, patch tokens)``, logarithms of weights, the last tokens are probes (`with_probes`):
         they look at patch tokens by those weights, and no other token sees them.  ``watch`` is shown the number
         of each block and all tokens as it leaves them.
         """
         class_tokens = [x.new_empty((len(x), 0, x.shape[2]))]
         for number, block in enumerate(self.transformer.resblocks[first_block - 1 : last_block], first_block):
-            x = block(x, look)
+            x = block(x, look, self._asking(x, look) if number == self.config.layers else None)
             class_tokens.append(x[:, :1])
             if watch is not None:
                 watch(number, x)
         return x, torch.cat(class_tokens, dim=1)
+
+    @staticmethod
+    def _asking(x: Tensor, look: Tensor | None) -> Tensor:
+        """Positions of the class token and the probes among tokens ``(N, length, width)``."""
+        probes = 0 if look is None else len(look)
+        return torch.tensor([0, *range(x.shape[1] - probes, x.shape[1])], device=x.device)
 
     def finish(self, x: Tensor, lower: Tensor) -> VitFeatures:
         """Features from tokens ``x`` after the first ``lower.shape[1]`` blocks and the class tokens of those."""

@@ -23,9 +23,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from nsnet_cli.decode import pixel_count
-from nsnet_cli.discover import STDIN
 from nsnet_cli.document import DIED_OF_IT, ErrorInfo
 from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs import STDIN
 from nsnet_cli.preparing import Prepared, Preparer, modified, prepare_safely
 from nsnet_cli.provenance.read import unread
 from nsnet_cli.wire import from_bytes, to_bytes
@@ -42,6 +42,11 @@ _STARTED = b"started"
 # Before a path, which holds no NUL: read it without provenance, of which a worker has died before.
 _PLAINLY = b"\0"
 _READY = b"ready"
+
+
+def enough_workers(cores: int, accelerated: bool) -> int:
+    """Processes that feed a network which has so many ``cores`` too, or an accelerator of its own."""
+    return min(16, max(2, cores - 1 if accelerated else cores // 4))
 
 
 @dataclass

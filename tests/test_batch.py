@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,35 @@ def test_csv_json_and_parquet_come_from_the_samejsonl_rows(
     converted = tmp_path / "again.csv"
     assert call("convert", str(out["jsonl"]), "-o", str(converted))[0] == 0
     assert [r["sha256"] for r in csv.DictReader(converted.open())] == [r["sha256"] for r in table]
+
+
+def test_a_directory_of_parquet_parts_is_one_table(
+    call: Call, many_pictures: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyarrow import dataset, parquet
+
+    monkeypatch.setattr("nsnet_cli.report.convert._PART", 4)
+    out, alone = tmp_path / "rows", tmp_path / "rows.parquet"
+    common = ("scan", str(many_pictures / "a"), "--weights", str(tiny_weights), "--workers", "0")
+    assert call(*common, "-o", str(alone))[0] == 0
+    command = (*common, "--format", "parquet", "-o", f"{out}{os.sep}")
+    out.mkdir()
+    (out / "notes.txt").write_text("somebody else's")
+    assert call(*command)[0] == 0
+    rows = parquet.read_table(alone, columns=["path", "sha256", "input_index"]).to_pylist()
+    parts = sorted(out.glob("*.parquet"))
+    assert [p.name for p in parts] == [f"part-{k:05d}.parquet" for k in range(-(-len(rows) // 4))]
+    assert dataset.dataset(parts).to_table(columns=["path", "sha256", "input_index"]).to_pylist() == rows
+    assert call(*command)[0] == 2 and "is finished" in call(*command, "--resume")[2].replace("\n", " ")
+    # What an earlier, longer scan left goes; what is not ours stays.
+    assert call(*command, "--force", "--include", "000.png")[0] == 0
+    assert sorted(p.name for p in out.iterdir()) == ["notes.txt", "part-00000.parquet"]
+    # A scan that was stopped has its rows in the journal beside the directory.
+    shutil.rmtree(out)
+    jsonl = tmp_path / "rows.journal.jsonl"
+    assert call(*common, "--include", "00*.png", "-o", str(jsonl))[0] == 0
+    assert call(*command)[0] == 2 and call(*command, "--resume")[0] == 0
+    assert parquet.read_table(out, columns=["path", "sha256", "input_index"]).to_pylist() == rows and not jsonl.exists()
 
 
 def test_kills_with_workers_lose_and_double_nothing(many_pictures: Path, tiny_weights: Path, tmp_path: Path) -> None:

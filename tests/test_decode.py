@@ -14,9 +14,10 @@ import pytest
 from conftest import SAMPLE, textured
 from PIL import Image
 
-from nsnet_cli.decode import DecodeLimits, Picture, decode, jpeg_quality, looks_like_picture, read_file
+from nsnet_cli.decode import Picture, decode, jpeg_quality, looks_like_picture, read_file
 from nsnet_cli.discover import WalkCount, Wanted, find_pictures
 from nsnet_cli.errors import InputError
+from nsnet_cli.inputs import DecodeLimits
 
 LIMITS = DecodeLimits()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from archived import LIMITS, OTHERS, PICTURES, add, found, jpeg, write_zip
 
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.sources import read_source, remote, stat_source
 
 

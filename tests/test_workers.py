@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from nsnet_cli import Detector
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.deliveries import Delivery
 from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.preparing import Prepared, Preparer
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import SelectionRecipe

@@ -11,8 +11,8 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.progress import counting
 from nsnet_cli.cli.state import say
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import ExitCode, UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:

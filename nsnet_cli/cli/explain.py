@@ -13,9 +13,8 @@ from nsnet_cli import __version__
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import check_outputs, stdout_utf8
 from nsnet_cli.cli.state import say
-from nsnet_cli.decode import DecodeLimits
-from nsnet_cli.discover import STDIN
 from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,3 +22,21 @@ Split = Annotated[str | None, typer.Option(help="Rows of this split of a manifes
 RealDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Real pictures; DATASET is then a folder of generators.")
 ]
+
+
+class Format(StrEnum):
+    """How results of a scan are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    HTML = "html"
+
+
+class SortKey(StrEnum):
+    """The order of their rows."""
+
+    PATH = "path"
+    PROBABILITY = "probability"

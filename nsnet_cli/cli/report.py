@@ -12,8 +12,8 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import check_outputs, write_outputs
 from nsnet_cli.cli.scan import scan
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import ExitCode, UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 _RESULTS = (".json", ".jsonl", ".ndjson")

@@ -14,8 +14,8 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
 from nsnet_cli.cli.state import say
-from nsnet_cli.decode import DecodeLimits
 from nsnet_cli.errors import ExitCode
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 _SUFFIXES = (".json", ".csv", ".svg")

@@ -7,7 +7,9 @@ import io
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,17 +17,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nsnet_cli.cli import options
-from nsnet_cli.cli.scan_output import Format, ScanRun, SortKey, Target
+from nsnet_cli.cli.options import Format, SortKey
+from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.state import say
-from nsnet_cli.decode import DecodeLimits
-from nsnet_cli.discover import STDIN
 from nsnet_cli.errors import ExitCode, UsageError
+from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
+    from nsnet_cli.cli.scan_output import Engine
     from nsnet_cli.detector import Detector
     from nsnet_cli.discover import Discovery
-    from nsnet_cli.document import Summary
+    from nsnet_cli.document import PictureResult, Summary
 
 # Fewer pictures than this are decoded here: worker processes would take longer to start.
 _FEW = 8
@@ -37,6 +40,11 @@ _LIST_CHUNK = 65_536
 class ResumeBy(StrEnum):
     STAT = "stat"
     HASH = "hash"
+
+
+class EngineName(StrEnum):
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class Kind(StrEnum):
@@ -96,6 +104,13 @@ def scan(
     timeout: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds a file may take to be decoded; needs workers [default: 120].")
     ] = None,
+    engine: Annotated[EngineName, typer.Option(help="Where to scan: here, or on a Ray cluster.")] = EngineName.LOCAL,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDR", help="The cluster, HOST:PORT or auto [default: start Ray here].")
+    ] = None,
+    ray_workers: Annotated[
+        str | None, typer.Option(metavar="N|MIN:MAX", help="Actors with a detector each [default: by the cluster].")
+    ] = None,
     views: options.Views = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="One cut on the probability in place of the band.")
@@ -150,7 +165,18 @@ def scan(
         ),
         (trust_list is not None and not provenance, "--trust-list contradicts --no-provenance"),
         (null and from_file is None, "--null is for --from-file"),
+        (engine != EngineName.RAY and bool(ray_address or ray_workers), "--ray-... options are for --engine ray"),
+        (
+            engine == EngineName.RAY and piped,
+            "a picture on standard input cannot be sent to a cluster: no --engine ray",
+        ),
+        (
+            engine == EngineName.RAY and device not in ("auto", "cpu", "cuda"),
+            f"actors have a CPU or a CUDA device: --device auto, cpu or cuda, not {device}",
+        ),
     )
+    from nsnet_cli.cli.scan_output import ScanRun, Target
+
     target = Target.of(style, output, force, resume, bool(only))
 
     from nsnet_cli.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many
@@ -164,9 +190,10 @@ def scan(
     from nsnet_cli.detector import Detector
     from nsnet_cli.journal import failed_in_passing, unchanged_by_hash, unchanged_by_stat
 
+    on_ray = engine == EngineName.RAY
     detector = Detector.load(
         weights,
-        device=device,
+        device="cpu" if on_ray else device,
         precision=precision,
         views=views,
         threshold=threshold,
@@ -176,24 +203,37 @@ def scan(
         profile=profile,
         provenance=provenance,
         trust_list=trust_list,
+        network=not on_ray,
     )
     unchanged = unchanged_by_hash if resume_by == ResumeBy.HASH else unchanged_by_stat
-    run = ScanRun(
-        detector=detector,
-        discovery=discovery,
-        skipped=count,
-        batch_size=batch_size,
-        workers=0 if piped else _workers(workers, timeout, discovery, detector),
-        timeout=_TIMEOUT if timeout is None else timeout,
-        shard=None if part is None else str(part),
-        only=frozenset(map(str, only)) if only else None,
-        sort=sort,
-        single=single,
-        resume=resume,
-        sidecar=sidecar,
-        unchanged=lambda row: unchanged(row) and not (retry_errors and failed_in_passing(row)),
-    )
-    with _terminated_as_interrupted():
+    stdout_utf8()
+    stdout = sys.stdout  # Ray prints to what stands there while it is connected
+    with contextlib.ExitStack() as until_written:
+        scan_many: Engine = _local(detector, batch_size, 0 if piped else workers, timeout, discovery)
+        model = detector.model
+        if on_ray:
+            from nsnet_cli.engine_ray import PoolSize, RayEngine, connected
+
+            size = None if ray_workers is None else PoolSize.parse(ray_workers)
+            until_written.enter_context(connected(ray_address))
+            seconds = _TIMEOUT if timeout is None else timeout
+            ray = RayEngine(detector, weights, trust_list, device, size, batch_size, workers, seconds)
+            scan_many, model = ray, replace(model, device=ray.device)
+        run = ScanRun(
+            engine=until_written.enter_context(_interruptible(scan_many)),
+            model=model,
+            options=detector.options,
+            discovery=discovery,
+            skipped=count,
+            stdout=stdout,
+            shard=None if part is None else str(part),
+            only=frozenset(map(str, only)) if only else None,
+            sort=sort,
+            single=single,
+            resume=resume,
+            sidecar=sidecar,
+            unchanged=lambda row: unchanged(row) and not (retry_errors and failed_in_passing(row)),
+        )
         run.write(target)
     if not run.summary.total:
         say(f"no pictures found in {', '.join([*named, *([f'the list {from_file}'] if from_file else [])])}")
@@ -204,28 +244,50 @@ def _wants_patches(style: Format, single: bool) -> bool:
     return style == Format.HTML or (single and style in (Format.TABLE, Format.JSON))
 
 
-def _workers(asked: int | None, timeout: float | None, discovery: Discovery, detector: Detector) -> int:
-    """Processes that decode: none for a few pictures, which would wait for them; else enough to feed the network."""
-    if asked is not None:
-        return asked
-    if timeout is None and discovery.total is not None and discovery.total < _FEW:
-        return 0
-    cores = os.cpu_count() or 1
-    return min(16, max(2, cores - 1 if detector.device.type != "cpu" else cores // 4))
+def _local(
+    detector: Detector, batch_size: int, workers: int | None, timeout: float | None, discovery: Discovery
+) -> Engine:
+    """The engine of this machine: no processes that decode for a few pictures, which would wait for them."""
+    from nsnet_cli.workers import enough_workers
+
+    def scan_many(paths: Iterable[str]) -> Iterator[tuple[int, PictureResult]]:
+        few = timeout is None and discovery.total is not None and discovery.total < _FEW
+        default = 0 if few else enough_workers(os.cpu_count() or 1, detector.device.type != "cpu")
+        count = default if workers is None else workers
+        seconds = (_TIMEOUT if timeout is None else timeout) if count else None
+        return enumerate(detector.scan_many(paths, batch_size, count, seconds))
+
+    return scan_many
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """A scheduler's SIGTERM ends a scan as Ctrl-C does: what is done is written."""
+def _interruptible(engine: Engine) -> Iterator[Engine]:
+    """A scheduler's SIGTERM ends a scan as Ctrl-C does: what is done is written.
+
+    Python drops an exception that a signal raises in a finaliser or a callback, so the engine given back looks once
+    more after each result.
+    """
+    came = False
 
     def interrupt(number: int, frame: object) -> None:
+        nonlocal came
+        came = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def scan_many(paths: Iterable[str]) -> Iterator[tuple[int, PictureResult]]:
+        for found in engine(paths):
+            yield found
+            if came:
+                raise KeyboardInterrupt
+
+    # Whoever had Ctrl-C ignored, as a shell does for what it starts in the background, keeps that.
+    numbers = [signal.SIGTERM, *([signal.SIGINT] if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else [])]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
-        yield
+        yield scan_many
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(summary: Summary, fail_on: list[FailOn]) -> int:

@@ -10,23 +10,21 @@ import shlex
 import sys
 import tempfile
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
 from nsnet_cli import __version__
-from nsnet_cli.cli.output import stdout_utf8
+from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.state import STATE, say, stderr_console
-from nsnet_cli.document import SCHEMA, PictureResult, RowContext, Summary, scan_document
+from nsnet_cli.document import SCHEMA, ModelInfo, PictureResult, RowContext, ScanOptions, Summary, scan_document
 from nsnet_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from nsnet_cli.detector import Detector
     from nsnet_cli.discover import Discovery, WalkCount
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -35,21 +33,9 @@ _JOURNAL_SUFFIX = ".journal.jsonl"
 _QUICKLY_CONVERTED = 5_000
 
 
-class Format(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    HTML = "html"
-
-
 T = TypeVar("T")
-
-
-class SortKey(StrEnum):
-    PATH = "path"
-    PROBABILITY = "probability"
+# Paths in; results out, each with the position of its path, of which the order need not be kept.
+Engine = Callable[[Iterable[str]], Iterator[tuple[int, PictureResult]]]
 
 
 @dataclass(frozen=True)
@@ -81,28 +67,39 @@ class Target:
             journal = output if style == Format.JSONL else output.with_name(output.name + _JOURNAL_SUFFIX)
         if not output.parent.is_dir():
             raise UsageError(f"{output}: no directory {output.parent}")
-        if resume and output.exists() and journal is not None and not journal.exists():
+        there = output.exists()
+        if style == Format.PARQUET and output.is_dir():
+            from nsnet_cli.report.convert import parquet_parts
+
+            there = bool(parquet_parts(output))
+        if resume and there and journal is not None and not journal.exists():
             raise UsageError(f"{output} is finished, and its journal is gone; scan to a .jsonl file to go on later")
         if resume and force:
             raise UsageError("--resume goes on with what is there, --force overwrites it: give one of them")
         if not (resume or force):
-            if output.exists():
+            if there:
                 raise UsageError(f"{output} exists; choose another name, overwrite it with --force, or --resume it")
             if journal is not None and journal.exists():
                 raise UsageError(f"{journal} is there from a scan that was stopped: --resume it, or --force")
         return cls(style, output, journal)
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether it is a directory of Parquet files: by its name, without a suffix, or because it is one."""
+        output = self.output
+        return self.style == Format.PARQUET and output is not None and (output.is_dir() or not output.suffix)
 
 
 @dataclass
 class ScanRun:
     """One scan: what is scanned with what, and what has been counted so far."""
 
-    detector: Detector
+    engine: Engine
+    model: ModelInfo
+    options: ScanOptions
     discovery: Discovery
     skipped: WalkCount
-    batch_size: int
-    workers: int
-    timeout: float
+    stdout: TextIO
     shard: str | None
     only: frozenset[str] | None
     sort: SortKey | None
@@ -114,14 +111,14 @@ class ScanRun:
 
     @property
     def context(self) -> RowContext:
-        return RowContext.of(self.detector.model, self.detector.options, self.shard)
+        return RowContext.of(self.model, self.options, self.shard)
 
     def write(self, target: Target) -> None:
         """Scan, and write everything where it belongs.  Raises what reading and writing raise."""
         if target.journal is not None:
             self._by_journal(target, target.journal)
             return
-        with _opened(target.output) as stream:
+        with _opened(target.output, self.stdout) as stream:
             if target.style in (Format.JSONL, Format.CSV):
                 self._stream_rows(target.style, stream)
             else:
@@ -130,7 +127,7 @@ class ScanRun:
     def results(self, done: Counter[str] | None = None) -> Iterator[tuple[int, PictureResult]]:
         """Results with their place among all inputs, those in ``done`` left out, counted and shown as they come."""
         left = Counter(done or {})
-        indices: deque[int] = deque()
+        indices: list[int] = []
 
         def todo() -> Iterator[str]:
             for index, path in self.discovery:
@@ -141,14 +138,13 @@ class ScanRun:
                 yield path
 
         failed = 0
-        timeout = self.timeout if self.workers else None
         with _shown(self.discovery, self.summary, sum((done or {}).values())) as advance:
-            for result in self.detector.scan_many(todo(), self.batch_size, self.workers, timeout):
+            for position, result in self.engine(todo()):
                 self.summary.add(result)
                 advance()
                 if self.sidecar and not self._wrote_sidecar(result):
                     failed += 1
-                yield indices.popleft(), result
+                yield indices[position], result
         self.summary.skipped = self.skipped.skipped
         if failed:
             say(f"{failed:,} sidecars could not be written: no right to, or a file of that name that is not ours")
@@ -162,8 +158,7 @@ class ScanRun:
         path = Path(f"{result.path}.nsnet.json")
         alone = Summary()
         alone.add(result)
-        model, options = self.detector.model, self.detector.options
-        text = to_json(scan_document(__version__, model, options, [result.to_dict()], alone), indent=2) + "\n"
+        text = to_json(scan_document(__version__, self.model, self.options, [result.to_dict()], alone), indent=2) + "\n"
         try:
             if path.is_symlink() or (path.exists() and not _is_sidecar(path)):
                 return False
@@ -187,13 +182,15 @@ class ScanRun:
             kept = sum(journal.done.values())
             if kept:
                 say(f"{kept:,} rows are in {path} already")
+            shuffled, last = kept > 0, -1
             try:
                 for index, result in self.results(journal.done):
                     journal.write(result, index)
+                    shuffled, last = shuffled or index < last, index
             except KeyboardInterrupt:
                 self._stopped(target, path)
                 raise typer.Exit(ExitCode.INTERRUPTED) from None
-            if kept:
+            if shuffled:
                 reorder(path, self.discovery)
             self._finish(target, path)
             if target.style != Format.JSONL:
@@ -212,7 +209,7 @@ class ScanRun:
     def _finish(self, target: Target, path: Path) -> None:
         """Make of the journal what was asked for."""
         from nsnet_cli.journal import OutputError, read_journal
-        from nsnet_cli.report.convert import write_csv, write_parquet
+        from nsnet_cli.report.convert import write_csv, write_parquet, write_parquet_parts
 
         if target.style == Format.JSONL or target.output is None:
             return
@@ -221,10 +218,10 @@ class ScanRun:
             if target.style == Format.CSV:
                 write_csv(rows, target.output)
             elif target.style == Format.PARQUET:
-                write_parquet(rows, target.output)
+                (write_parquet_parts if target.in_parts else write_parquet)(rows, target.output)
             else:
                 document = self._document(map(self.context.result_of, rows))
-                with _opened(target.output, quiet=True) as stream:
+                with _opened(target.output, self.stdout, quiet=True) as stream:
                     stream.write(_rendered(target.style, document))
         except UsageError as error:
             raise OutputError(f"{error}; the rows are in {path}, go on with --resume") from error
@@ -239,7 +236,8 @@ class ScanRun:
                 writer.write(self.context.row(result, index))
 
     def _at_the_end(self, style: Format, stream: TextIO) -> None:
-        results = [result for _, result in self.results() if self._wanted(result.verdict)]
+        in_order = sorted(self.results(), key=lambda found: found[0])
+        results = [result for _, result in in_order if self._wanted(result.verdict)]
         if style == Format.JSON:
             stream.write(_rendered(style, self._document(result.to_dict() for result in results)))
             return
@@ -249,7 +247,7 @@ class ScanRun:
 
         console = Console(file=stream, highlight=False)
         results = self._sorted(results, lambda r: r.path, lambda r: r.probability)
-        model, threshold = self.detector.model, self.detector.options.threshold
+        model, threshold = self.model, self.options.threshold
         if self.single:
             for result in results:
                 print_card(console, result, model, threshold)
@@ -259,8 +257,7 @@ class ScanRun:
 
     def _document(self, results: Iterator[dict[str, Any]]) -> dict[str, Any]:
         ordered = self._sorted(list(results), lambda r: r["path"], lambda r: r["probability"])
-        model, options = self.detector.model, self.detector.options
-        return scan_document(__version__, model, options, ordered, self.summary)
+        return scan_document(__version__, self.model, self.options, ordered, self.summary)
 
     def _sorted(self, results: list[T], path: Callable[[T], str], probability: Callable[[T], float | None]) -> list[T]:
         if self.sort == SortKey.PATH:
@@ -329,11 +326,10 @@ def _shown(discovery: Discovery, summary: Summary, before: int) -> Iterator[Call
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None, quiet: bool = False) -> Iterator[TextIO]:
+def _opened(output: Path | None, stdout: TextIO, quiet: bool = False) -> Iterator[TextIO]:
     """Standard output, or a file that appears when it is whole; on Ctrl-C with what is done."""
     if output is None:
-        stdout_utf8()
-        yield sys.stdout
+        yield stdout
         return
     from nsnet_cli.safefile import sync_folder
 

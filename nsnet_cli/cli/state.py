@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass
@@ -18,6 +20,8 @@ STATE = State()
 
 def stderr_console() -> Console:
     """For progress and remarks."""
+    from rich.console import Console
+
     return Console(stderr=True, quiet=STATE.quiet, highlight=False)
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsnet_cli.decode import DecodeLimits, read_container, read_thumbnail
+from nsnet_cli.decode import read_container, read_thumbnail
 from nsnet_cli.errors import InputError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.labelled import LabelledPicture
 
 # Above this a control does not merely have luck (evaluation rules of the project).

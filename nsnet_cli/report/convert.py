@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ Row = dict[str, Any]
 _INTEGERS = ("width", "height", "bytes", "views", "input_index")
 _FLOATS = ("probability", "score", "stability_spread", "stability_low", "stability_high", "elapsed_ms")
 _GROUP = 10_000
+# Rows a file in a directory of them.
+_PART = 50_000
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
@@ -50,6 +52,29 @@ def write_parquet(rows: Iterable[Row], path: Path) -> None:
                 writer.write_table(pa.Table.from_pylist(flat, schema=schema))
 
     write_whole(path, write)
+
+
+def write_parquet_parts(rows: Iterable[Row], folder: Path) -> None:
+    """The same as ``part-00000.parquet`` and so on in ``folder``, each whole or not at all; older parts go."""
+    try:
+        folder.mkdir(exist_ok=True)
+        for old in parquet_parts(folder):
+            old.unlink()
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}") from error
+    left = iter(rows)
+    first = next(left, None)
+    for number in count():
+        some = () if first is None else chain([first], islice(left, _PART - 1))
+        write_parquet(some, folder / f"part-{number:05d}.parquet")
+        first = next(left, None)
+        if first is None:
+            return
+
+
+def parquet_parts(folder: Path) -> list[Path]:
+    """The parts that lie in ``folder``."""
+    return sorted(folder.glob("part-*.parquet"))
 
 
 def need_pyarrow() -> None:

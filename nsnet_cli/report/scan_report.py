@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from nsnet_cli import __version__
-from nsnet_cli.decode import DecodeLimits, decode, facts_of
+from nsnet_cli.decode import decode, facts_of
 from nsnet_cli.document import ModelInfo, PictureResult, Summary
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.report.colours import css_colour
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 from nsnet_cli.sources import read_source

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nsnet_cli.decode import DecodeLimits, begins_like_picture, read_file
+from nsnet_cli.decode import begins_like_picture, read_file
 from nsnet_cli.errors import InputError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.sources.address import DAMAGED, Address, is_url, looks_like_container
 from nsnet_cli.sources.archives import Archive, open_archive
 from nsnet_cli.sources.remote import open_remote, read_remote, stat_remote

@@ -63,10 +63,11 @@ def read_remote(url: str, max_bytes: int) -> bytes:
     fs, path = file_system(url)
 
     def read() -> bytes:
-        size = fs.info(path).get("size")
-        if size is not None and size > max_bytes:
-            raise InputError("too_large", f"{size:,} bytes, more than --max-bytes {max_bytes:,} allows")
+        # Opening asks for the size; to ask before would be one more way to the server and back for each picture.
         with fs.open(path, "rb") as file:
+            size = getattr(file, "size", None)
+            if size is not None and size > max_bytes:
+                raise InputError("too_large", f"{size:,} bytes, more than --max-bytes {max_bytes:,} allows")
             data: bytes = file.read(max_bytes + 1)
         if size is not None and len(data) < min(size, max_bytes):
             raise ConnectionError(f"{len(data):,} of {size:,} bytes came")

@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nsnet_cli.decode import DecodeLimits, decode, pixels_to_tensor, read_file
+from nsnet_cli.decode import decode, pixels_to_tensor, read_file
 from nsnet_cli.deliveries import random_chain
 from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
 from nsnet_cli.views import WINDOW, View, scale_window, window_places

