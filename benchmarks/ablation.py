@@ -45,8 +45,10 @@ _LABELS = {
     "prompt ensemble": "coco_stuff_171_prompt_ensemble.npy",
     "133 panoptic labels": "coco_panoptic_133.npy",
 }
-_PICTURES, _VAL_PICTURES, _FOLDS, _TUNE_SAMPLES = 1_200, 600, 5, 2_000
-_VAL_WAYS = ("mosaic", "crop", "resized")
+_PICTURES, _VAL_PICTURES, _FOLDS, _TUNE_SAMPLES = 1_200, 600, 5, 800
+_THREE_WAYS, _VAL_WAYS = ("mosaic", "crop", "resized"), ("mosaic", "resized")
+# Of pictures with room for several mosaics: each takes three more.
+_LARGE_PICTURES = 400
 
 
 def main() -> None:
@@ -91,18 +93,18 @@ class _Ablation:
         seen = {name: self._keeper.features(name, way, self._pictures) for name, way in WAYS.items()}
         mosaic = seen["mosaic"]
         sections: dict[str, Callable[[], Any]] = {
-            "depth": lambda: {way: frozen.depth(study, seen[way]) for way in _VAL_WAYS},
+            "depth": lambda: {way: frozen.depth(study, seen[way]) for way in _THREE_WAYS},
             "projection": lambda: frozen.projection(study, mosaic, labels),
             "projection of whole pictures": lambda: frozen.projection(study, seen["resized"], labels),
             "selection, last block": lambda: frozen.selection(study, seen, semantic, frozen.projected),
             "selection, middle blocks": lambda: frozen.selection(study, seen, semantic, frozen.spine),
             "beside the whole picture": lambda: frozen.beside_resized(study, seen, semantic),
             "several mosaics": self._several_mosaics,
-            "separability": lambda: {way: angles.separability(study, seen[way], semantic) for way in _VAL_WAYS},
+            "separability": lambda: {way: angles.separability(study, seen[way], semantic) for way in _THREE_WAYS},
             "projection, trained heads": lambda: frozen.projection_with_heads(study, mosaic, labels),
             "objective": lambda: frozen.objective(study, mosaic, semantic),
-            "adapted tower": lambda: self._adapted(mosaic),
             "val": lambda: self._elsewhere(seen),
+            "adapted tower": lambda: self._adapted(mosaic),
         }
         return {
             "tower_sha256": sha256_of(find_weights(TOWER_NAME)),
@@ -130,8 +132,9 @@ class _Ablation:
 
     def _several_mosaics(self) -> dict[str, Any]:
         """Of pictures that have patches for more than one; a view beyond the third repeats some."""
-        large = np.array([has_room(min(read_picture(p.path).size)) for p in self._pictures])
-        pictures = [p for p, there in zip(self._pictures, large, strict=True) if there]
+        with_room = [p for p in self._pictures if has_room(min(read_picture(p.path).size))]
+        pictures = even_subset(with_room, _LARGE_PICTURES)
+        large = np.isin([p.name for p in self._pictures], [p.name for p in pictures])
         first = self._keeper.features("mosaic", WAYS["mosaic"], self._pictures).rows(torch.from_numpy(large))
         later = [self._keeper.features(name, way, pictures) for name, way in FURTHER.items()]
         arms = frozen.several_views(self._study.only(large), [first, *later], self._semantic)

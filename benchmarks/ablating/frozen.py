@@ -25,7 +25,7 @@ _RANKS = (10, 25, 50, 100, 150)
 MIDDLE = (5, 6, 7, 8, 9, 10)
 _EMBED, _WIDTH, _BLOCKS = 512, 768, 12
 _RANDOM_DRAWS = 5
-_HEADS = FitConfig(probe=Phase(48_000, 128, lr_head=1e-3), kernel=None, augment=False)
+_HEADS = FitConfig(probe=Phase(16_000, 128, lr_head=1e-3), kernel=None, augment=False)
 _SEEDS = 3
 
 

@@ -143,6 +143,8 @@ def train_heads(
 ) -> list[Scores]:
     """Held-out scores of NS-Net's head on frozen features, for each of ``seeds``; no delivery, no kernel."""
     found = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a head is small: threads would wait for each other
     for seed in range(seeds):
         scores = np.zeros(len(study.pictures))
         for fold in study.folds:
@@ -152,6 +154,7 @@ def train_heads(
             fit_head(head, [features], study.pictures, inside, replace(config, seed=seed))
             scores[outside.numpy()] = score_features(head, [features.rows(outside)])
         found.append(scores)
+    torch.set_num_threads(threads)
     return found
 
 

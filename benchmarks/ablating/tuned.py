@@ -72,7 +72,7 @@ def tuned_scores(
     checkpoints below ``work``.
     """
     config = FitConfig(
-        probe=Phase(48_000, 128, lr_head=1e-3),
+        probe=Phase(16_000, 128, lr_head=1e-3),
         tune=Phase(samples, _BATCH, lr_head=1e-4, lr_tower=3e-4, warmup=0.1, keep=0.5),
         adaptation=arm.adaptation,
         head=HeadConfig(blocks=()),
