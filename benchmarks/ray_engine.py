@@ -6,8 +6,8 @@ First ``--rows`` mentions of the pictures in FOLDER (twelve made ones unless giv
 the network: by the local engine, by the Ray engine on a local cluster of two nodes, and so again with one node killed
 in the middle.  Rows must be the same: one for each mention, scores within 1e-3.  The driver's own rate is that of rows
 that cost nothing.  Then ``--real`` pictures are scanned with the real network by both engines on this machine; without
-a cluster, so the second starts Ray (``--rows 0`` and ``--real 0`` leave a half out, with the figures that it had).  Run it on a
-quiet machine.  Writes benchmarks/results/ray_engine.json and prints it.
+a cluster, so the second starts Ray.  ``--rows 0`` and ``--real 0`` leave a half out and keep the figures that it had.
+Run it on a quiet machine.  Writes benchmarks/results/ray_engine.json and prints it.
 """
 
 from __future__ import annotations
