@@ -227,9 +227,7 @@ def _warm(many: list[str], args: argparse.Namespace) -> Figures:
 
 
 def _command(many: list[str]) -> Figures:
-    """The whole command on all pictures, from its start to its last row, and the largest process below it."""
-    import resource
-
+    """The whole command on all pictures, from its start to its last row."""
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "list"
         listed.write_text("\n".join(many), "utf-8")
@@ -237,12 +235,10 @@ def _command(many: list[str]) -> Figures:
         began = time.perf_counter()
         subprocess.run(command, check=True)
         seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {
         "pictures": len(many),
         "seconds": round(seconds, 1),
         "pictures_a_second": round(len(many) / seconds, 2),
-        "largest_process_mb": round(peak),
     }
 
 
@@ -341,8 +337,7 @@ def render(figures: Figures) -> str:
         ),
         "",
         f"`nsnet scan` of {figures['command']['pictures']} pictures, start and all: "
-        f"{figures['command']['seconds']:.0f} s, {figures['command']['pictures_a_second']:.2f} a second, the largest "
-        f"process {figures['command']['largest_process_mb']:,} MB.",
+        f"{figures['command']['seconds']:.0f} s, {figures['command']['pictures_a_second']:.2f} a second.",
         "",
         "| stage of a scan, in one process | ms a picture | of 12 megapixels |",
         "|---|---|---|",
