@@ -16,6 +16,11 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from nsnet_cli.cli import app
+
+# Arguments of a command line; its exit code, standard output and standard error.
+Call = Callable[..., tuple[int, str, str]]
+
 # The same examples every time: a failure that comes and goes teaches nothing.
 settings.register_profile("nsnet", derandomize=True)
 settings.load_profile("nsnet")
@@ -31,6 +36,19 @@ def shared() -> Path:
     if not (SHARED / "corpus" / "manifest.csv").is_file():
         pytest.skip("needs the corpus in ../shared, which is not part of the repository")
     return SHARED
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command line in this process."""
+
+    def run(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nsnet", *args])
+        code = app._run()
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

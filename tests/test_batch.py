@@ -11,33 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, jsonl_rows, textured
+from conftest import ROOT, Call, jsonl_rows, textured
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.cli import app
 from nsnet_cli.discover import Discovery, Shard
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command line in this process."""
-
-    def run(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nsnet", *args])
-        code = app._run()
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
 
 
 def _same(rows: list[dict[str, object]]) -> list[dict[str, object]]:

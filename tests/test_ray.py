@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import jsonl_rows, textured
+from conftest import Call, jsonl_rows, textured
 from PIL import Image
 
 from nsnet_cli import Detector
-from nsnet_cli.cli import app
 from nsnet_cli.document import ErrorInfo, PictureResult
 from nsnet_cli.errors import NsnetError, UsageError, WeightsError
 
@@ -25,22 +24,8 @@ pytest.importorskip("ray", reason="needs Ray: pip install 'nsnet-cli[ray]'")
 
 from nsnet_cli.engine_ray import Pool, PoolSize, RayEngine, _raised, _same, _Scanner
 
-Call = Callable[..., tuple[int, str, str]]
 TESTS = Path(__file__).resolve().parent
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command line in this process."""
-
-    def run(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nsnet", *args])
-        code = app._run()
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
