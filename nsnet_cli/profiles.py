@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PROFILE_SCHEMA = "nsnet.profile/1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CONFIDENCE = 0.95
+# The same picture's probability may be this much off in another batch or on another machine (1e-6 seen).
+_PROBABILITY_ERROR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def needed_pictures(rate: float) -> int:
 def hold_rate(probabilities: Sequence[float], rate: float) -> HeldRate:
     """The lowest threshold that holds a false-positive ``rate`` on pictures like those behind ``probabilities``.
 
+    It keeps off the pictures on either side of it, at most by 1e-4, so that a scan of them finds what was counted.
     Raises `UsageError` for a rate outside (0, 0.5] and for too few pictures, saying how many are needed.
     """
     from scipy.stats import beta
@@ -158,7 +161,8 @@ def hold_rate(probabilities: Sequence[float], rate: float) -> HeldRate:
         )
     k = math.floor(rate * (n + 1) * (1 + 1e-12)) - 1
     ordered = sorted(probabilities, reverse=True)
-    threshold = math.nextafter(ordered[k], 2.0)
+    gap = (ordered[k - 1] if k else 1.0) - ordered[k]
+    threshold = max(ordered[k] + min(gap / 2, _PROBABILITY_ERROR), math.nextafter(ordered[k], 2.0))
     if threshold > 1.0:
         raise UsageError("too many of these pictures have a probability of 1: no threshold holds that rate on them")
     tail = (1.0 - _CONFIDENCE) / 2
