@@ -66,7 +66,7 @@ def _scan(args: argparse.Namespace) -> int:
         if not asked:
             asked.append(real(self, views[:1], probes))
         semantic = asked[0].semantic
-        return Scored(views.flatten(1).double().mean(1) / 255.0, semantic.expand(len(views), *semantic.shape[1:]))
+        return Scored(views.mean(axis=(1, 2, 3, 4)) / 255.0, np.repeat(semantic, len(views), axis=0))
 
     Detector.score_views = cheap  # type: ignore[method-assign]
     sys.argv = ["nsnet", "scan", *args.arguments]
@@ -211,7 +211,6 @@ def _shards(args: argparse.Namespace) -> int:
 
 
 def _throughput(args: argparse.Namespace) -> int:
-    import torch
 
     from nsnet_cli import Detector
 
@@ -226,11 +225,11 @@ def _throughput(args: argparse.Namespace) -> int:
                 tile = rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
                 Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC).save(path, quality=88)
                 paths.append(str(path))
-            views = torch.stack([v for p in paths if (v := detector.prepare(p).views) is not None])
+            views = np.stack([v for p in paths if (v := detector.prepare(p).views) is not None])
             detector.score_views(views[:8], probes=True)
             began = time.perf_counter()
-            for batch in views.split(8):
-                detector.score_views(batch, probes=True)
+            for first in range(0, len(views), 8):
+                detector.score_views(views[first : first + 8], probes=True)
             alone = args.count / (time.perf_counter() - began)
             results = detector.scan_many(paths, workers=2)
             next(results)  # the workers have started

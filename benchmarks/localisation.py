@@ -32,18 +32,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-import torch
 from documents import MANIFEST, README, RESULTS, ROOT, between_markers, kept_rows, need_manifest
 from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
-from nsnet_cli.decode import pixels_to_tensor
+from nsnet_cli.decode import channels_first
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.composites import CompositeDraw
 from nsnet_cli.explain import DEFAULT_BUDGET, explain
 from nsnet_cli.labelled import LabelledPicture, read_manifest
+from nsnet_cli.selection import Pixels
 from nsnet_cli.training.views import read_picture
 
 OWNER = "benchmarks/localisation.py"
@@ -193,43 +192,42 @@ def _evenly(pictures: Sequence[LabelledPicture], count: int, detector: Detector)
     return chosen
 
 
-@torch.inference_mode()
 def _leave_one_out(detector: Detector, picture: LabelledPicture) -> Row:
     prepared = detector.prepare(str(picture.path))
     assert prepared.views is not None
     network, selection = detector.network, prepared.selections[0]
-    pixels = pixels_to_tensor(np.array(read_picture(picture.path)))
+    pixels = channels_first(np.array(read_picture(picture.path)))
     patch, rng = selection.patch, Random(prepared.facts.sha256 if prepared.facts else "")
     across = int(len(selection.indices) ** 0.5)
 
-    def without(replacement: Callable[[int, int], Tensor]) -> Tensor:
+    def without(replacement: Callable[[int, int], Pixels]) -> Pixels:
         views = []
         for k in range(len(selection.indices)):
             row, column = (n * patch for n in divmod(k, across))
-            view = prepared.views[0].clone()  # type: ignore[index]
+            view = prepared.views[0].copy()  # type: ignore[index]
             view[:, row : row + patch, column : column + patch] = replacement(*selection.corner(k))
             views.append(view)
-        return torch.stack(views)
+        return np.stack(views)
 
-    def neighbours(x: int, y: int) -> Tensor:
+    def neighbours(x: int, y: int) -> Pixels:
         around = [
-            pixels[:, b : b + patch, a : a + patch].float()
+            pixels[:, b : b + patch, a : a + patch]
             for a in (x - patch, x, x + patch)
             for b in (y - patch, y, y + patch)
             if (a, b) != (x, y) and 0 <= a <= pixels.shape[2] - patch and 0 <= b <= pixels.shape[1] - patch
         ]
-        return torch.stack(around).mean(0).round().to(torch.uint8)
+        return np.mean(around, axis=0).round().astype(np.uint8)
 
-    def another(x: int, y: int) -> Tensor:
+    def another(x: int, y: int) -> Pixels:
         a, b = rng.randint(0, pixels.shape[2] - patch), rng.randint(0, pixels.shape[1] - patch)
         return pixels[:, b : b + patch, a : a + patch]
 
     window = network.look(prepared.views[1:2], "window").features
     scores = [p.score for p in detector.scan(picture.path).patches or ()]
 
-    def falls(views: Tensor) -> list[float]:
-        mosaics = network.look(torch.cat([prepared.views[:1], views]), "mosaic").features  # type: ignore[index]
-        everywhere = window.rows(torch.zeros(len(views) + 1, dtype=torch.long))
+    def falls(views: Pixels) -> list[float]:
+        mosaics = network.look(np.concatenate([prepared.views[:1], views]), "mosaic").features  # type: ignore[index]
+        everywhere = window.rows(np.zeros(len(views) + 1, np.int64))
         logits = network.fused({"mosaic": [mosaics], "window": [everywhere]})
         return [round(float(v), 5) for v in logits[0] - logits[1:]]
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from documents import RESULTS, ROOT
 from PIL import Image
 
@@ -35,6 +34,7 @@ from nsnet_cli import Detector
 from nsnet_cli.discover import WalkCount, Wanted, find_pictures
 from nsnet_cli.document import PictureResult
 from nsnet_cli.network import Scored
+from nsnet_cli.selection import Pixels
 
 RESULT = RESULTS / "ray_engine.json"
 _ROWS = "rows.jsonl"
@@ -55,8 +55,8 @@ def runtime_env(given: dict[str, Any] | None) -> dict[str, Any]:
 def stub() -> None:
     """No network: scores that hang on the pixels, or with RAY_ENGINE_EMPTY rows that cost nothing at all."""
 
-    def score_views(self: Detector, views: torch.Tensor, probes: bool = False) -> Scored:
-        return Scored(views.flatten(1).double().mean(1) / 255.0, torch.zeros(len(views), 1))
+    def score_views(self: Detector, views: Pixels, probes: bool = False) -> Scored:
+        return Scored(views.mean(axis=(1, 2, 3, 4)) / 255.0, np.zeros((len(views), 1), np.float32))
 
     def scan_many(self: Detector, paths: Iterable[str], *args: Any) -> Iterator[PictureResult]:
         for path in paths:

@@ -14,9 +14,12 @@ import statistics
 import sys
 import time
 
-import torch
+import numpy as np
+from PIL import Image
+from threadpoolctl import threadpool_limits
 
-from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.decode import channels_first
+from nsnet_cli.selection import Pixels, SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    threadpool_limits(1, "blas")
     recipe = SelectionRecipe()
     _select(_picture(640, 640), recipe)  # libraries load at the first product
     picture = _picture(args.width, args.height)
@@ -47,22 +50,22 @@ def main() -> None:
     )
 
 
-def _select(picture: torch.Tensor, recipe: SelectionRecipe) -> None:
+def _select(picture: Pixels, recipe: SelectionRecipe) -> None:
     grid = cut_patches(picture, recipe)
     build_mosaic(grid, select_patches(grid, recipe)[0], recipe)
 
 
-def _picture(width: int, height: int) -> torch.Tensor:
-    """``(3, height, width)`` uint8, made by rows of strips so that making it takes no more than it holds."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, 3, 5, 7, generator=generator)
-    picture = torch.empty(3, height, width, dtype=torch.uint8)
-    smooth = torch.nn.functional.interpolate(coarse, (height, 64), mode="bilinear")[0]
+def _picture(width: int, height: int) -> Pixels:
+    """``(3, height, width)`` uint8 as decoders lay it out, made by strips so that it takes no more than it holds."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((64, height), Image.Resampling.BILINEAR))
+    picture = np.empty((height, width, 3), np.uint8)
     for left in range(0, width, 64):
-        strip = picture[:, :, left : left + 64]
-        noise = torch.randn(strip.shape, generator=generator) * (1 + left / width)
-        strip.copy_((255 * smooth[:, :, : strip.shape[2]] + noise).clamp(0, 255))
-    return picture
+        strip = picture[:, left : left + 64]
+        noise = rng.standard_normal(strip.shape, np.float32) * (1 + left / width)
+        strip[:] = np.clip(smooth[:, : strip.shape[1]] + noise, 0, 255)
+    return channels_first(picture)
 
 
 def _peak_mb() -> float:

@@ -255,11 +255,12 @@ def _stages_of_both(paths: list[str]) -> Figures:
 
 def _stages(paths: list[str]) -> Figures:
     """Milliseconds a picture that each stage of a scan takes, in one process, eight pictures at a time."""
-    import torch
+
+    import numpy as np
 
     from nsnet_cli import Detector
     from nsnet_cli.cli.allocator import keep_freed_memory
-    from nsnet_cli.decode import decode, facts_of, pixels_to_tensor
+    from nsnet_cli.decode import channels_first, decode, facts_of
     from nsnet_cli.inputs import DecodeLimits
     from nsnet_cli.provenance import ProvenanceReader
     from nsnet_cli.sources import read_source
@@ -283,21 +284,20 @@ def _stages(paths: list[str]) -> Figures:
             data = timed("read and hash", lambda p=path: (d := read_source(p, limits), facts_of(d)))[0]
             picture = timed("decode", lambda d=data: decode(d, limits))
             timed("provenance", lambda d=data, f=picture.format: reader(d, f))
-            pixels = pixels_to_tensor(picture.pixels)
+            pixels = channels_first(picture.pixels)
             views.append(timed("select", lambda p=pixels: make_views(p, recipe, len(plan)).pixels))
-        seen = torch.stack(views)
-        looks = timed("encode", lambda: [network.look(seen[:, k], view.kind) for k, view in enumerate(plan)])
+        seen = np.stack(views)
+        looks = timed("encode", lambda: network.tower.see([(seen[:, k], None) for k in range(len(plan))]))
         kinds = {
             kind: [look.features for look, view in zip(looks, plan, strict=True) if view.kind == kind]
             for kind in kinds_of(plan)
         }
         timed("project and judge", lambda: network.fused(kinds))
 
-    with torch.inference_mode():
-        run(paths[:8])
-        spent.clear()
-        for first in range(0, len(paths), 8):
-            run(paths[first : first + 8])
+    run(paths[:8])
+    spent.clear()
+    for first in range(0, len(paths), 8):
+        run(paths[first : first + 8])
     results = list(detector.scan_many(paths[:8]))
     began = time.perf_counter()
     for result in results:

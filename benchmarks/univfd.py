@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli.calibration import fit_calibration
-from nsnet_cli.decode import pixels_to_tensor
+from nsnet_cli.decode import channels_first
 from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.tower import load_tower, tower_info
@@ -84,15 +84,15 @@ def embeddings(pictures: list[LabelledPicture], work: Path) -> np.ndarray:
         normalise = Normaliser(info.mean, info.std)
         made = []
         for first in range(0, len(pictures), _BATCH):
-            crops = torch.stack([centre_crop(p.path) for p in pictures[first : first + _BATCH]])
-            made.append(tower(normalise(crops)).embedding.float())
+            crops = np.stack([centre_crop(p.path) for p in pictures[first : first + _BATCH]])
+            made.append(tower(normalise(torch.from_numpy(crops))).embedding.float())
         work.mkdir(parents=True, exist_ok=True)
         np.save(kept, torch.cat(made).numpy())
     raw = torch.from_numpy(np.load(kept))
     return (torch.nn.functional.normalize(raw, dim=1) * raw.shape[1] ** 0.5).numpy()
 
 
-def centre_crop(path: Path) -> torch.Tensor:
+def centre_crop(path: Path) -> np.ndarray:
     """The central 224 pixels; a smaller picture is scaled up to them first."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
@@ -100,7 +100,7 @@ def centre_crop(path: Path) -> torch.Tensor:
         factor = _CROP / min(image.size)
         image = image.resize((max(_CROP, round(image.width * factor)), max(_CROP, round(image.height * factor))))
     left, top = (image.width - _CROP) // 2 // 8 * 8, (image.height - _CROP) // 2 // 8 * 8
-    return pixels_to_tensor(np.array(image.crop((left, top, left + _CROP, top + _CROP))))
+    return channels_first(np.array(image.crop((left, top, left + _CROP, top + _CROP))))
 
 
 if __name__ == "__main__":

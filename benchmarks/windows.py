@@ -28,16 +28,19 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from nsnet_cli.decode import pixels_to_tensor
+from nsnet_cli.decode import channels_first
+from nsnet_cli.features import Features
 from nsnet_cli.kernel import KernelHead, gaussian_kernel
 from nsnet_cli.labelled import LabelledPicture, read_manifest
 from nsnet_cli.network import Network
 from nsnet_cli.selection import build_mosaic, cut_patches, select_patches
+from nsnet_cli.tower import tower_info
 from nsnet_cli.training.folds import grouped_folds, picture_weights
 from nsnet_cli.training.kernel import ridge_regression
 from nsnet_cli.training.views import read_picture
 from nsnet_cli.views import MOSAIC, WINDOW, scale_window
-from nsnet_cli.weights import load_weights
+from nsnet_cli.vit import VitFeatures
+from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 OWNER = "benchmarks/windows.py"
@@ -67,15 +70,14 @@ def main() -> None:
 
 def _measure(manifest: Path, count: int, work: Path) -> Row:
     weights = load_weights(DEFAULT_WEIGHTS)
-    network = Network.of_weights(weights)
-    assert network.kernel is not None
+    network, kernel = Network.of_weights(weights), _kernel(weights)
     pictures = read_manifest(manifest, "train")
     folds = grouped_folds(pictures, _FOLDS)
-    judges = _refitted(network.kernel, pictures, folds)
+    judges = _refitted(kernel, pictures, folds)
     work.mkdir(parents=True, exist_ok=True)
     chosen = _evenly(pictures, count)
     rows = kept_rows(
-        work / "windows.jsonl", weights.sha256, chosen, lambda k: _row(network, judges[folds[k]], pictures[k])
+        work / "windows.jsonl", weights.sha256, chosen, lambda k: _row(network, kernel, judges[folds[k]], pictures[k])
     )
     return {"weights_sha256": weights.sha256, **_figures(rows, [pictures[k] for k in chosen])}
 
@@ -117,20 +119,31 @@ def _refitted(kernel: KernelHead, pictures: list[LabelledPicture], folds: list[i
     return [_Judge(kernel, torch.nonzero(fold != k).squeeze(1), targets) for k in range(_FOLDS)]
 
 
+def _kernel(weights: NsnetWeights) -> KernelHead:
+    """The shipped kernel head as training has it."""
+    info, state = weights.info, {name: torch.from_numpy(value) for name, value in weights.below("kernel").items()}
+    assert info.kernel is not None
+    semantic = torch.from_numpy(weights.tensors[SEMANTIC])
+    return KernelHead.of_state(tower_info(weights.tower_path).config, info.kernel, semantic, info.kinds, state)
+
+
 @torch.inference_mode()
-def _row(network: Network, judge: _Judge, picture: LabelledPicture) -> Row:
-    recipe, kernel = network.selection, network.kernel
-    assert kernel is not None
-    pixels = pixels_to_tensor(np.array(read_picture(picture.path)))
+def _row(network: Network, kernel: KernelHead, judge: _Judge, picture: LabelledPicture) -> Row:
+    recipe = network.selection
+    pixels = channels_first(np.array(read_picture(picture.path)))
     grid = cut_patches(pixels, recipe)
     mosaic = network.look(build_mosaic(grid, select_patches(grid, recipe)[0], recipe)[None], MOSAIC).features
     cuts = [pixels[:, y : y + _SIDE, x : x + _SIDE] for x, y in _PLACES]
-    windows = network.look(torch.stack([scale_window(cut, recipe, 0, 0, _SIDE) for cut in cuts]), WINDOW).features
-    beside = kernel.describe(MOSAIC, [mosaic]).expand(len(cuts), -1)
+    windows = network.look(np.stack([scale_window(cut, recipe, 0, 0, _SIDE) for cut in cuts]), WINDOW).features
+    beside = kernel.describe(MOSAIC, [_tensors(mosaic)]).expand(len(cuts), -1)
     return {
-        "scores": judge(torch.cat([beside, kernel.describe(WINDOW, [windows])], dim=1)),
+        "scores": judge(torch.cat([beside, kernel.describe(WINDOW, [_tensors(windows)])], dim=1)),
         "entropy": [round(float(cut_patches(cut, recipe).entropy.mean()), 4) for cut in cuts],
     }
+
+
+def _tensors(features: Features) -> VitFeatures:
+    return VitFeatures(torch.from_numpy(features.embedding), torch.from_numpy(features.class_tokens))
 
 
 def _figures(rows: list[Row], pictures: list[LabelledPicture]) -> Row:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.vit import VitConfig
+from nsnet_cli.shapes import VitConfig
 
 if TYPE_CHECKING:
     import onnx

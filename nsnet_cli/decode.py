@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image as PilImage
-    from torch import Tensor
 
 # Formats that pictures come in (JPEG opens MPO, too).  Pillow knows many more, from EPS, which starts Ghostscript,
 # to ICNS, of which a small file can fill 17 GB: they are named in the error, not opened.
@@ -286,11 +285,9 @@ def read_container(path: Path) -> PilImage:
     return Image.open(path, formats=FORMATS)
 
 
-def pixels_to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """``(height, width, 3)`` uint8 array to a ``(3, height, width)`` uint8 tensor."""
-    import torch
-
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+def channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``(height, width, 3)`` as ``(3, height, width)``; nothing is copied."""
+    return pixels.transpose(2, 0, 1)
 
 
 def _to_rgb(image: PilImage) -> NDArray[np.uint8]:

@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nsnet_cli.calibration import UNCERTAIN
 from nsnet_cli.deliveries import MILD, Delivery
+from nsnet_cli.devices import choose_device
 from nsnet_cli.document import (
     WEAKENING_WARNINGS,
     AppliedProfile,
@@ -29,12 +28,14 @@ from nsnet_cli.document import (
     now_utc,
 )
 from nsnet_cli.errors import UsageError
+from nsnet_cli.features import Look
 from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.network import Look, Network, Scored
+from nsnet_cli.network import Network, Scored
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
 from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.selection import Pixels
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import tower_info
 from nsnet_cli.views import kinds_of, plan_views
@@ -68,7 +69,7 @@ class Detector:
     def __init__(
         self,
         weights: NsnetWeights,
-        device: torch.device,
+        device: str,
         precision: str,
         views: int | None,
         threshold: float | None,
@@ -78,7 +79,9 @@ class Detector:
         profile: Profile | None,
         deliveries: Sequence[Delivery],
         provenance: ProvenanceReader | None,
+        threads: int | None = None,
     ) -> None:
+        self._threads = threads
         self.weights, self.device, self.limits = weights, device, limits
         self.deliveries, self.provenance = tuple(deliveries), provenance
         info = weights.info
@@ -114,7 +117,7 @@ class Detector:
             fpr_at_t_high=self.calibration.fpr_at_t_high,
             miss_rate_at_t_low=self.calibration.miss_rate_at_t_low,
             precision=precision,
-            device=str(device),
+            device=device,
             views=self.views,
             profile=None if profile is None else profile.name,
         )
@@ -122,7 +125,7 @@ class Detector:
     @cached_property
     def network(self) -> Network:
         """The network on its device, loaded when it is first asked for."""
-        return Network.of_weights(self.weights).to(self.device, self.precision)
+        return Network.of_weights(self.weights, self.device, self.precision, self._threads)
 
     @classmethod
     def load(
@@ -141,6 +144,7 @@ class Detector:
         provenance: bool = True,
         trust_list: Path | None = None,
         network: bool = True,
+        threads: int | None = None,
     ) -> Detector:
         """Load weights by name or path.
 
@@ -150,7 +154,8 @@ class Detector:
         `nsnet_cli.profiles`; ``stability`` scores each picture under mild deliveries as well.  ``deliveries``
         are those that `observe_many` looks at.  ``provenance`` reads what files say about themselves, with
         ``trust_list``, a PEM file, for the signers of content credentials.  Without ``network`` that
-        waits until it is needed, for who wants `model` and `options` alone.  Raises `WeightsError` or `UsageError`.
+        waits until it is needed, for who wants `model` and `options` alone.  ``threads`` of the CPU are used; None
+        takes what the libraries take.  Raises `WeightsError` or `UsageError`.
         """
         if precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
@@ -162,7 +167,7 @@ class Detector:
             raise UsageError("a profile brings its own threshold: give the one or the other")
         detector = cls(
             load_weights(weights),
-            device=_device(device),
+            device=choose_device(device),
             precision="fp32" if precision == "auto" else precision,
             views=views,
             threshold=threshold,
@@ -172,6 +177,7 @@ class Detector:
             profile=None if profile is None else load_profile(profile),
             deliveries=deliveries if deliveries is not None else MILD if stability else (),
             provenance=ProvenanceReader.with_trust(trust_list) if provenance else None,
+            threads=threads,
         )
         if network:
             _ = detector.network
@@ -218,7 +224,7 @@ class Detector:
         recipe = self.weights.info.selection
         return Preparer(recipe, self.views, self.limits, self.deliveries, thumbnails, self.provenance)
 
-    def score_views(self, views: Tensor, probes: bool = False) -> Scored:
+    def score_views(self, views: Pixels, probes: bool = False) -> Scored:
         """What the network says of the views of pictures, ``(N, views, 3, S, S)`` uint8."""
         return self.network.score(views, self.plan, probes)
 
@@ -238,10 +244,10 @@ class Detector:
                 result = self._with_stability(result, delivered)
             yield Observation(result, tuple(delivered), prepared.thumbnail, None if said is None else said.semantic)
 
-    def _said(self, views: Sequence[Tensor | None], probes: bool) -> Iterator[_Said | None]:
+    def _said(self, views: Sequence[Pixels | None], probes: bool) -> Iterator[_Said | None]:
         """What the network says of each of ``views``, None where there are none."""
         there = [v for v in views if v is not None]
-        scored = self.score_views(torch.stack(there), probes) if there else None
+        scored = self.score_views(np.stack(there), probes) if there else None
         said = iter(() if scored is None else _each(scored))
         return iter([None if v is None else next(said) for v in views])
 
@@ -317,18 +323,4 @@ class _Said:
 
 def _each(scored: Scored) -> Iterator[_Said]:
     for n, score in enumerate(scored.scores.tolist()):
-        yield _Said(score, scored.semantic[n].numpy(), tuple(look.of_picture(n) for look in scored.looks))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: PyTorch finds no CUDA device here; use --device cpu, or auto")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: PyTorch finds no Apple GPU here; use --device cpu, or auto")
-    if name not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"device must be auto, cpu, cuda or mps, not {name!r}")
-    return torch.device(name)
+        yield _Said(score, scored.semantic[n], tuple(look.of_picture(n) for look in scored.looks))

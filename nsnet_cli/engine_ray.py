@@ -302,14 +302,11 @@ class _Scanner:
         self._wrong: Exception | None = None
         self._batch_size, self._workers = batch_size, workers
         try:
-            import torch
-
             from nsnet_cli.detector import Detector
             from nsnet_cli.inputs import DecodeLimits
 
-            torch.set_num_threads(threads)
             trusted = None if trust_list is None else Path(trust_list)
-            self._detector = Detector.load(**load, limits=DecodeLimits(*limits), trust_list=trusted)
+            self._detector = Detector.load(**load, limits=DecodeLimits(*limits), trust_list=trusted, threads=threads)
             for what, here in _same(self._detector).items():
                 if here != same[what]:
                     raise UsageError(

@@ -15,19 +15,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
-from nsnet_cli.decode import decode, facts_of, pixels_to_tensor
+from nsnet_cli.decode import channels_first, decode, facts_of
 from nsnet_cli.detector import Detector
 from nsnet_cli.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
 from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.features import Features
 from nsnet_cli.probes import PATCH_SCORE_KIND
+from nsnet_cli.selection import Doubles, Pixels
 from nsnet_cli.sources import read_source
 from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views, scale_window
-from nsnet_cli.vit import VitFeatures
 
 DEFAULT_BUDGET = 16
 # Neighbouring tiles share this part of their side at least: cells at a border see half of their surroundings only.
@@ -116,7 +114,7 @@ def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Expl
     if result.sha256 != facts_of(data).sha256:
         raise InputError("changed_while_reading", f"{path}: the file changed while it was explained")
     assert picture.pixels is not None
-    pixels = pixels_to_tensor(picture.pixels)
+    pixels = channels_first(picture.pixels)
     recipe = detector.weights.info.selection
     height, width = picture.pixels.shape[:2]
     finest = min(recipe.window or recipe.size, width, height)
@@ -124,7 +122,7 @@ def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Expl
     return Explanation(result, detector.model, values, cell, tuple(tiles), picture.pixels)
 
 
-def _local_scores(detector: Detector, pixels: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
+def _local_scores(detector: Detector, pixels: Pixels) -> Callable[[Sequence[Tile]], Doubles]:
     """What scores the cells of tiles of ``pixels`` ``(3, H, W)``: ``(tiles, cells, cells)``."""
     network, recipe = detector.network, detector.weights.info.selection
     scan = make_views(pixels, recipe, detector.views)
@@ -132,22 +130,22 @@ def _local_scores(detector: Detector, pixels: Tensor) -> Callable[[Sequence[Tile
     # Without windows a tile is a mosaic of patches that lie side by side, and all that is judged.
     others = [network.look(scan.pixels[k : k + 1], MOSAIC).features for k in scan.selections] if recipe.window else []
 
-    def said(tiles: Sequence[Tile]) -> Tensor:
-        views = torch.stack([scale_window(pixels, recipe, tile.x, tile.y, tile.side) for tile in tiles])
+    def said(tiles: Sequence[Tile]) -> Doubles:
+        views = np.stack([scale_window(pixels, recipe, tile.x, tile.y, tile.side) for tile in tiles])
         seen = network.look(views, kind, probes=True).probes_seen
-        every = torch.zeros(len(seen.embedding), dtype=torch.long)
-        judged: dict[ViewKind, list[VitFeatures]] = {kind: [seen]}
+        every = np.zeros(len(seen.embedding), np.int64)
+        judged: dict[ViewKind, list[Features]] = {kind: [seen]}
         if others:
             judged = {MOSAIC: [other.rows(every) for other in others], WINDOW: [seen]}
         scores = network.fused(judged)
         side = network.probes_of(kind).cells
-        return scores.view(len(tiles), side, side)
+        return scores.reshape(len(tiles), side, side)
 
     return said
 
 
 def chart(
-    width: int, height: int, finest: int, budget: int, said: Callable[[Sequence[Tile]], Tensor]
+    width: int, height: int, finest: int, budget: int, said: Callable[[Sequence[Tile]], Doubles]
 ) -> tuple[NDArray[np.float32], list[Tile], int]:
     """The map ``(rows, columns)`` of a picture, the tiles that it was made of, and the side of its cells in pixels.
 
@@ -204,17 +202,20 @@ class _Chart:
         starts = np.arange(0, length, self.cell)
         return (starts + np.minimum(starts + self.cell, length)) / 2
 
-    def add(self, tiles: Sequence[Tile], logits: Tensor, finest: int) -> None:
+    def add(self, tiles: Sequence[Tile], logits: Doubles, finest: int) -> None:
+        from scipy.ndimage import map_coordinates
+
         for tile, grid in zip(tiles, logits, strict=True):
             rows, columns = self._inside(self._y, tile.y, tile.side), self._inside(self._x, tile.x, tile.side)
             u = 2 * (self._x[columns] - tile.x) / tile.side - 1
             v = 2 * (self._y[rows] - tile.y) / tile.side - 1
-            at = torch.from_numpy(np.stack(np.meshgrid(u, v), axis=-1)).float()[None]
-            values = F.grid_sample(grid[None, None].float(), at, padding_mode="border", align_corners=False)[0, 0]
+            # Positions among the centres of the tile's own cells; beyond the outermost, their values.
+            across, down = ((at + 1) * len(grid) / 2 - 0.5 for at in np.meshgrid(u, v))
+            values = map_coordinates(grid, [down, across], order=1, mode="nearest")
             # From 1 in the middle to next to nothing at the border; a finer tile silences a coarser one.
             central = 1.05 - np.maximum(np.abs(u)[None, :], np.abs(v)[:, None])
             weight = central * (finest / tile.side) ** 4
-            self._sum[np.ix_(rows, columns)] += weight * values.numpy()
+            self._sum[np.ix_(rows, columns)] += weight * values
             self._weight[np.ix_(rows, columns)] += weight
 
     def _inside(self, centres: NDArray[np.float64], start: int, side: int) -> NDArray[np.intp]:

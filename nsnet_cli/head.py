@@ -15,23 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nsnet_cli.nullspace import decouple
+from nsnet_cli.shapes import HeadConfig, VitConfig
 from nsnet_cli.views import ViewKind
-from nsnet_cli.vit import VitConfig, VitFeatures
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Shape of the head.
-
-    ``blocks`` are the tower's blocks (1-based) whose class tokens are used beside the projected
-    embedding; ``reduced`` is the width that each of them, and the embedding, is reduced to; ``hidden``
-    that of the common layer, on which the contrastive loss works.
-    """
-
-    blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10)
-    reduced: int = 64
-    hidden: int = 256
-    dropout: float = 0.3
+from nsnet_cli.vit import VitFeatures
 
 
 @dataclass(frozen=True)

@@ -13,34 +13,15 @@ principal components.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nsnet_cli.nullspace import decouple
-from nsnet_cli.views import MOSAIC, ViewKind
-from nsnet_cli.vit import VitConfig, VitFeatures
-
-KERNEL = "kernel"
-
-
-@dataclass(frozen=True)
-class KernelConfig:
-    """Shape of the kernel head.
-
-    ``blocks`` are the tower's blocks (1-based) whose class tokens are used; ``dimensions`` principal components
-    are kept of each kind of view.  ``gamma`` is the kernel's, for pictures whose mean square length is one;
-    ``ridge`` is added to the kernel matrix, whose diagonal is one.  ``mosaic_scale`` is the length of the
-    mosaic's part beside a window's.
-    """
-
-    blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
-    dimensions: int = 512
-    gamma: float = 1.5
-    ridge: float = 0.05
-    mosaic_scale: float = 0.6
+from nsnet_cli.shapes import KernelConfig, VitConfig
+from nsnet_cli.views import ViewKind
+from nsnet_cli.vit import VitFeatures
 
 
 class KindFeatures(nn.Module):
@@ -149,8 +130,3 @@ def gaussian_kernel(x: Tensor, z: Tensor, gamma: float) -> Tensor:
     """``exp(-gamma/2 |x - z|^2)`` of the rows of ``x`` ``(N, d)`` and ``z`` ``(n, d)``: ``(N, n)``."""
     squares = x.square().sum(1)[:, None] + z.square().sum(1) - 2 * x @ z.T
     return torch.exp(-0.5 * gamma * squares.clamp_min(0.0))
-
-
-def kind_scale(config: KernelConfig, kind: ViewKind) -> float:
-    """How long the part of a kind of view is beside those of others."""
-    return config.mosaic_scale if kind == MOSAIC else 1.0

@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.head import ViewHeads
-from nsnet_cli.kernel import KERNEL, KernelHead
-from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.features import Features, Look, Tower
+from nsnet_cli.judges import ContrastiveHead, KernelJudge
 from nsnet_cli.probes import ProbeGrid, probes_of
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.tower import load_tower, tower_info
-from nsnet_cli.views import View, ViewKind, fuse, kinds_of
-from nsnet_cli.vit import VisionTransformer, VitFeatures, with_probes
+from nsnet_cli.selection import Doubles, Floats, Pixels, SelectionRecipe
+from nsnet_cli.shapes import check_shapes
+from nsnet_cli.tower import adapt_state, tower_info, tower_state
+from nsnet_cli.views import KERNEL, View, ViewKind, fuse, kinds_of
 from nsnet_cli.weights import SEMANTIC, NsnetWeights
 
-_VIEWS_ON_CPU = 4
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the tower makes of one view of ``N`` pictures: ``features``, a row a picture, and of its probes, where they
-    were asked for, ``probes``, a row for each probe of each picture in turn."""
-
-    features: VitFeatures
-    probes: VitFeatures | None = None
-
-    @property
-    def probes_seen(self) -> VitFeatures:
-        assert self.probes is not None
-        return self.probes
-
-    def of_picture(self, n: int) -> Look:
-        """Of the ``n``-th picture alone."""
-        pictures = len(self.features.embedding)
-        one = self.features.rows(torch.tensor([n]))
-        if self.probes is None:
-            return Look(one)
-        count = len(self.probes.embedding) // pictures
-        return Look(one, self.probes.rows(torch.arange(n * count, (n + 1) * count)))
+_RECIPE = "the recipe in the metadata"
 
 
 @dataclass(frozen=True)
 class Scored:
     """What the network says of ``N`` pictures.
 
-    ``scores`` ``(N,)`` float64, logits before calibration; ``semantic`` ``(N, rank)`` float32, the semantic part
-    of the first view's embedding; ``looks`` at each view, in the order of the plan.
+    ``scores`` ``(N,)``, logits before calibration; ``semantic`` ``(N, rank)``, the semantic part of the first
+    view's embedding; ``looks`` at each view, in the order of the plan.
     """
 
-    scores: Tensor
-    semantic: Tensor
+    scores: Doubles
+    semantic: Floats
     looks: tuple[Look, ...] = ()
 
 
@@ -63,109 +37,82 @@ class Scored:
 class Network:
     """Tower, contrastive heads, and the kernel head where the weights have one."""
 
-    tower: VisionTransformer
-    heads: ViewHeads
-    kernel: KernelHead | None
-    normalise: Normaliser
+    tower: Tower
+    heads: dict[ViewKind, ContrastiveHead]
+    kernel: KernelJudge | None
     fusion: dict[str, float]
     selection: SelectionRecipe
 
     @staticmethod
-    def of_weights(weights: NsnetWeights) -> Network:
-        """In float32 on the CPU, LoRA merged.
+    def of_weights(
+        weights: NsnetWeights, device: str = "cpu", precision: str = "fp32", threads: int | None = None
+    ) -> Network:
+        """On ``device``, with the tower's matrices in ``precision``; float32 on a CPU needs no PyTorch.
 
-        Raises `WeightsError` when the tensors do not fit the recipe in the metadata.
+        ``threads`` are those of the CPU; None leaves it to the libraries.  Raises `WeightsError` when the tensors do
+        not fit the recipe in the metadata.
         """
-        info = weights.info
-        tower = load_tower(weights.tower_path)
-        head_state, kernel_state, adapted = (weights.below(part) for part in ("head", "kernel", "tower"))
-        if SEMANTIC not in weights.tensors:
-            raise WeightsError(f"{weights.path}: no semantic basis ({SEMANTIC}) in the file")
-        semantic = weights.tensors[SEMANTIC]
-        heads = ViewHeads(tower.config, info.head, semantic, info.kinds)
-        kernel = None
+        heads, kernel = _judges(weights)
+        info, tower = weights.info, tower_info(weights.tower_path)
+        state = tower_state(weights.tower_path)
         try:
-            heads.load_state_dict(head_state, strict=True)
-            if info.kernel is not None:
-                kernel = KernelHead.of_state(tower.config, info.kernel, semantic, info.kinds, kernel_state)
-            tower.adapt(info.adaptation)
-            wrong = set(tower.adapted_state()) ^ set(adapted)
-            if wrong:
-                raise RuntimeError(f"adapted tensors missing or unknown: {sorted(wrong)[:3]}")
-            tower.load_state_dict(adapted, strict=False)
-            tower.merge_lora()
+            adapt_state(state, info.adaptation, weights.below("tower"))
         except RuntimeError as error:
-            raise WeightsError(f"{weights.path}: the tensors do not fit the recipe in the metadata: {error}") from error
-        pixels = tower_info(weights.tower_path)
-        network = Network(tower, heads, kernel, Normaliser(pixels.mean, pixels.std), info.fusion, info.selection)
-        for module in network._modules():
-            module.requires_grad_(False).eval()
-        return network
+            raise WeightsError(f"{weights.path}: the tensors do not fit {_RECIPE}: {error}") from error
+        if device == "cpu" and precision == "fp32":
+            from nsnet_cli.tower_numpy import NumpyTower
 
-    def to(self, device: torch.device, precision: str) -> Network:
-        """Move to ``device``; the tower's matrices are held in ``precision``, ``fp32`` or ``bf16``."""
-        self.tower.matrices_to(torch.bfloat16 if precision == "bf16" else torch.float32)
-        for module in self._modules():
-            module.to(device)
-        return self
+            seeing: Tower = NumpyTower(tower.config, state, tower.mean, tower.std, threads)
+        else:
+            from nsnet_cli.tower_torch import TorchTower
 
-    def _modules(self) -> list[torch.nn.Module]:
-        return [m for m in (self.tower, self.heads, self.kernel) if m is not None]
-
-    @property
-    def device(self) -> torch.device:
-        return self.tower.class_embedding.device
+            seeing = TorchTower(tower.config, state, tower.mean, tower.std, device, precision, threads)
+        return Network(seeing, heads, kernel, info.fusion, info.selection)
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
         """The probes of a kind of view."""
         return probes_of(kind, self.selection)
 
-    @torch.inference_mode()
-    def score(self, views: Tensor, plan: Sequence[View], probes: bool = False) -> Scored:
+    def score(self, views: Pixels, plan: Sequence[View], probes: bool = False) -> Scored:
         """Of the views of pictures, ``(N, views, 3, S, S)`` uint8 in the order of ``plan``, all that is said."""
-        looks = [self.look(views[:, position], view.kind, probes) for position, view in enumerate(plan)]
+        grids = [self.probes_of(view.kind) if probes else None for view in plan]
+        looks = self.tower.see([(views[:, position], grid) for position, grid in enumerate(grids)])
         by_kind = {
             kind: [look.features for view, look in zip(plan, looks, strict=True) if view.kind == kind]
             for kind in kinds_of(plan)
         }
-        semantic = self.heads.of(plan[0].kind).semantic_part(looks[0].features.embedding)
-        return Scored(self.fused(by_kind), semantic.float().cpu(), tuple(looks))
+        semantic = self.heads[plan[0].kind].semantic_part(looks[0].features)
+        return Scored(self.fused(by_kind), semantic, tuple(looks))
 
-    @torch.inference_mode()
-    def look(self, views: Tensor, kind: ViewKind, probes: bool = False) -> Look:
+    def look(self, views: Pixels, kind: ViewKind, probes: bool = False) -> Look:
         """What the tower makes of views ``(N, 3, S, S)`` uint8 of one kind."""
-        looks = [self._probed(few, self.probes_of(kind)) if probes else self._plain(few) for few in self._split(views)]
-        seen = [look.probes for look in looks if look.probes is not None]
-        return Look(VitFeatures.join([look.features for look in looks]), VitFeatures.join(seen) if seen else None)
+        return self.tower.see([(views, self.probes_of(kind) if probes else None)])[0]
 
-    def _plain(self, views: Tensor) -> Look:
-        return Look(self.tower(self.normalise(views.to(self.device))))
-
-    def _probed(self, views: Tensor, grid: ProbeGrid) -> Look:
-        tower, after = self.tower, []
-
-        def watch(block: int, tokens: Tensor) -> None:
-            after.append(tokens[:, -grid.count :].float())
-
-        as_one = int(tower.config.layers * grid.late)
-        x, lower = tower.through(tower.embed(self.normalise(views.to(self.device))), 1, as_one)
-        look = grid.look(math.isqrt(tower.config.tokens)).to(self.device)
-        x, upper = tower.through(with_probes(x, grid.count), as_one + 1, tower.config.layers, look, watch)
-        features = VitFeatures(tower.to_joint(x[:, 0]), torch.cat([lower, upper], dim=1))
-        before = lower[:, None].expand(-1, grid.count, -1, -1)
-        seen = torch.cat([before, torch.stack(after, dim=2)], dim=2).flatten(0, 1)
-        return Look(features, VitFeatures(tower.to_joint(seen[:, -1]), seen))
-
-    def _split(self, views: Tensor) -> Sequence[Tensor]:
-        # Two cores are as fast on a few as on many, and the activations of many cost hundreds of megabytes.
-        return views.split(_VIEWS_ON_CPU if self.device.type == "cpu" else max(1, len(views)))
-
-    @torch.inference_mode()
-    def fused(self, by_kind: Mapping[ViewKind, Sequence[VitFeatures]]) -> Tensor:
-        """Raw scores ``(N,)`` float64 of what all judges say of the features of each view."""
-        said: dict[str, list[Tensor]] = {
-            kind: [self.heads.of(kind)(view).logit.double().cpu() for view in views] for kind, views in by_kind.items()
+    def fused(self, by_kind: Mapping[ViewKind, Sequence[Features]]) -> Doubles:
+        """Raw scores ``(N,)`` of what all judges say of the features of each view."""
+        said: dict[str, list[Doubles]] = {
+            kind: [self.heads[kind].score(view).astype(np.float64) for view in views] for kind, views in by_kind.items()
         }
         if self.kernel is not None:
-            said[KERNEL] = [self.kernel.score(by_kind).double().cpu()]
+            said[KERNEL] = [self.kernel.score(by_kind).astype(np.float64)]
         return fuse(said, self.fusion)
+
+
+def _judges(weights: NsnetWeights) -> tuple[dict[ViewKind, ContrastiveHead], KernelJudge | None]:
+    """Raises `WeightsError` where tensors are missing, unknown or of another shape."""
+    info, tower = weights.info, tower_info(weights.tower_path).config
+    if SEMANTIC not in weights.tensors:
+        raise WeightsError(f"{weights.path}: no semantic basis ({SEMANTIC}) in the file")
+    semantic: Floats = np.asarray(weights.tensors[SEMANTIC], np.float32)
+    head_state, kernel_state = weights.below("head"), weights.below("kernel")
+    wanted = {
+        f"{kind}.{name}": shape
+        for kind in info.kinds
+        for name, shape in ContrastiveHead.shapes(tower, info.head).items()
+    }
+    check_shapes(weights.path, head_state, wanted, _RECIPE)
+    heads = {kind: ContrastiveHead(info.head, semantic, weights.below(f"head.{kind}")) for kind in info.kinds}
+    if info.kernel is None:
+        return heads, None
+    check_shapes(weights.path, kernel_state, KernelJudge.shapes(tower, info.kernel, info.kinds, kernel_state), _RECIPE)
+    return heads, KernelJudge(info.kernel, semantic, info.kinds, kernel_state)

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from nsnet_cli.decode import FileFacts, Picture, decode, facts_of, pixels_to_tensor, thumbnail_of
+from nsnet_cli.decode import FileFacts, Picture, channels_first, decode, facts_of, thumbnail_of
 from nsnet_cli.deliveries import Delivery
 from nsnet_cli.document import ErrorInfo
 from nsnet_cli.errors import InputError, NsnetError
 from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.selection import Selection, SelectionRecipe
+from nsnet_cli.selection import Pixels, Selection, SelectionRecipe
 from nsnet_cli.sources import read_source, stat_source
 from nsnet_cli.views import make_views
 
@@ -38,7 +37,7 @@ class DeliveredViews:
     """The ``views`` of a delivered picture, None where it cannot be delivered so; ``weak``: too little to judge."""
 
     delivery: str
-    views: Tensor | None = None
+    views: Pixels | None = None
     weak: bool = False
 
 
@@ -50,7 +49,7 @@ class Prepared:
     facts: FileFacts | None = None
     mtime_ns: int | None = None
     picture: Picture | None = None
-    views: Tensor | None = None
+    views: Pixels | None = None
     selections: dict[int, Selection] = field(default_factory=dict)
     windows: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -93,7 +92,7 @@ class Preparer:
     def _decoded(self, prepared: Prepared, data: bytes) -> Prepared:
         picture = decode(data, self.limits)
         assert picture.pixels is not None
-        views = make_views(pixels_to_tensor(picture.pixels), self.recipe, self.views)
+        views = make_views(channels_first(picture.pixels), self.recipe, self.views)
         return replace(
             prepared,
             # The pixels have done their work; keeping them would make a batch as large as its pictures.
@@ -111,7 +110,7 @@ class Preparer:
         """Views of the delivered picture; what is random in it hangs on the file's bytes, never on its name."""
         try:
             image = delivery(Image.fromarray(pixels), facts.sha256 if facts else "")
-            views = make_views(pixels_to_tensor(np.array(image)), self.recipe, self.views)
+            views = make_views(channels_first(np.array(image)), self.recipe, self.views)
         except (OSError, ValueError, MemoryError):
             # Larger than a format allows, or than memory: this delivery does not exist for this picture.
             return DeliveredViews(delivery.spec)

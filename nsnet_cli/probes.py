@@ -15,15 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from nsnet_cli.selection import Selection, SelectionRecipe
+from nsnet_cli.features import Features, Look
+from nsnet_cli.selection import Doubles, Floats, Selection, SelectionRecipe
 from nsnet_cli.views import MOSAIC, WINDOW, Square, ViewKind
-from nsnet_cli.vit import VitFeatures
 
 if TYPE_CHECKING:
-    from nsnet_cli.network import Look, Network
+    from nsnet_cli.network import Network
 
 # What `patches[].score` and the map of an explanation mean.
 PATCH_SCORE_KIND = "probe-logit"
@@ -45,12 +44,13 @@ class ProbeGrid:
     def count(self) -> int:
         return self.cells * self.cells
 
-    def look(self, side: int) -> Tensor:
+    def look(self, side: int) -> Floats:
         """Logarithms of weights ``(count, side^2)`` of the patch tokens of a view, ``side`` on a side, row by row."""
-        centres = (torch.arange(self.cells) + 0.5) / self.cells
-        square = (centres[:, None] - (torch.arange(side) + 0.5) / side).square()
+        centres = (np.arange(self.cells) + 0.5) / self.cells
+        square = np.square(centres[:, None] - (np.arange(side) + 0.5) / side)
         distance = square[:, None, :, None] + square[None, :, None, :]
-        return -distance.reshape(self.count, side * side) / (2 * self.reach**2)
+        look: Floats = (-distance.reshape(self.count, side * side) / (2 * self.reach**2)).astype(np.float32)
+        return look
 
     def cell_at(self, x: float, y: float, square: Square) -> int | None:
         """Number of the cell, row by row, in which a point of the picture lies; None outside of the square."""
@@ -69,14 +69,13 @@ def probes_of(kind: ViewKind, recipe: SelectionRecipe) -> ProbeGrid:
     return ProbeGrid(5, reach=0.16)
 
 
-@torch.inference_mode()
 def patch_scores(
     network: Network,
     looks: Sequence[Look],
     selections: Mapping[int, Selection],
     windows: Mapping[int, Square],
-) -> dict[int, Tensor]:
-    """Local scores ``(count,)`` float64 of the patches of each mosaic of one picture, by position in ``looks``.
+) -> dict[int, Doubles]:
+    """Local scores ``(count,)`` of the patches of each mosaic of one picture, by position in ``looks``.
 
     The score if every view that shows the patch showed nothing else: its mosaic looks at it alone, a window at the
     cell in which it lies; a window that does not show it looks at all that it has.
@@ -85,13 +84,12 @@ def patch_scores(
     for position, selection in selections.items():
         half = selection.patch / 2
         centres = [(x + half, y + half) for x, y in map(selection.corner, range(len(selection.indices)))]
-        seen: dict[ViewKind, list[VitFeatures]] = {MOSAIC: [looks[position].probes_seen]}
+        seen: dict[ViewKind, list[Features]] = {MOSAIC: [looks[position].probes_seen]}
         for other, square in windows.items():
             grid = network.probes_of(WINDOW)
             cells = [grid.cell_at(x, y, square) for x, y in centres]
-            rows = torch.tensor([grid.count if cell is None else cell for cell in cells])
-            seen.setdefault(WINDOW, []).append(
-                VitFeatures.join([looks[other].probes_seen, looks[other].features]).rows(rows)
-            )
+            rows = np.array([grid.count if cell is None else cell for cell in cells])
+            look = looks[other]
+            seen.setdefault(WINDOW, []).append(Features.join([look.probes_seen, look.features]).rows(rows))
         scores[position] = network.fused(seen)
     return scores

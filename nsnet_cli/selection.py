@@ -23,10 +23,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeAlias
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Indices: TypeAlias = NDArray[np.int64]
+Doubles: TypeAlias = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float32]
 
 # Rec. 601 luma, as in DGS-Net.
 _GREY = (0.299, 0.587, 0.114)
@@ -80,9 +85,9 @@ class Selection:
     picture row by row.  ``columns`` is the number of patches in a row of the picture.
     """
 
-    indices: Tensor
-    is_high: Tensor
-    entropy: Tensor
+    indices: Indices
+    is_high: NDArray[np.bool_]
+    entropy: Doubles
     columns: int
     patch: int
 
@@ -100,9 +105,9 @@ class PatchGrid:
     1e-5 bits where not ``exact``; ``constant`` ``(n,)`` says which patches are flat.
     """
 
-    image: Tensor
-    entropy: Tensor
-    constant: Tensor
+    image: Pixels
+    entropy: Doubles
+    constant: NDArray[np.bool_]
     patch: int
     exact: bool
 
@@ -115,30 +120,33 @@ class PatchGrid:
         """Patches that are not flat: what a mosaic can be made of."""
         return int((~self.constant).sum())
 
-    def cut(self, indices: Tensor) -> Tensor:
+    def cut(self, indices: Indices) -> Pixels:
         """Patches ``(len(indices), 3, patch, patch)`` uint8."""
         p = self.patch
-        rows = self.image.unflatten(2, (-1, p)).unflatten(1, (-1, p))
-        return rows[:, indices // self.columns, :, indices % self.columns]
+        made = np.empty((len(indices), 3, p, p), np.uint8)
+        for patch, (row, column) in zip(made, zip(*np.divmod(indices, self.columns), strict=True), strict=True):
+            patch[:] = self.image[:, row * p : (row + 1) * p, column * p : (column + 1) * p]
+        return made
 
 
-def spectral_entropy(grey: Tensor, recipe: SelectionRecipe) -> Tensor:
-    """Spectral entropy in bits of grey patches ``(n, p, p)``, as ``(n,)`` float64.
+def spectral_entropy(grey: Doubles, recipe: SelectionRecipe) -> Doubles:
+    """Spectral entropy in bits of grey patches ``(n, p, p)``, as ``(n,)``.
 
     With the DC term the value is mostly a measure of contrast (DC holds 82-99 % of the power); without
     it, of how evenly the remaining power is spread.  A patch with no power at all has entropy 0.
     """
-    spectrum = torch.fft.fft2(grey.double()).abs()
+    spectrum = np.abs(np.fft.fft2(grey))
     if recipe.spectrum == "power":
-        spectrum = spectrum.square()
-    spectrum = spectrum.flatten(1)
+        spectrum = np.square(spectrum)
+    spectrum = spectrum.reshape(len(grey), -1)
     if not recipe.dc:
         spectrum[:, 0] = 0.0
-    p = spectrum / spectrum.sum(dim=1, keepdim=True).clamp_min(1e-12)
-    return -(p * torch.log2(p + 1e-12)).sum(dim=1)
+    p = spectrum / np.maximum(spectrum.sum(axis=1, keepdims=True), 1e-12)
+    entropy: Doubles = -(p * np.log2(p + 1e-12)).sum(axis=1)
+    return entropy
 
 
-def cut_patches(image: Tensor, recipe: SelectionRecipe, offset: tuple[int, int] = (0, 0)) -> PatchGrid:
+def cut_patches(image: Pixels, recipe: SelectionRecipe, offset: tuple[int, int] = (0, 0)) -> PatchGrid:
     """Cut ``image`` ``(3, H, W)`` uint8 into patches and measure each.
 
     ``offset`` ``(x, y)`` shifts the grid, for training.  A side smaller than one patch is extended
@@ -150,13 +158,17 @@ def cut_patches(image: Tensor, recipe: SelectionRecipe, offset: tuple[int, int] 
     image = image[:, : rows * p, : columns * p]
     # Without the DC term, or in magnitudes, what is small in a spectrum counts more than float32 can promise.
     exact = not recipe.dc or recipe.spectrum != "power"
-    entropy, constant = [], []
-    for strip in image.split(p, dim=1):
-        grey = _grey_thousandths(strip)
-        patches = grey.view(p, columns, p)
-        constant.append(patches.amax((0, 2)) - patches.amin((0, 2)) < _CONSTANT_RANGE * _GREY_UNIT)
-        entropy.append(spectral_entropy(patches.transpose(0, 1), recipe) if exact else _power_entropy(patches).double())
-    return PatchGrid(image, torch.cat(entropy), torch.cat(constant), p, exact)
+    entropy = np.empty((rows, columns), np.float64)
+    constant = np.empty((rows, columns), np.bool_)
+    for row in range(rows):
+        patches = _grey_thousandths(image[:, row * p : (row + 1) * p]).reshape(p, columns, p)
+        spread = patches.max(axis=0).max(axis=1) - patches.min(axis=0).min(axis=1)
+        constant[row] = spread < _CONSTANT_RANGE * _GREY_UNIT
+        if exact:
+            entropy[row] = spectral_entropy(patches.transpose(1, 0, 2).astype(np.float64), recipe)
+        else:
+            entropy[row] = _power_entropy(patches)
+    return PatchGrid(image, entropy.ravel(), constant.ravel(), p, exact)
 
 
 def select_patches(grid: PatchGrid, recipe: SelectionRecipe, views: int = 1) -> list[Selection]:
@@ -167,14 +179,14 @@ def select_patches(grid: PatchGrid, recipe: SelectionRecipe, views: int = 1) -> 
     lower tail and say nothing.  A picture with fewer patches than a mosaic repeats them; whoever asks must
     look at `PatchGrid.distinct` and say so.
     """
-    kept = torch.nonzero(~grid.constant).squeeze(1) if grid.distinct else torch.arange(len(grid.constant))
+    kept = np.flatnonzero(~grid.constant) if grid.distinct else np.arange(len(grid.constant))
     n = min(len(kept), recipe.reference_patches)
-    thinned = torch.linspace(0, len(kept) - 1, n, dtype=torch.float64).round().long()
+    thinned = np.linspace(0, len(kept) - 1, n).round().astype(np.int64)
     outside_in = _outside_in(n, recipe)
-    taken = [outside_in[(torch.arange(recipe.count) + view * recipe.count) % n] for view in range(views)]
-    entropy = _settled(grid, kept, thinned[torch.cat(taken).unique()], recipe)
+    taken = [outside_in[(np.arange(recipe.count) + view * recipe.count) % n] for view in range(views)]
+    entropy = _settled(grid, kept, thinned[np.unique(np.concatenate(taken))], recipe)
     # Rounded, so that the last bits of an FFT on another machine do not decide a tie; ties go by position.
-    order = torch.argsort(entropy.mul(1e6).round(), stable=True)
+    order = np.argsort(np.round(entropy * 1e6), kind="stable")
     selections = []
     for view, ranks in enumerate(taken):
         ranks = ranks[_fixed_order(recipe.count, recipe.order_seed, view)]
@@ -183,7 +195,7 @@ def select_patches(grid: PatchGrid, recipe: SelectionRecipe, views: int = 1) -> 
     return selections
 
 
-def _settled(grid: PatchGrid, kept: Tensor, ranks: Tensor, recipe: SelectionRecipe) -> Tensor:
+def _settled(grid: PatchGrid, kept: Indices, ranks: Indices, recipe: SelectionRecipe) -> Doubles:
     """Entropies of the patches ``kept``, exact wherever that can decide which of them hold ``ranks`` (ascending).
 
     The exact value at a rank is off its value here by at most the error, and so is every patch's: whatever
@@ -192,76 +204,89 @@ def _settled(grid: PatchGrid, kept: Tensor, ranks: Tensor, recipe: SelectionReci
     entropy = grid.entropy[kept]
     if grid.exact:
         return entropy
-    at_ranks = entropy.sort().values[ranks]
-    after = torch.searchsorted(at_ranks, entropy).clamp(max=len(at_ranks) - 1)
-    before = (after - 1).clamp(min=0)
-    distance = torch.minimum((at_ranks[after] - entropy).abs(), (at_ranks[before] - entropy).abs())
-    unsure = torch.nonzero(distance <= 2 * _ENTROPY_ERROR).squeeze(1)
-    for few in unsure.split(_CHUNK):
-        grey = torch.einsum("ncij,c->nij", grid.cut(kept[few]).double(), torch.tensor(_GREY, dtype=torch.float64))
+    at_ranks = np.sort(entropy)[ranks]
+    after = np.minimum(np.searchsorted(at_ranks, entropy), len(at_ranks) - 1)
+    before = np.maximum(after - 1, 0)
+    distance = np.minimum(np.abs(at_ranks[after] - entropy), np.abs(at_ranks[before] - entropy))
+    unsure = np.flatnonzero(distance <= 2 * _ENTROPY_ERROR)
+    for first in range(0, len(unsure), _CHUNK):
+        few = unsure[first : first + _CHUNK]
+        grey = np.einsum("ncij,c->nij", grid.cut(kept[few]), np.array(_GREY))
         entropy[few] = spectral_entropy(grey, recipe)
     return entropy
 
 
-def _grey_thousandths(strip: Tensor) -> Tensor:
+def _grey_thousandths(strip: Pixels) -> Floats:
     """Grey values of ``(3, h, w)`` uint8, in thousandths of a level, exact: ``(h, w)`` float32."""
-    red, green, blue = (round(weight * _GREY_UNIT) for weight in _GREY)
-    return strip[0].float().mul_(red).add_(strip[1].float(), alpha=green).add_(strip[2].float(), alpha=blue)
+    weights = np.array([round(weight * _GREY_UNIT) for weight in _GREY], np.float32)
+    # All partial sums are whole numbers below 2^24: float32 holds them whatever the order.
+    grey: Floats = strip.transpose(1, 2, 0).astype(np.float32, order="C") @ weights
+    return grey
 
 
-def _power_entropy(patches: Tensor) -> Tensor:
+def _power_entropy(patches: Floats) -> Floats:
     """`spectral_entropy` of power spectra, ``(n,)`` float32, of patches that lie side by side, ``(p, n, p)``.
 
     The spectrum of real values is symmetric: its left half, with the columns between counted twice, says all.
     """
     p, n, _ = patches.shape
-    across, down, counts = _fourier(p)
-    half = len(counts)
-    of_rows = (patches.reshape(-1, p) @ across).view(p, n * 2 * half)
-    cosine, sine = (down @ of_rows).view(2, p, n, 2, half)
-    real, imaginary = cosine[:, :, 0] - sine[:, :, 1], cosine[:, :, 1] + sine[:, :, 0]
-    power = real.mul_(real).addcmul_(imaginary, imaginary)
-    # No power at all divides to nan, which the clamp would keep.
-    power /= (power.sum(0) @ counts).clamp_min(1e-12)[:, None]
-    power.clamp_min_(1e-30)
-    return -(power.log2().mul_(power).sum(0) @ counts)
+    cosines, sines, down, counts = _fourier(p)
+    of_rows = np.empty((2, p * n, len(counts)), np.float32)
+    for part, of in zip(of_rows, (cosines, sines), strict=True):
+        np.matmul(patches.reshape(p * n, p), of, out=part)
+    real, imaginary = (down @ of_rows.reshape(2 * p, -1)).reshape(2, p, n, -1)
+    power = np.square(real, out=real)
+    power += np.square(imaginary, out=imaginary)
+    # No power at all divides to nan, which the bound below would keep.
+    power /= np.maximum(power.sum(0) @ counts, np.float32(1e-12))[:, None]
+    np.maximum(power, np.float32(1e-30), out=power)
+    entropy: Floats = (np.multiply(np.log(power), power, out=power).sum(0) @ counts) / np.float32(-math.log(2))
+    return entropy
 
 
 @lru_cache
-def _fourier(p: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What takes ``p`` values to the left half of their transform, cosines beside sines; what takes the columns of
-    those to cosines above sines; and how often each column of the half counts."""
+def _fourier(p: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """What takes ``p`` values to the left half of their transform: cosines and sines, ``(p, half)``.  What takes the
+    columns of those, cosines above sines, to the real part above the imaginary one, ``(2 p, 2 p)``.  And how often
+    each column of the half counts."""
     half = p // 2 + 1
-    angle = 2 * math.pi / p * torch.outer(torch.arange(p), torch.arange(p)).double()
-    across = torch.cat([angle[:, :half].cos(), angle[:, :half].sin()], dim=1)
-    counts = torch.full((half,), 2.0)
+    angle = 2 * math.pi / p * np.outer(np.arange(p), np.arange(p))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    counts = np.full(half, 2.0, np.float32)
     counts[0] = 1.0
     if p % 2 == 0:
         counts[-1] = 1.0
-    return across.float(), torch.cat([angle.cos(), angle.sin()]).float(), counts
+    down = np.block([[cosine, -sine], [sine, cosine]])
+    left_cosine, left_sine = (np.ascontiguousarray(part[:, :half], np.float32) for part in (cosine, sine))
+    return left_cosine, left_sine, down.astype(np.float32), counts
 
 
-def build_mosaic(grid: PatchGrid, selection: Selection, recipe: SelectionRecipe, order: Tensor | None = None) -> Tensor:
+def build_mosaic(
+    grid: PatchGrid, selection: Selection, recipe: SelectionRecipe, order: Indices | None = None
+) -> Pixels:
     """Stitch the selected patches, row by row, to ``(3, size, size)`` uint8.
 
     ``order`` ``(count,)`` rearranges them first: training shuffles.
     """
+    return stitch(grid.cut(selection.indices if order is None else selection.indices[order]), recipe)
+
+
+def stitch(patches: Pixels, recipe: SelectionRecipe) -> Pixels:
+    """Patches ``(count, 3, patch, patch)`` row by row, as one ``(3, size, size)``."""
     g, p = recipe.grid, recipe.patch
-    indices = selection.indices if order is None else selection.indices[order]
-    tiles = grid.cut(indices).reshape(g, g, 3, p, p)
-    return tiles.permute(2, 0, 3, 1, 4).reshape(3, g * p, g * p)
+    return patches.reshape(g, g, 3, p, p).transpose(2, 0, 3, 1, 4).reshape(3, g * p, g * p)
 
 
-def _outside_in(n: int, recipe: SelectionRecipe) -> Tensor:
+def _outside_in(n: int, recipe: SelectionRecipe) -> Indices:
     """All ``n`` ranks in the order in which views use them up: both tails, the next ones, ..., the middle."""
     blocks, low, high = [], 0, n
     while low + recipe.count <= high:
-        blocks += [torch.arange(low, low + recipe.low), torch.arange(high - 1, high - 1 - recipe.high, -1)]
+        blocks += [np.arange(low, low + recipe.low), np.arange(high - 1, high - 1 - recipe.high, -1)]
         low, high = low + recipe.low, high - recipe.high
-    return torch.cat([*blocks, torch.arange(low, high)])
+    return np.concatenate([*blocks, np.arange(low, high)])
 
 
-def _fixed_order(count: int, seed: int, view: int) -> Tensor:
+def _fixed_order(count: int, seed: int, view: int) -> Indices:
     """A permutation that depends on the recipe and the view alone.
 
     Training shuffles the mosaic; a forensic tool must give the same answer twice.  Python's `random`
@@ -272,12 +297,12 @@ def _fixed_order(count: int, seed: int, view: int) -> Tensor:
     for _ in range(count):
         state = (1664525 * state + 1013904223) & 0xFFFFFFFF
         keys.append(state)
-    return torch.tensor(sorted(range(count), key=keys.__getitem__))
+    return np.array(sorted(range(count), key=keys.__getitem__))
 
 
-def _at_least(image: Tensor, size: int) -> Tensor:
+def _at_least(image: Pixels, size: int) -> Pixels:
     """Tile ``image`` until both sides reach ``size``."""
     repeats = [math.ceil(size / max(1, side)) for side in image.shape[1:]]
     if max(repeats) == 1:
         return image
-    return image.repeat(1, *repeats)[:, : max(size, image.shape[1]), : max(size, image.shape[2])]
+    return np.tile(image, (1, *repeats))[:, : max(size, image.shape[1]), : max(size, image.shape[2])]

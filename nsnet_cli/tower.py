@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.safefile import read_header, write_safetensors
-from nsnet_cli.vit import VisionTransformer, VitConfig
+from nsnet_cli.selection import Floats
+from nsnet_cli.shapes import Adaptation, Shapes, VitConfig, check_shapes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nsnet_cli.vit import VisionTransformer
 
 TOWER_FORMAT = "nsnet.tower/1"
 # OpenAI's CLIP normalisation of pixels in [0, 1].
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_BLOCKS = "transformer.resblocks."
+# Where each target of LoRA lies in a block: the matrix, the factors, and the third of the matrix that is meant.
+_LORA: dict[str, tuple[str, str, int | None]] = {
+    "q": ("attn.in_proj_weight", "attn.lora_qkv.q", 0),
+    "k": ("attn.in_proj_weight", "attn.lora_qkv.k", 1),
+    "v": ("attn.in_proj_weight", "attn.lora_qkv.v", 2),
+    "out": ("attn.out_proj.weight", "attn.out_proj.lora", None),
+    "fc": ("mlp.c_fc.weight", "mlp.c_fc.lora", None),
+    "proj": ("mlp.c_proj.weight", "mlp.c_proj.lora", None),
+}
 
 
 @dataclass(frozen=True)
@@ -63,25 +82,88 @@ def tower_info(path: Path) -> TowerInfo:
         raise WeightsError(f"{path}: the tower's metadata is incomplete ({error}); fetch the file again") from error
 
 
-def load_tower(path: Path) -> VisionTransformer:
-    """Build the network from a tower file, in float32 with int8 matrices multiplied out."""
-    from safetensors.torch import load_file
+def tower_state(path: Path) -> dict[str, Floats]:
+    """The tensors of a tower file by name, in float32, with int8 matrices multiplied out.
 
-    info = tower_info(path)
-    stored = load_file(path)
-    state: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
-        if name.endswith(".scale"):
-            continue
-        scale = stored.get(f"{name}.scale")
-        if scale is not None:
+    Raises `WeightsError` where they are not those of the architecture that the file declares.
+    """
+    from safetensors import safe_open
+
+    info, shapes = tower_info(path), read_header(path).shapes
+
+    def tensor(name: str) -> Floats:
+        with safe_open(path, framework="numpy") as file:
+            values, scale = file.get_tensor(name), f"{name}.scale"
+            if scale not in shapes:
+                return np.asarray(values, np.float32)
             # ``proj`` is held in x out, all others out x in; the scale belongs to the output channels.
-            tensor = tensor.float() * (scale if name == "proj" else scale[:, None])
-        state[name] = tensor.float()
-    with torch.device("meta"):
-        tower = VisionTransformer(info.config)
-    try:
-        tower.load_state_dict(state, strict=True, assign=True)
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: the tensors do not fit the architecture it declares: {error}") from error
-    return tower.requires_grad_(False).eval()
+            per_channel = file.get_tensor(scale)
+            return np.multiply(values, per_channel if name == "proj" else per_channel[:, None], dtype=np.float32)
+
+    names = [name for name in shapes if not name.endswith(".scale")]
+    with ThreadPoolExecutor() as pool:
+        state = dict(zip(names, pool.map(tensor, names), strict=True))
+    check_shapes(path, state, _shapes(info.config), "the architecture that the file declares")
+    return state
+
+
+def _shapes(config: VitConfig) -> Shapes:
+    """The tensors of a tower."""
+    width, hidden = config.width, config.mlp_width
+    shapes: Shapes = {
+        "conv1.weight": (width, 3, config.patch_size, config.patch_size),
+        "class_embedding": (width,),
+        "positional_embedding": (config.tokens + 1, width),
+        "proj": (width, config.embed_dim),
+    }
+    shapes |= {f"ln_{which}.{part}": (width,) for which in ("pre", "post") for part in ("weight", "bias")}
+    linear = {
+        "attn.in_proj_": (3 * width, width),
+        "attn.out_proj.": (width, width),
+        "mlp.c_fc.": (hidden, width),
+        "mlp.c_proj.": (width, hidden),
+    }
+    for block in (f"{_BLOCKS}{k}." for k in range(config.layers)):
+        shapes |= {f"{block}ln_{k}.{part}": (width,) for k in (1, 2) for part in ("weight", "bias")}
+        for name, shape in linear.items():
+            shapes |= {f"{block}{name}weight": shape, f"{block}{name}bias": shape[:1]}
+    return shapes
+
+
+def adapt_state(state: dict[str, Floats], adaptation: Adaptation, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Put what training adapted into a tower's ``state``: LayerNorms in place of its own, LoRA factors added up.
+
+    ``tensors`` are those of `nsnet_cli.vit.VisionTransformer.adapted_state`.  Raises `RuntimeError` where they are not
+    those that ``adaptation`` asks for.
+    """
+    left = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+    for block in (f"{_BLOCKS}{k}." for k in range(adaptation.first_block - 1, adaptation.last_block)):
+        if adaptation.norms:
+            for name in (f"{block}ln_{k}.{part}" for k in (1, 2) for part in ("weight", "bias")):
+                state[name] = _taken(left, name, state[name].shape)
+        for target in adaptation.targets if adaptation.rank else ():
+            name, lora, third = _LORA[target]
+            weight = state[block + name]
+            part = weight if third is None else np.split(weight, 3)[third]
+            a = _taken(left, f"{block}{lora}.a", (adaptation.rank, part.shape[1]))
+            b = _taken(left, f"{block}{lora}.b", (part.shape[0], adaptation.rank))
+            part += np.float32(adaptation.alpha / adaptation.rank) * (b @ a)
+    if left:
+        raise RuntimeError(f"unknown tensors of an adapted tower: {sorted(left)[:3]}")
+
+
+def _taken(left: dict[str, Floats], name: str, shape: tuple[int, ...]) -> Floats:
+    found = left.pop(name, None)
+    if found is None or found.shape != shape:
+        raise RuntimeError(f"tower.{name} is {'missing' if found is None else f'of shape {found.shape}, not {shape}'}")
+    return found
+
+
+def load_tower(path: Path) -> VisionTransformer:
+    """The network of a tower file on PyTorch, in float32 and frozen, for training.  Raises `WeightsError`."""
+    import torch
+
+    from nsnet_cli.vit import VisionTransformer
+
+    state = {name: torch.from_numpy(value) for name, value in tower_state(path).items()}
+    return VisionTransformer.of_state(tower_info(path).config, state)

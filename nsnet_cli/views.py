@@ -19,18 +19,19 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from nsnet_cli.selection import PatchGrid, Selection, SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.selection import PatchGrid, Pixels, Selection, SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 ViewKind = Literal["mosaic", "window"]
-Score = TypeVar("Score", float, Tensor)
+Score = TypeVar("Score", float, NDArray[np.float64])
 # Left, top and side in pixels.
 Square = tuple[int, int, int]
 MOSAIC: ViewKind = "mosaic"
 WINDOW: ViewKind = "window"
+# The judge that looks at all kinds together (`nsnet_cli.kernel`), by its name among those that are fused.
+KERNEL = "kernel"
 # Where windows may lie, as shares of the room that is left beside them: the centre, then the corners.
 _PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
 _ENTROPY_DIGITS = 3
@@ -51,7 +52,7 @@ class Views:
     By position in ``pixels``: ``selections`` of the mosaics, and ``windows`` as ``(left, top, side)``.
     """
 
-    pixels: Tensor
+    pixels: Pixels
     selections: dict[int, Selection]
     windows: dict[int, Square]
     grid: PatchGrid
@@ -73,20 +74,20 @@ def fuse(scores: Mapping[str, Sequence[Score]], weights: Mapping[str, float]) ->
     """One score from those of all judges: the mean of each one's, weighted by ``weights`` among the judges there.
 
     A judge is the contrastive head of a kind of view, which has a score for each view, or the kernel head.
-    Scores are numbers, or tensors ``(N,)`` of many pictures.
+    Scores are numbers, or arrays ``(N,)`` of many pictures.
     """
     total = sum(weights[judge] for judge in scores)
     parts = [weights[judge] / total / len(values) * value for judge, values in scores.items() for value in values]
     return sum(parts[1:], parts[0])
 
 
-def make_views(pixels: Tensor, recipe: SelectionRecipe, count: int) -> Views:
+def make_views(pixels: Pixels, recipe: SelectionRecipe, count: int) -> Views:
     """The first ``count`` views of ``pixels`` ``(3, H, W)`` uint8: the same picture always gives the same."""
     grid = cut_patches(pixels, recipe)
     plan = plan_views(recipe, count)
     mosaics = iter(select_patches(grid, recipe, sum(view.kind == MOSAIC for view in plan)))
     places = window_places(grid, pixels.shape[2], pixels.shape[1], recipe)
-    made: list[Tensor] = []
+    made: list[Pixels] = []
     selections: dict[int, Selection] = {}
     windows: dict[int, Square] = {}
     for position, view in enumerate(plan):
@@ -96,7 +97,7 @@ def make_views(pixels: Tensor, recipe: SelectionRecipe, count: int) -> Views:
         else:
             selections[position] = next(mosaics)
             made.append(build_mosaic(grid, selections[position], recipe))
-    return Views(torch.stack(made), selections, windows, grid)
+    return Views(np.stack(made), selections, windows, grid)
 
 
 def window_places(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe) -> list[Square]:
@@ -115,7 +116,7 @@ def window_places(grid: PatchGrid, width: int, height: int, recipe: SelectionRec
 def _mean_entropy(grid: PatchGrid, place: Square) -> float:
     """Mean spectral entropy in bits of the patches whose centres lie in a square; flat patches have none."""
     left, top, side = place
-    entropy = grid.entropy.view(-1, grid.columns)
+    entropy = grid.entropy.reshape(-1, grid.columns)
 
     def inside(start: int, length: int) -> slice:
         # The k-th centre lies at k + 1/2 patches.  A square that is smaller than a patch still has one.
@@ -128,14 +129,14 @@ def _mean_entropy(grid: PatchGrid, place: Square) -> float:
 
 
 def scale_window(
-    pixels: Tensor,
+    pixels: Pixels,
     recipe: SelectionRecipe,
     left: int,
     top: int,
     side: int,
     kernel: Image.Resampling = Image.Resampling.BICUBIC,
-) -> Tensor:
+) -> Pixels:
     """The square at ``(left, top)``, ``side`` pixels wide, scaled to ``(3, size, size)`` uint8."""
-    cut = pixels[:, top : top + side, left : left + side].permute(1, 2, 0).contiguous().numpy()
+    cut = np.ascontiguousarray(pixels[:, top : top + side, left : left + side].transpose(1, 2, 0))
     scaled = Image.fromarray(cut).resize((recipe.size, recipe.size), kernel)
-    return torch.from_numpy(np.array(scaled)).permute(2, 0, 1)
+    return np.array(scaled).transpose(2, 0, 1)

@@ -9,36 +9,14 @@ while training (FLIP, arXiv 2212.00794).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class VitConfig:
-    """Shape of a CLIP image tower.
-
-    ``image_size`` and ``patch_size`` are in pixels, ``width`` is the token dimension, ``embed_dim``
-    the dimension of the joint image-text space.  OpenAI's weights need ``quick_gelu=True``: with the
-    exact GELU they load without complaint and give silently wrong features.
-    """
-
-    image_size: int = 224
-    patch_size: int = 16
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    embed_dim: int = 512
-    quick_gelu: bool = True
-
-    @property
-    def tokens(self) -> int:
-        """Number of patch tokens, without the class token."""
-        return (self.image_size // self.patch_size) ** 2
+from nsnet_cli.shapes import Adaptation, VitConfig
 
 
 @dataclass(frozen=True)
@@ -64,30 +42,6 @@ class VitFeatures:
     def floats_on(self, device: torch.device) -> VitFeatures:
         """In float32 on ``device``."""
         return VitFeatures(self.embedding.float().to(device), self.class_tokens.float().to(device))
-
-
-# Linear maps of a block that LoRA can adapt: query, key, value, output, and the MLP's two.
-LORA_TARGETS = ("q", "k", "v", "out", "fc", "proj")
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """What is trained of the tower; ``rank`` 0 with ``norms`` off leaves it frozen.
-
-    LoRA of the given ``rank`` and ``alpha`` on the ``targets`` (see `LORA_TARGETS`) of the blocks from
-    ``first_block`` to ``last_block`` (1-based, both included); with ``norms`` their LayerNorms too.
-    """
-
-    rank: int = 0
-    alpha: float = 16.0
-    first_block: int = 1
-    last_block: int = 12
-    targets: tuple[str, ...] = ("q", "k", "v", "out")
-    norms: bool = False
-
-    @property
-    def frozen(self) -> bool:
-        return self.rank == 0 and not self.norms
 
 
 class LoraFactors(nn.Module):
@@ -235,6 +189,14 @@ class VisionTransformer(nn.Module):
         self.transformer = Transformer(config)
         self.ln_post = nn.LayerNorm(config.width)
         self.proj = nn.Parameter(torch.zeros(config.width, config.embed_dim))
+
+    @staticmethod
+    def of_state(config: VitConfig, state: Mapping[str, Tensor]) -> VisionTransformer:
+        """The frozen network whose parameters are ``state``, which it takes over."""
+        with torch.device("meta"):
+            tower = VisionTransformer(config)
+        tower.load_state_dict(dict(state), strict=True, assign=True)
+        return tower.requires_grad_(False).eval()
 
     def embed(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens as they enter the first block, ``(N, 1 + tokens, width)``.

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from numpy.typing import NDArray
 
 from nsnet_cli.calibration import Calibration
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.head import HeadConfig
-from nsnet_cli.kernel import KernelConfig
-from nsnet_cli.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
 from nsnet_cli.views import ViewKind, kinds_of, plan_views
-from nsnet_cli.vit import Adaptation
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nsnet_cli.nullspace import SemanticBasis
 
 WEIGHTS_FORMAT = "nsnet.weights/2"
 # Weights of the first format have no kernel head, and mean the same without one.
@@ -104,10 +106,10 @@ class NsnetWeights:
     path: Path
     sha256: str
     info: WeightsInfo
-    tensors: dict[str, Tensor]
+    tensors: dict[str, NDArray[Any]]
     tower_path: Path
 
-    def below(self, part: str) -> dict[str, Tensor]:
+    def below(self, part: str) -> dict[str, NDArray[Any]]:
         """The tensors of one part, ``head``, ``kernel`` or ``tower``, by their names within it."""
         return {k.removeprefix(f"{part}."): v for k, v in self.tensors.items() if k.startswith(f"{part}.")}
 
@@ -123,7 +125,7 @@ def load_weights(name_or_path: str) -> NsnetWeights:
     Raises `WeightsError` when either is missing, damaged or when the tower's SHA-256 is not the one that
     the weights name.
     """
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
     path = find_weights(name_or_path)
     info = weights_info(path)
@@ -144,6 +146,8 @@ def load_basis_record(path: Path) -> tuple[SemanticBasis, dict[str, Any], Tensor
     The semantic basis, its record, and the artifact directions ``(m, d)``, whose names are in the record.
     """
     from safetensors.torch import load_file
+
+    from nsnet_cli.nullspace import BasisRule, SemanticBasis
 
     info = weights_info(path)
     tensors = load_file(path)

@@ -9,9 +9,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from safetensors.torch import load, save
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from nsnet_cli.decode import FileFacts, Picture
 from nsnet_cli.document import ErrorInfo
@@ -21,11 +21,11 @@ from nsnet_cli.selection import Selection
 
 def to_bytes(prepared: Prepared) -> bytes:
     """``prepared`` for `from_bytes`; its pixels must have been let go, as `Preparer` does."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, NDArray[Any]] = {}
     if prepared.views is not None:
         tensors["views"] = prepared.views
     if prepared.thumbnail is not None:
-        tensors["thumbnail"] = torch.from_numpy(prepared.thumbnail.copy())
+        tensors["thumbnail"] = prepared.thumbnail
     for view, selection in prepared.selections.items():
         for name in ("indices", "is_high", "entropy"):
             tensors[f"selection.{view}.{name}"] = getattr(selection, name)
@@ -47,7 +47,7 @@ def to_bytes(prepared: Prepared) -> bytes:
         "seconds": prepared.seconds,
     }
     head = json.dumps(said).encode()
-    return len(head).to_bytes(8, "little") + head + save({k: t.contiguous() for k, t in tensors.items()})
+    return len(head).to_bytes(8, "little") + head + save({k: np.ascontiguousarray(t) for k, t in tensors.items()})
 
 
 def from_bytes(data: bytes) -> Prepared:
@@ -55,7 +55,7 @@ def from_bytes(data: bytes) -> Prepared:
     end = 8 + int.from_bytes(data[:8], "little")
     said: dict[str, Any] = json.loads(data[8:end])
     tensors = load(data[end:])
-    picture, thumbnail = said["picture"], tensors.get("thumbnail")
+    picture = said["picture"]
     return Prepared(
         path=said["path"],
         facts=None if said["facts"] is None else FileFacts(**said["facts"]),
@@ -74,7 +74,7 @@ def from_bytes(data: bytes) -> Prepared:
         },
         windows={int(view): (x, y, side) for view, (x, y, side) in said["windows"].items()},
         warnings=tuple(said["warnings"]),
-        thumbnail=None if thumbnail is None else thumbnail.numpy(),
+        thumbnail=tensors.get("thumbnail"),
         provenance=said["provenance"],
         delivered=tuple(
             DeliveredViews(delivery, tensors.get(f"delivered.{k}"), weak)

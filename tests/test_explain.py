@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -37,13 +36,13 @@ def test_tiles_lie_inside_overlap_and_leave_no_gap(width: int, height: int) -> N
     assert len(tiles) == len({t.x for t in tiles}) * len({t.y for t in tiles})
 
 
-def bright_right(width: int) -> Callable[..., torch.Tensor]:
+def bright_right(width: int) -> Callable[..., np.ndarray]:
     """Logits that say what lies right of the middle."""
 
-    def said(tiles: list[Tile]) -> torch.Tensor:
-        inner = (torch.arange(7) + 0.5) / 7
-        rows = [torch.where(t.x + inner * t.side > width / 2, 3.0, -3.0).expand(7, 7) for t in tiles]
-        return torch.stack(rows)
+    def said(tiles: list[Tile]) -> np.ndarray:
+        inner = (np.arange(7) + 0.5) / 7
+        rows = [np.tile(np.where(t.x + inner * t.side > width / 2, 3.0, -3.0), (7, 1)) for t in tiles]
+        return np.stack(rows)
 
     return said
 
@@ -154,8 +153,8 @@ def test_a_tile_that_is_the_window_scores_as_the_window_does(detector: Detector,
     assert prepared.views is not None
     mosaic = detector.network.look(prepared.views[:1], "mosaic").features
     window = detector.network.look(prepared.views[1:], "window", probes=True).probes_seen
-    scores = detector.network.fused({"mosaic": [mosaic.rows(torch.zeros(25, dtype=torch.long))], "window": [window]})
+    scores = detector.network.fused({"mosaic": [mosaic.rows(np.zeros(25, np.int64))], "window": [window]})
     assert [(t.x, t.y, t.side) for t in found.tiles] == [(0, 0, 384)]
     # Cells of 32 pixels are read between the middles of 5 x 5 probes: the middle one lies on the probe's own.
-    assert found.values[6, 6] == pytest.approx(float(scores.view(5, 5)[2, 2]), abs=float(scores.std()))
+    assert found.values[6, 6] == pytest.approx(float(scores.reshape(5, 5)[2, 2]), abs=float(scores.std()))
     assert found.lowest >= float(scores.min()) - 1e-4 and found.highest <= float(scores.max()) + 1e-4

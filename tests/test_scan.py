@@ -186,6 +186,15 @@ def test_help_and_version_load_no_network_library(run_nsnet: Run) -> None:
     assert run_nsnet("--version").stdout.startswith(b"nsnet ")
 
 
+def test_a_scan_on_a_cpu_loads_no_network_library() -> None:
+    """Importing PyTorch takes longer than the scan itself."""
+    code = f"import sys; sys.argv=['nsnet','scan',{str(SAMPLE)!r},'--device','cpu','--json']\n"
+    code += "try:\n import nsnet_cli.cli as c; c.main()\nfinally:\n"
+    code += " print([m for m in ('torch','open_clip','scipy','sklearn') if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, cwd=ROOT)
+    assert done.stderr.strip() == b"[]" and json.loads(done.stdout)["results"][0]["verdict"] == "real"
+
+
 def test_schema_is_shown(run_nsnet: Run) -> None:
     assert json.loads(run_nsnet("schema").stdout) == json_schema()
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from conftest import textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,8 +16,8 @@ from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, sele
 RECIPE = SelectionRecipe()
 
 
-def tensor(width: int, height: int, seed: int = 0) -> torch.Tensor:
-    return torch.from_numpy(textured(width, height, seed)).permute(2, 0, 1)
+def image_of(width: int, height: int, seed: int = 0) -> np.ndarray:
+    return textured(width, height, seed).transpose(2, 0, 1)
 
 
 def plain_entropy(patch: np.ndarray, *, magnitude: bool, dc: bool) -> float:
@@ -49,7 +48,7 @@ def plain_first_view(image: np.ndarray) -> tuple[set[tuple[int, int]], set[tuple
 def test_entropy_equals_the_plain_formula(magnitude: bool, dc: bool) -> None:
     image = textured(160, 96)
     recipe = SelectionRecipe(spectrum="magnitude" if magnitude else "power", dc=dc)
-    grid = cut_patches(tensor(160, 96), recipe)
+    grid = cut_patches(image_of(160, 96), recipe)
     plain = [
         plain_entropy(image[y : y + 32, x : x + 32], magnitude=magnitude, dc=dc)
         for y in range(0, 96, 32)
@@ -72,23 +71,23 @@ def test_the_choice_is_that_of_float64(
     size: tuple[int, int], contrast: float, levels: int, tiled: bool, seed: int
 ) -> None:
     """Faint, posterised and repeating pictures are where float32 could mistake one patch for another."""
-    image = tensor(*size, seed=seed).double()
+    image = image_of(*size, seed=seed).astype(float)
     if tiled:
-        image = image[:, :48, :80].repeat(1, size[1] // 48 + 1, size[0] // 80 + 1)[:, : size[1], : size[0]]
-    image = ((image * contrast * levels / 256).floor() * (256 / levels)).clamp(0, 255).byte()
+        image = np.tile(image[:, :48, :80], (1, size[1] // 48 + 1, size[0] // 80 + 1))[:, : size[1], : size[0]]
+    image = (np.floor(image * contrast * levels / 256) * (256 / levels)).clip(0, 255).astype(np.uint8)
     grid = cut_patches(image, RECIPE)
-    patches = grid.cut(torch.arange(len(grid.entropy))).double()
-    grey = torch.einsum("ncij,c->nij", patches, torch.tensor((0.299, 0.587, 0.114), dtype=torch.float64))
+    patches = grid.cut(np.arange(len(grid.entropy)))
+    grey = np.einsum("ncij,c->nij", patches, (0.299, 0.587, 0.114))
     exact = replace(grid, entropy=spectral_entropy(grey, RECIPE), exact=True)
-    assert (exact.entropy - grid.entropy).abs().max() < 3e-6
+    assert np.abs(exact.entropy - grid.entropy).max() < 3e-6
     for fast, slow in zip(select_patches(grid, RECIPE, 2), select_patches(exact, RECIPE, 2), strict=True):
-        assert torch.equal(fast.indices, slow.indices)
-        assert torch.equal(fast.entropy, slow.entropy)
+        assert np.array_equal(fast.indices, slow.indices)
+        assert np.array_equal(fast.entropy, slow.entropy)
 
 
 @pytest.mark.parametrize(("width", "height"), [(384, 384), (400, 300), (256, 256), (227, 391)])
 def test_first_view_is_the_papers_choice(width: int, height: int) -> None:
-    grid = cut_patches(tensor(width, height), RECIPE)
+    grid = cut_patches(image_of(width, height), RECIPE)
     selection = select_patches(grid, RECIPE)[0]
     low, high = plain_first_view(textured(width, height))
     corners = [selection.corner(k) for k in range(49)]
@@ -97,7 +96,7 @@ def test_first_view_is_the_papers_choice(width: int, height: int) -> None:
 
 
 def test_mosaic_is_made_of_the_patches_at_the_reported_corners() -> None:
-    image = tensor(384, 320)
+    image = image_of(384, 320)
     grid = cut_patches(image, RECIPE)
     selection = select_patches(grid, RECIPE)[0]
     mosaic = build_mosaic(grid, selection, RECIPE)
@@ -106,42 +105,42 @@ def test_mosaic_is_made_of_the_patches_at_the_reported_corners() -> None:
         x, y = selection.corner(k)
         row, column = divmod(k, 7)
         tile = mosaic[:, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
-        assert torch.equal(tile, image[:, y : y + 32, x : x + 32])
+        assert np.array_equal(tile, image[:, y : y + 32, x : x + 32])
 
 
 @settings(deadline=None, max_examples=40)
 @given(width=st.integers(1, 420), height=st.integers(1, 420), views=st.integers(1, 4))
 def test_any_size_gives_full_mosaics_and_the_same_twice(width: int, height: int, views: int) -> None:
-    image = tensor(width, height)
+    image = image_of(width, height)
     first = select_patches(cut_patches(image, RECIPE), RECIPE, views)
-    second = select_patches(cut_patches(image.clone(), RECIPE), RECIPE, views)
+    second = select_patches(cut_patches(image.copy(), RECIPE), RECIPE, views)
     total = max(1, width // 32) * max(1, height // 32)
     for a, b in zip(first, second, strict=True):
         assert a.indices.shape == (49,)
-        assert torch.equal(a.indices, b.indices)
+        assert np.array_equal(a.indices, b.indices)
         assert int(a.indices.min()) >= 0 and int(a.indices.max()) < total
     used = {int(i) for selection in first for i in selection.indices}
     assert len(used) == min(total, RECIPE.reference_patches, 49 * views)
 
 
 def test_views_do_not_overlap_until_all_patches_are_used() -> None:
-    grid = cut_patches(tensor(384, 384), RECIPE)
+    grid = cut_patches(image_of(384, 384), RECIPE)
     one, two = select_patches(grid, RECIPE, 2)
     assert not set(one.indices.tolist()) & set(two.indices.tolist())
 
 
 def test_on_a_large_picture_the_tails_keep_their_share() -> None:
     """Of 1,600 patches not the outer 49 are taken but ranks spread over the outer third."""
-    grid = cut_patches(tensor(1280, 1280), RECIPE)
+    grid = cut_patches(image_of(1280, 1280), RECIPE)
     selection = select_patches(grid, RECIPE)[0]
-    rank_of = torch.argsort(torch.argsort(grid.entropy)) / (len(grid.entropy) - 1)
+    rank_of = np.argsort(np.argsort(grid.entropy)) / (len(grid.entropy) - 1)
     ranks = rank_of[selection.indices]
     assert ranks[~selection.is_high].max() == pytest.approx(23 / 143, abs=0.01)
     assert ranks[selection.is_high].min() == pytest.approx(1 - 24 / 143, abs=0.01)
 
 
 def test_flat_patches_are_left_out_while_others_are_there() -> None:
-    image = tensor(384, 384)
+    image = image_of(384, 384)
     image[:, :96] = 0  # a letter box
     grid = cut_patches(image, RECIPE)
     selection = select_patches(grid, RECIPE)[0]
@@ -150,15 +149,15 @@ def test_flat_patches_are_left_out_while_others_are_there() -> None:
 
 
 def test_ties_go_by_position() -> None:
-    tile = tensor(32, 32)
-    grid = cut_patches(tile.repeat(1, 8, 8), RECIPE)
+    tile = image_of(32, 32)
+    grid = cut_patches(np.tile(tile, (1, 8, 8)), RECIPE)
     selection = select_patches(grid, RECIPE)[0]
     assert sorted(selection.indices[~selection.is_high].tolist()) == list(range(24))
     assert sorted(selection.indices[selection.is_high].tolist()) == list(range(39, 64))
 
 
 def test_a_plain_picture_is_still_a_mosaic() -> None:
-    grid = cut_patches(torch.full((3, 256, 256), 200, dtype=torch.uint8), RECIPE)
+    grid = cut_patches(np.full((3, 256, 256), 200, np.uint8), RECIPE)
     assert grid.distinct == 0
     assert select_patches(grid, RECIPE)[0].indices.shape == (49,)
-    assert torch.isfinite(spectral_entropy(torch.zeros(2, 32, 32), RECIPE)).all()
+    assert np.isfinite(spectral_entropy(np.zeros((2, 32, 32)), RECIPE)).all()

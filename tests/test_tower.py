@@ -10,8 +10,14 @@ import torch
 
 from nsnet_cli.convert import tower_from_open_clip
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.tower import load_tower, save_tower, tower_info
-from nsnet_cli.vit import LORA_TARGETS, Adaptation, VisionTransformer
+from nsnet_cli.features import Features, Look
+from nsnet_cli.probes import ProbeGrid
+from nsnet_cli.safefile import read_header, write_safetensors
+from nsnet_cli.shapes import LORA_TARGETS, Adaptation
+from nsnet_cli.tower import adapt_state, load_tower, save_tower, tower_info, tower_state
+from nsnet_cli.tower_numpy import NumpyTower
+from nsnet_cli.tower_torch import TorchTower
+from nsnet_cli.vit import VisionTransformer
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
 
@@ -105,3 +111,99 @@ def test_a_tower_cut_short_is_refused(tiny_tower: Path, tmp_path: Path) -> None:
     cut.write_bytes(tiny_tower.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="cut short"):
         load_tower(cut)
+
+
+# --- the same network on NumPy, which a scan on a CPU runs on ---
+
+
+def numpy_tower(path: Path, threads: int | None = None) -> NumpyTower:
+    info = tower_info(path)
+    return NumpyTower(info.config, tower_state(path), info.mean, info.std, threads)
+
+
+def torch_tower(path: Path, precision: str = "fp32") -> TorchTower:
+    info = tower_info(path)
+    return TorchTower(info.config, tower_state(path), info.mean, info.std, "cpu", precision)
+
+
+def some_views(n: int, size: int = 224) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, 256, (n, 3, size, size), dtype=np.uint8)
+
+
+def same(a: Features, b: Features, tolerance: float) -> bool:
+    return relative(a.embedding, b.embedding) < tolerance and relative(a.class_tokens, b.class_tokens) < tolerance
+
+
+def test_numpy_and_pytorch_see_the_same_in_the_shipped_tower() -> None:
+    path = find_weights(TOWER_NAME)
+    asked = [(some_views(1), ProbeGrid(5, 0.16)), (some_views(2), ProbeGrid(7, 0.05, late=0.5)), (some_views(1), None)]
+    ours, trained = numpy_tower(path).see(asked), torch_tower(path).see(asked)
+    for here, there in zip(ours, trained, strict=True):
+        assert same(here.features, there.features, 1e-4)
+        assert (here.probes is None) == (there.probes is None)
+        if here.probes is not None:
+            assert same(here.probes, there.probes_seen, 1e-4)
+    assert ours[1].features.class_tokens.shape == (2, 12, 768) and ours[1].probes_seen.embedding.shape == (98, 512)
+
+
+def test_numpy_gives_the_reference_features(shared: Path) -> None:
+    reference, path = np.load(shared / "reference" / "clip_vit_b16_image_tower.npz"), find_weights(TOWER_NAME)
+    # The reference's inputs are normalised already: with these, normalising them changes nothing.
+    tower = NumpyTower(tower_info(path).config, tower_state(path), mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    look = tower.see([(reference["inputs"], None)])[0]
+    assert relative(look.features.embedding, reference["features"]) < 1e-4
+
+
+def test_a_view_is_seen_alike_whatever_is_seen_beside_it(tiny_tower: Path) -> None:
+    tower, views = numpy_tower(tiny_tower, threads=3), some_views(7)
+    together = tower.see([(views, ProbeGrid(3, 0.2)), (views[::-1], None)])
+    for n in range(7):
+        alone = tower.see([(views[n : n + 1], ProbeGrid(3, 0.2))])[0]
+        beside: Look = together[0].of_picture(n)
+        assert np.array_equal(beside.features.embedding, alone.features.embedding)
+        assert np.array_equal(beside.probes_seen.class_tokens, alone.probes_seen.class_tokens)
+        assert same(together[1].of_picture(6 - n).features, alone.features, 1e-5)
+
+
+def test_the_exact_activation_is_that_of_pytorch(tiny_tower: Path, tmp_path: Path) -> None:
+    tensors, metadata = tower_state(tiny_tower), dict(read_header(tiny_tower).metadata)
+    metadata["architecture"] = metadata["architecture"].replace('"quick_gelu": true', '"quick_gelu": false')
+    path = tmp_path / "exact.safetensors"
+    write_safetensors(path, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
+    assert not tower_info(path).config.quick_gelu
+    asked = [(some_views(2), None)]
+    ours, quick = numpy_tower(path).see(asked)[0].features, numpy_tower(tiny_tower).see(asked)[0].features
+    assert same(ours, torch_tower(path).see(asked)[0].features, 1e-4) and not same(ours, quick, 1e-3)
+
+
+@pytest.mark.parametrize("targets", [LORA_TARGETS, ("v", "proj")])
+def test_what_training_adapted_is_put_into_the_state(tiny_tower: Path, targets: tuple[str, ...]) -> None:
+    adaptation = Adaptation(rank=3, alpha=6.0, first_block=2, last_block=2, targets=targets, norms=True)
+    trained = load_tower(tiny_tower)
+    trained.adapt(adaptation)
+    for parameter in trained.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted = {name: value.numpy() for name, value in trained.adapted_state().items()}
+    trained.merge_lora()
+    state = tower_state(tiny_tower)
+    adapt_state(state, adaptation, adapted)
+    wanted = trained.state_dict()
+    assert state.keys() == wanted.keys()
+    for name, value in state.items():
+        assert np.allclose(value, wanted[name].numpy(), atol=1e-6), name
+    name = next(iter(adapted))
+    with pytest.raises(RuntimeError, match="missing"):
+        adapt_state(tower_state(tiny_tower), adaptation, {k: v for k, v in adapted.items() if k != name})
+    with pytest.raises(RuntimeError, match="unknown"):
+        adapt_state(tower_state(tiny_tower), adaptation, adapted | {"more": np.zeros(1, np.float32)})
+
+
+def test_a_tower_of_another_architecture_is_refused(tiny_tower: Path, tmp_path: Path) -> None:
+    tensors, metadata = tower_state(tiny_tower), dict(read_header(tiny_tower).metadata)
+    tensors.pop("ln_post.bias")
+    tensors["proj"] = tensors["proj"][:, :-1]
+    path = tmp_path / "other.safetensors"
+    write_safetensors(path, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
+    with pytest.raises(WeightsError, match=r"do not fit the architecture.*ln_post.bias is missing; proj has shape"):
+        tower_state(path)

@@ -12,22 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.head import HeadConfig
-from nsnet_cli.kernel import KERNEL, KernelConfig
 from nsnet_cli.labelled import LabelledPicture, read_manifest
 from nsnet_cli.nullspace import BasisRule
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.semantics import load_basis
+from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter
 from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, train
-from nsnet_cli.views import fuse
-from nsnet_cli.vit import Adaptation
+from nsnet_cli.views import KERNEL, fuse
 from nsnet_cli.weights import weights_info
 
 LORA = Adaptation(rank=2, last_block=2, norms=True)
@@ -155,7 +153,9 @@ def test_train_writes_weights_that_scan_as_they_were_trained(
     views = detector.prepare(str(manifest.parent / "3.png")).views
     assert views is not None
     with torch.inference_mode():
-        seen = {kind: fitted.tower(normalise(views[[view]])) for view, kind in enumerate(fitter.kinds)}
+        seen = {
+            kind: fitted.tower(normalise(torch.from_numpy(views[[view]]))) for view, kind in enumerate(fitter.kinds)
+        }
         parts = {kind: [float(fitted.heads.of(kind)(features).logit)] for kind, features in seen.items()}
     if fitted.kernel is not None:
         parts[KERNEL] = [float(fitted.kernel.score({kind: [features] for kind, features in seen.items()}))]

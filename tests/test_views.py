@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import pytest
-import torch
 from conftest import textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,8 +19,8 @@ from nsnet_cli.views import View, fuse, kinds_of, make_views, plan_views, window
 RECIPE = SelectionRecipe()
 
 
-def pixels(width: int, height: int) -> torch.Tensor:
-    return torch.from_numpy(textured(width, height, seed=1)).permute(2, 0, 1).contiguous()
+def pixels(width: int, height: int) -> np.ndarray:
+    return textured(width, height, seed=1).transpose(2, 0, 1)
 
 
 def test_mosaics_and_windows_take_turns_and_the_paper_has_mosaics_alone() -> None:
@@ -35,16 +34,16 @@ def test_views_are_the_mosaics_of_selection_and_the_centre_scaled_by_pillow() ->
     views = make_views(image, SelectionRecipe(window_by="centre"), 3)
     grid = cut_patches(image, RECIPE)
     for position, selection in zip((0, 2), select_patches(grid, RECIPE, 2), strict=True):
-        assert torch.equal(views.pixels[position], build_mosaic(grid, selection, RECIPE))
-        assert torch.equal(views.selections[position].indices, selection.indices)
+        assert np.array_equal(views.pixels[position], build_mosaic(grid, selection, RECIPE))
+        assert np.array_equal(views.selections[position].indices, selection.indices)
     assert views.windows == {1: (258, 128, 384)}
     centre = Image.fromarray(textured(900, 640, seed=1)).crop((258, 128, 642, 512)).resize((224, 224), Image.BICUBIC)
-    assert np.array_equal(views.pixels[1].permute(1, 2, 0).numpy(), np.array(centre))
+    assert np.array_equal(views.pixels[1].transpose(1, 2, 0), np.array(centre))
 
 
 def test_the_window_goes_where_the_texture_is_and_flat_ground_comes_last() -> None:
     """A photograph of mostly sky: the judge is shown what lies below it."""
-    image = torch.full((3, 900, 1300), 128, dtype=torch.uint8)
+    image = np.full((3, 900, 1300), 128, np.uint8)
     image[:, 516:, 916:] = pixels(384, 384)
     image[:, :384, :384] = pixels(384, 384) // 4 + 96
     views = make_views(image, RECIPE, 6)
@@ -62,8 +61,8 @@ def test_windows_lie_inside_are_as_large_as_they_may_be_and_follow_a_plain_mean(
     width: int, height: int, entropy: Random, by: Literal["centre", "entropy"]
 ) -> None:
     rows, columns = max(1, height // 32), max(1, width // 32)
-    values = torch.tensor([entropy.uniform(0, 9) for _ in range(rows * columns)], dtype=torch.float64)
-    grid = PatchGrid(torch.empty(3, rows * 32, columns * 32), values, values == 0, 32, exact=True)
+    values = np.array([entropy.uniform(0, 9) for _ in range(rows * columns)])
+    grid = PatchGrid(np.empty((3, rows * 32, columns * 32), np.uint8), values, values == 0, 32, exact=True)
     places = window_places(grid, width, height, SelectionRecipe(window_by=by))
     assert len(places) == 5
     for left, top, side in places:
@@ -95,7 +94,7 @@ def test_a_picture_with_room_for_one_window_has_one_place() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (40, 900), (224, 224)])
 def test_small_and_narrow_pictures_fill_every_view(size: tuple[int, int]) -> None:
     views = make_views(pixels(*size), RECIPE, 2)
-    assert views.pixels.shape == (2, 3, 224, 224) and views.pixels.dtype == torch.uint8
+    assert views.pixels.shape == (2, 3, 224, 224) and views.pixels.dtype == np.uint8
 
 
 def test_fusion_weighs_kinds_not_views() -> None:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from ablating.ways import Way
-from nsnet_cli.decode import pixels_to_tensor
+from nsnet_cli.decode import channels_first
 from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
@@ -75,9 +75,9 @@ class Keeper:
     def _see(self, way: Way, pictures: Sequence[LabelledPicture]) -> VitFeatures:
         views = []
         for picture in pictures:
-            pixels = pixels_to_tensor(np.array(read_picture(picture.path)))
+            pixels = channels_first(np.array(read_picture(picture.path)))
             views.append(way(pixels, Random(picture.name)))
-        return self._tower(self._normalise(torch.stack(views)))
+        return self._tower(self._normalise(torch.from_numpy(np.stack(views))))
 
 
 def _batches(pictures: Sequence[LabelledPicture]) -> list[Sequence[LabelledPicture]]:

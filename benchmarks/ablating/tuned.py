@@ -16,18 +16,19 @@ from torch import Tensor
 
 from ablating.judging import Scores, Study
 from ablating.ways import PAPER, WAYS
-from nsnet_cli.decode import pixels_to_tensor
-from nsnet_cli.head import HeadConfig, ViewHeads
+from nsnet_cli.decode import channels_first
+from nsnet_cli.head import ViewHeads
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
+from nsnet_cli.shapes import Adaptation, HeadConfig
 from nsnet_cli.tower import load_tower, tower_info
 from nsnet_cli.training.batches import FreshBatches
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
 from nsnet_cli.training.recipe import FitConfig, Phase
 from nsnet_cli.training.views import read_picture
 from nsnet_cli.views import MOSAIC
-from nsnet_cli.vit import Adaptation, VisionTransformer, VitFeatures
+from nsnet_cli.vit import VisionTransformer, VitFeatures
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
 FOLDS = 3
@@ -114,6 +115,6 @@ def _look(tower: VisionTransformer, normalise: Normaliser, pictures: Sequence[La
     made = []
     for first in range(0, len(pictures), _BATCH):
         few = pictures[first : first + _BATCH]
-        views = [WAYS["mosaic"](pixels_to_tensor(np.array(read_picture(p.path))), Random(p.name)) for p in few]
-        made.append(tower(normalise(torch.stack(views))))
+        views = [WAYS["mosaic"](channels_first(np.array(read_picture(p.path))), Random(p.name)) for p in few]
+        made.append(tower(normalise(torch.from_numpy(np.stack(views)))))
     return VitFeatures.join(made)

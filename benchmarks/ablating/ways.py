@@ -6,14 +6,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from nsnet_cli.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.selection import (
+    PatchGrid,
+    Pixels,
+    SelectionRecipe,
+    build_mosaic,
+    cut_patches,
+    select_patches,
+    stitch,
+)
 from nsnet_cli.views import scale_window
 
 # From pixels (3, H, W) uint8 and a generator of random numbers of the picture's own to (3, 224, 224) uint8.
-Way = Callable[[Tensor, Random], Tensor]
+Way = Callable[[Pixels, Random], Pixels]
 
 # NS-Net's: the patches of lowest and highest entropy, in an order that is the same for every picture.
 PAPER = SelectionRecipe(window=0)
@@ -23,46 +30,45 @@ _JPEG_BLOCK = 8
 def mosaic(recipe: SelectionRecipe, number: int = 0) -> Way:
     """The mosaic of ``recipe``, or a later one of the same picture."""
 
-    def show(pixels: Tensor, rng: Random) -> Tensor:
+    def show(pixels: Pixels, rng: Random) -> Pixels:
         grid = cut_patches(pixels, recipe)
         return build_mosaic(grid, select_patches(grid, recipe, number + 1)[number], recipe)
 
     return show
 
 
-def shuffled_mosaic(pixels: Tensor, rng: Random) -> Tensor:
+def shuffled_mosaic(pixels: Pixels, rng: Random) -> Pixels:
     """The paper's patches, each picture's in an order of its own."""
     grid = cut_patches(pixels, PAPER)
-    order = torch.tensor(rng.sample(range(PAPER.count), PAPER.count))
+    order = np.array(rng.sample(range(PAPER.count), PAPER.count))
     return build_mosaic(grid, select_patches(grid, PAPER)[0], PAPER, order)
 
 
-def random_patches(pixels: Tensor, rng: Random) -> Tensor:
+def random_patches(pixels: Pixels, rng: Random) -> Pixels:
     """Any 49 patches in any order: cut to pieces, and not selected."""
     grid = cut_patches(pixels, PAPER)
     return _stitched(grid, rng.sample(range(len(grid.entropy)), PAPER.count))
 
 
-def crop(pixels: Tensor, rng: Random) -> Tensor:
+def crop(pixels: Pixels, rng: Random) -> Pixels:
     """The centre, 224 pixels wide as a mosaic is, on the grid of JPEG: neither cut to pieces nor selected."""
     size = PAPER.size
     top, left = ((side - size) // 2 // _JPEG_BLOCK * _JPEG_BLOCK for side in pixels.shape[1:])
     return pixels[:, top : top + size, left : left + size]
 
 
-def shuffled_crop(pixels: Tensor, rng: Random) -> Tensor:
+def shuffled_crop(pixels: Pixels, rng: Random) -> Pixels:
     """The 49 patches of that crop in any order."""
     return _stitched(cut_patches(crop(pixels, rng), PAPER), rng.sample(range(PAPER.count), PAPER.count))
 
 
-def resized(pixels: Tensor, rng: Random) -> Tensor:
+def resized(pixels: Pixels, rng: Random) -> Pixels:
     """The whole picture, scaled to 224 pixels; pictures of the corpus are square, and so fill the shipped window."""
     return scale_window(pixels, PAPER, 0, 0, min(pixels.shape[1:]))
 
 
-def _stitched(grid: PatchGrid, indices: list[int]) -> Tensor:
-    g, p = PAPER.grid, PAPER.patch
-    return grid.cut(torch.tensor(indices)).reshape(g, g, 3, p, p).permute(2, 0, 3, 1, 4).reshape(3, g * p, g * p)
+def _stitched(grid: PatchGrid, indices: list[int]) -> Pixels:
+    return stitch(grid.cut(np.array(indices)), PAPER)
 
 
 # In the order in which they are computed: what is compared most comes first.

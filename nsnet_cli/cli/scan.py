@@ -252,7 +252,7 @@ def _local(
 
     def scan_many(paths: Iterable[str]) -> Iterator[tuple[int, PictureResult]]:
         few = timeout is None and discovery.total is not None and discovery.total < _FEW
-        default = 0 if few else enough_workers(os.cpu_count() or 1, detector.device.type != "cpu")
+        default = 0 if few else enough_workers(os.cpu_count() or 1, detector.device != "cpu")
         count = default if workers is None else workers
         seconds = (_TIMEOUT if timeout is None else timeout) if count else None
         return enumerate(detector.scan_many(paths, batch_size, count, seconds))

@@ -100,12 +100,10 @@ def train(
 
     import torch
 
-    from nsnet_cli.head import HeadConfig
-    from nsnet_cli.kernel import KernelConfig
     from nsnet_cli.selection import SelectionRecipe
+    from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
     from nsnet_cli.training import run
     from nsnet_cli.training.recipe import FitConfig, Phase
-    from nsnet_cli.vit import Adaptation
 
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
@@ -191,7 +189,7 @@ def _blocks(text: str) -> tuple[int, ...]:
 
 
 def _targets(text: str) -> tuple[str, ...]:
-    from nsnet_cli.vit import LORA_TARGETS
+    from nsnet_cli.shapes import LORA_TARGETS
 
     found = tuple(text.split(","))
     if not set(found) <= set(LORA_TARGETS):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import ViewHeads
-from nsnet_cli.kernel import KERNEL, KernelHead
+from nsnet_cli.kernel import KernelHead
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
@@ -26,7 +26,7 @@ from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
 from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
 from nsnet_cli.training.views import Rendering
-from nsnet_cli.views import ViewKind, kinds_of, plan_views
+from nsnet_cli.views import KERNEL, ViewKind, kinds_of, plan_views
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 
 # More pictures of one group say little new about its scores, and an adapted tower must look at each again.

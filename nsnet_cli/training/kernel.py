@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nsnet_cli.kernel import KernelConfig, KernelHead, gaussian_kernel, kind_scale
+from nsnet_cli.kernel import KernelHead, gaussian_kernel
+from nsnet_cli.shapes import KernelConfig, VitConfig
 from nsnet_cli.views import ViewKind
-from nsnet_cli.vit import VitConfig, VitFeatures
+from nsnet_cli.vit import VitFeatures
 
 # Targets lie at plus and minus this, so that scores are of the size of logits: sigmoid(4) is 0.98.
 _TARGET = 4.0
@@ -80,4 +81,4 @@ def _fit_components(head: KernelHead, kind: ViewKind, view: VitFeatures, seed: i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _, _, components = torch.svd_lowrank(even - part.centre, q=part.components.shape[1], niter=_ITERATIONS)
-    part.components.copy_(kind_scale(head.config, kind) * components)
+    part.components.copy_(head.config.scale_of(kind) * components)

@@ -8,17 +8,15 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from nsnet_cli.decode import decode, pixels_to_tensor, read_file
+from nsnet_cli.decode import channels_first, decode, read_file
 from nsnet_cli.deliveries import random_chain
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.selection import Pixels, SelectionRecipe, build_mosaic, cut_patches, select_patches
 from nsnet_cli.views import WINDOW, View, scale_window, window_places
 
 # A training mosaic is mostly the first one, which counts most at inference.
@@ -46,7 +44,7 @@ class Rendering:
         return f"{kind}-{self.view.number}" if self.seed is None else f"{kind}-delivered-{self.seed}"
 
 
-class Rendered(Dataset[tuple[Tensor, int]]):
+class Rendered(Dataset[tuple[Pixels, int]]):
     """Views ``(3, S, S)`` uint8 and labels of ``pictures[order[k]]`` for ``k`` from ``start``.
 
     Batches of ``batch`` take ``renderings`` in turn.  Item ``k`` depends on those and ``k`` alone, so that a
@@ -68,18 +66,18 @@ class Rendered(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.order) - self.start
 
-    def __getitem__(self, item: int) -> tuple[Tensor, int]:
+    def __getitem__(self, item: int) -> tuple[Pixels, int]:
         k = self.start + item
         picture, recipe = self.pictures[self.order[k]], self.recipe
         rendering = self.renderings[k // self.batch % len(self.renderings)]
         image = read_picture(picture.path)
         if rendering.seed is None:
-            return scanned_view(pixels_to_tensor(np.array(image)), recipe, rendering.view), picture.label
+            return scanned_view(channels_first(np.array(image)), recipe, rendering.view), picture.label
         rng = Random(f"{rendering.seed}:{k}")
         for operation in random_chain(rng, image.size):
             image = operation(image, rng)
         random_view = random_window if rendering.view.kind == WINDOW else random_mosaic
-        return random_view(pixels_to_tensor(np.array(image)), recipe, rng), picture.label
+        return random_view(channels_first(np.array(image)), recipe, rng), picture.label
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -92,7 +90,7 @@ def read_picture(path: Path) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def scanned_view(pixels: Tensor, recipe: SelectionRecipe, view: View) -> Tensor:
+def scanned_view(pixels: Pixels, recipe: SelectionRecipe, view: View) -> Pixels:
     """The view ``(3, S, S)`` uint8 that a scan makes of ``pixels``."""
     grid = cut_patches(pixels, recipe)
     if view.kind == WINDOW:
@@ -101,7 +99,7 @@ def scanned_view(pixels: Tensor, recipe: SelectionRecipe, view: View) -> Tensor:
     return build_mosaic(grid, select_patches(grid, recipe, view.number + 1)[view.number], recipe)
 
 
-def random_window(pixels: Tensor, recipe: SelectionRecipe, rng: Random) -> Tensor:
+def random_window(pixels: Pixels, recipe: SelectionRecipe, rng: Random) -> Pixels:
     """A window of random size and place, scaled by a random kernel."""
     height, width = pixels.shape[1:]
     side = min(height, width, recipe.window)
@@ -111,7 +109,7 @@ def random_window(pixels: Tensor, recipe: SelectionRecipe, rng: Random) -> Tenso
     return scale_window(pixels, recipe, left, top, side, rng.choice(_KERNELS))
 
 
-def random_mosaic(pixels: Tensor, recipe: SelectionRecipe, rng: Random) -> Tensor:
+def random_mosaic(pixels: Pixels, recipe: SelectionRecipe, rng: Random) -> Pixels:
     """A mosaic ``(3, size, size)`` uint8 with a random grid offset, a random view and random order."""
     room = [side % recipe.patch if side >= recipe.patch else 0 for side in (pixels.shape[2], pixels.shape[1])]
     # Half of the time the grid starts at the corner, as it always does at inference.
@@ -119,5 +117,5 @@ def random_mosaic(pixels: Tensor, recipe: SelectionRecipe, rng: Random) -> Tenso
     grid = cut_patches(pixels, recipe, offset)
     number = 0 if rng.random() < _FIRST_MOSAIC_SHARE else 1
     selection = select_patches(grid, recipe, number + 1)[number]
-    order = torch.tensor(rng.sample(range(recipe.count), recipe.count))
+    order = np.array(rng.sample(range(recipe.count), recipe.count))
     return build_mosaic(grid, selection, recipe, order)

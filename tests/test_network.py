@@ -1,0 +1,99 @@
+"""The network of a scan says what the heads said that were trained: one weights file, PyTorch and NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nsnet_cli.errors import UsageError
+from nsnet_cli.features import Features
+from nsnet_cli.head import ViewHeads
+from nsnet_cli.kernel import KernelHead
+from nsnet_cli.network import Network
+from nsnet_cli.tower import tower_info
+from nsnet_cli.views import KERNEL, View, ViewKind, fuse
+from nsnet_cli.vit import VitFeatures
+from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
+from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def weights() -> NsnetWeights:
+    return load_weights(DEFAULT_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def network(weights: NsnetWeights) -> Network:
+    return Network.of_weights(weights)
+
+
+def trained(weights: NsnetWeights) -> tuple[ViewHeads, KernelHead]:
+    """The judges as training has them."""
+    info, tower = weights.info, tower_info(weights.tower_path).config
+    tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
+    semantic = tensors[SEMANTIC]
+    heads = ViewHeads(tower, info.head, semantic, info.kinds).eval()
+    heads.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
+    assert info.kernel is not None
+    state = {k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")}
+    return heads, KernelHead.of_state(tower, info.kernel, semantic, info.kinds, state)
+
+
+def seen(n: int, seed: int) -> Features:
+    """Something like features, of the size of the shipped tower's."""
+    rng = np.random.default_rng(seed)
+    return Features(
+        rng.standard_normal((n, 512), np.float32), 2 * rng.standard_normal((n, 12, 768), np.float32) + np.float32(0.1)
+    )
+
+
+def tensors(features: Features) -> VitFeatures:
+    return VitFeatures(torch.from_numpy(features.embedding), torch.from_numpy(features.class_tokens))
+
+
+@torch.inference_mode()
+def test_judges_say_what_the_trained_heads_say(weights: NsnetWeights, network: Network) -> None:
+    heads, kernel = trained(weights)
+    views: dict[ViewKind, list[Features]] = {"mosaic": [seen(9, 0), seen(9, 1)], "window": [seen(9, 2)]}
+    said: dict[str, list[np.ndarray]] = {}
+    for kind, features in views.items():
+        said[kind] = [heads.of(kind)(tensors(f)).logit.double().numpy() for f in features]
+        for f, logits in zip(features, said[kind], strict=True):
+            assert network.heads[kind].score(f) == pytest.approx(logits, abs=1e-4)
+            part = heads.of(kind).semantic_part(tensors(f).embedding).numpy()
+            assert network.heads[kind].semantic_part(f) == pytest.approx(part, abs=1e-5)
+    said[KERNEL] = [kernel.score({kind: [tensors(f) for f in fs] for kind, fs in views.items()}).double().numpy()]
+    assert network.kernel is not None and network.kernel.score(views) == pytest.approx(said[KERNEL][0], abs=1e-3)
+    assert network.fused(views) == pytest.approx(fuse(said, weights.info.fusion), abs=1e-3)
+
+
+def test_a_picture_scores_alike_on_numpy_and_on_pytorch(weights: NsnetWeights, network: Network) -> None:
+    # bfloat16 is the precision of PyTorch that a CPU offers: coarse, but of the same network.
+    other = Network.of_weights(weights, "cpu", "bf16")
+    views = np.random.default_rng(5).integers(0, 256, (2, 2, 3, 224, 224), dtype=np.uint8)
+    plan = [View("mosaic", 0), View("window", 0)]
+    ours, theirs = network.score(views, plan), other.score(views, plan)
+    assert ours.scores == pytest.approx(theirs.scores, abs=0.5)
+    assert ours.semantic == pytest.approx(theirs.semantic, abs=0.02)
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    from nsnet_cli.devices import choose_device
+
+    assert choose_device("cpu") == "cpu"
+    with pytest.raises(UsageError, match="auto, cpu, cuda or mps"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="no CUDA device here"):
+            choose_device("cuda")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_pytorch_is_asked_for_a_gpu_only_where_a_driver_is(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    from nsnet_cli import devices
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(devices.sys, "platform", "linux")
+    monkeypatch.setattr(devices.os.path, "exists", lambda path: there and path == "/dev/nvidiactl")
+    assert devices.choose_device("auto") == ("cuda" if there else "cpu")
