@@ -22,6 +22,7 @@ from jinja2 import Environment, StrictUndefined
 
 OWNER = "benchmarks/plan.py"
 DOCUMENT = ROOT / "docs" / "cluster.md"
+CORE_HOUR = 0.05
 _COUNTS = {"a million": 1e6, "a billion": 1e9}
 _PREPARING = ("read and hash", "decode", "provenance", "select")
 _WORDS = Path(__file__).with_name("plan.md.jinja")
@@ -33,11 +34,15 @@ _VIEW, _H100, _SHARE = 35e9, 989e12, 0.4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--core-hour", type=float, default=0.05, help="price of one, in your currency")
+    parser.add_argument("--core-hour", type=float, default=CORE_HOUR, help="price of one, in your currency")
     price = parser.parse_args().core_hour
+    DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), price), "utf-8")
+
+
+def with_figures(text: str, price: float = CORE_HOUR) -> str:
+    """The document with its plan made new."""
     speed, ray = (json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("speed", "ray_engine"))
-    text = between_markers(DOCUMENT.read_text("utf-8"), OWNER, render(speed, ray, price))
-    DOCUMENT.write_text(text, "utf-8")
+    return between_markers(text, OWNER, render(speed, ray, price))
 
 
 def render(speed: dict[str, Any], ray: dict[str, Any], price: float) -> str:

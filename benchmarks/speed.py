@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def main() -> None:
             parser.error("name pictures, or a folder of them")
         RESULT.write_text(json.dumps(_measure(args, paths), indent=2) + "\n", "utf-8")
     figures = json.loads(RESULT.read_text("utf-8"))
-    DOCUMENT.write_text(between_markers(DOCUMENT.read_text("utf-8"), OWNER, render(figures)), "utf-8")
+    DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), figures), "utf-8")
     print(json.dumps(figures, indent=2))
 
 
@@ -67,15 +68,14 @@ def _found(given: Sequence[Path]) -> list[str]:
 
 
 def _measure(args: argparse.Namespace, paths: list[str]) -> Figures:
-    import torch
-
     from nsnet_cli.safefile import sha256_of
     from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
 
     many = list(itertools.islice(itertools.cycle(paths), args.count))
+    versions = {name: metadata.version(name) for name in ("numpy", "torch")}
     found: Figures = {
         "weights_sha256": sha256_of(find_weights(DEFAULT_WEIGHTS)),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), **versions},
     }
     for name, measure in (
         ("ceiling", _ceilings),
@@ -309,6 +309,11 @@ def _stages(paths: list[str]) -> Figures:
     }
 
 
+def with_figures(text: str, figures: Figures) -> str:
+    """The document with its figures made new."""
+    return between_markers(text, OWNER, render(figures))
+
+
 def render(figures: Figures) -> str:
     """The figures in Markdown."""
     machine, warm, stages = figures["machine"], figures["warm"], figures["stages"]
@@ -317,8 +322,8 @@ def render(figures: Figures) -> str:
     encode, views = given["ms_a_picture"]["encode"], given["views"]
     reached = views * ceiling["float32"]["ms_a_view"] / encode
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores, PyTorch {machine['torch']}, weights "
-        f"`{figures['weights_sha256'][:12]}`, float32.",
+        f"{machine['processor']}, {machine['cores']} cores, NumPy {machine['numpy']} (nsnet), PyTorch "
+        f"{machine['torch']} (open_clip and the ceiling), weights `{figures['weights_sha256'][:12]}`, float32.",
         "",
         "| matrix products of the tower's shapes | billion operations a second | at least, a view |",
         "|---|---|---|",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nsnet_cli.blas import one_thread_a_product
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.features import Features, Look, Tower
 from nsnet_cli.judges import ContrastiveHead, KernelJudge
@@ -76,13 +77,14 @@ class Network:
     def score(self, views: Pixels, plan: Sequence[View], probes: bool = False) -> Scored:
         """Of the views of pictures, ``(N, views, 3, S, S)`` uint8 in the order of ``plan``, all that is said."""
         grids = [self.probes_of(view.kind) if probes else None for view in plan]
-        looks = self.tower.see([(views[:, position], grid) for position, grid in enumerate(grids)])
-        by_kind = {
-            kind: [look.features for view, look in zip(plan, looks, strict=True) if view.kind == kind]
-            for kind in kinds_of(plan)
-        }
-        semantic = self.heads[plan[0].kind].semantic_part(looks[0].features)
-        return Scored(self.fused(by_kind), semantic, tuple(looks))
+        with one_thread_a_product():
+            looks = self.tower.see([(views[:, position], grid) for position, grid in enumerate(grids)])
+            by_kind = {
+                kind: [look.features for view, look in zip(plan, looks, strict=True) if view.kind == kind]
+                for kind in kinds_of(plan)
+            }
+            semantic = self.heads[plan[0].kind].semantic_part(looks[0].features)
+            return Scored(self.fused(by_kind), semantic, tuple(looks))
 
     def look(self, views: Pixels, kind: ViewKind, probes: bool = False) -> Look:
         """What the tower makes of views ``(N, 3, S, S)`` uint8 of one kind."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nsnet_cli.blas import one_thread_a_product
 from nsnet_cli.decode import FileFacts, Picture, channels_first, decode, facts_of, thumbnail_of
 from nsnet_cli.deliveries import Delivery
 from nsnet_cli.document import ErrorInfo
@@ -83,7 +84,7 @@ class Preparer:
         try:
             data = _read_stdin(self.limits) if path == STDIN else read_source(path, self.limits)
             prepared = replace(prepared, facts=facts_of(data))
-            with room_for(data):
+            with room_for(data), one_thread_a_product():
                 prepared = self._decoded(prepared, data)
         except InputError as error:
             prepared = replace(prepared, error=ErrorInfo(error.code, str(error)))

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from nsnet_cli.blas import default_threads, one_thread_a_product
 from nsnet_cli.features import Features, Look
 from nsnet_cli.probes import ProbeGrid
 from nsnet_cli.selection import Floats, Pixels
@@ -47,14 +47,11 @@ class NumpyTower:
         self._patches = state["conv1.weight"].reshape(config.width, -1).T
         blocks = range(config.layers)
         self._blocks = [_Block(config, state, f"transformer.resblocks.{k}.", k == config.layers - 1) for k in blocks]
-        self._blas = ThreadpoolController().select(user_api="blas")
-        if threads is None:
-            threads = max((library["num_threads"] for library in self._blas.info()), default=1)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tower")
+        self._pool = ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="tower")
 
     def see(self, asked: Sequence[tuple[Pixels, ProbeGrid | None]]) -> list[Look]:
         todo = [(view, grid) for views, grid in asked for view in views]
-        with self._blas.limit(limits=1):
+        with one_thread_a_product():
             seen = iter(list(self._pool.map(lambda one: self._look(*one), todo)))
         looks = []
         for views, grid in asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,13 +132,15 @@ def load_weights(name_or_path: str) -> NsnetWeights:
     info = weights_info(path)
     beside = path.parent / f"{info.tower}.safetensors"
     tower_path = beside if beside.is_file() else find_weights(info.tower or TOWER_NAME)
-    found = sha256_of(tower_path)
+    with ThreadPoolExecutor() as pool:
+        hashes, tensors = pool.map(sha256_of, (tower_path, path)), pool.submit(load_file, path)
+        found, own = hashes
     if found != info.tower_sha256:
         raise WeightsError(
             f"{tower_path}: SHA-256 is {found}, but {path.name} was trained on {info.tower_sha256}; "
             "restore the original file (`nsnet weights verify` checks all)"
         )
-    return NsnetWeights(path, sha256_of(path), info, load_file(path), tower_path)
+    return NsnetWeights(path, own, info, tensors.result(), tower_path)
 
 
 def load_basis_record(path: Path) -> tuple[SemanticBasis, dict[str, Any], Tensor]:

@@ -282,9 +282,6 @@ def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
     # Ctrl-C and a scheduler's SIGTERM, which go to the whole group, are for the process that began the scan.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1, "blas")
     _limit_memory()
     pipe.send_bytes(_READY)
 

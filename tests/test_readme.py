@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 from conftest import ROOT
@@ -38,17 +39,30 @@ def test_every_command_has_help_and_is_documented(run_nsnet: Run) -> None:
         assert run_nsnet(command, "--help").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["val", "robustness", "profiles", "localisation", "windows"])
+@pytest.mark.parametrize("name", ["val", "robustness", "profiles", "localisation", "windows", "speed", "precisions"])
 def test_figures_in_the_documents_are_the_measured_ones_of_the_shipped_weights(name: str) -> None:
+    benchmark = _benchmark(name)
+    figures = json.loads(benchmark.RESULT.read_text("utf-8"))
+    measured = figures["weights_sha256"] if "weights_sha256" in figures else figures["model"]["weights_sha256"]
+    assert measured == sha256_of(find_weights(DEFAULT_WEIGHTS))
+    documents = [ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md", *(ROOT / "docs").glob("*.md")]
+    with_figures = [path for path in documents if f"begin (benchmarks/{name}.py)" in path.read_text("utf-8")]
+    assert with_figures
+    for path in with_figures:
+        text = path.read_text("utf-8")
+        whole = (path.name != "README.md",) if name in ("val", "robustness", "localisation") else ()
+        assert benchmark.with_figures(text, figures, *whole) == text
+
+
+def test_the_plan_for_clusters_is_computed_from_what_was_measured() -> None:
+    plan = _benchmark("plan")
+    text = plan.DOCUMENT.read_text("utf-8")
+    assert plan.with_figures(text) == text
+
+
+def _benchmark(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    figures = json.loads(benchmark.RESULT.read_text("utf-8"))
-    measured = figures["weights_sha256"] if "weights_sha256" in figures else figures["model"]["weights_sha256"]
-    assert measured == sha256_of(find_weights(DEFAULT_WEIGHTS))
-    for path in (ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md", ROOT / "docs" / "explain.md"):
-        text = path.read_text("utf-8")
-        if f"begin (benchmarks/{name}.py)" in text:
-            whole = () if name in ("profiles", "windows") else (path.name != "README.md",)
-            assert benchmark.with_figures(text, figures, *whole) == text
+    return benchmark
