@@ -39,6 +39,7 @@ _TOKENS, _WIDTH, _BLOCKS = 197, 768, 12
 _SHAPES = ((_WIDTH, 3 * _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 4 * _WIDTH), (4 * _WIDTH, _WIDTH))
 _VIEWS_TOGETHER, _GROUP = 4, 25
 _STAGE_PICTURES = 24
+_PAUSE = 0.3
 _LARGE = (4000, 3000)
 Figures = dict[str, Any]
 
@@ -86,7 +87,8 @@ def _measure(args: argparse.Namespace, paths: list[str]) -> Figures:
     ):
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         found[name] = measure()
-    return found
+    gpu = _gpu()
+    return found if gpu is None else {**found, "gpu": gpu}
 
 
 def _processor() -> str:
@@ -130,6 +132,30 @@ def _ceilings() -> Figures:
                 "ms_a_view": round(1e3 * _BLOCKS * seconds / _VIEWS_TOGETHER),
             }
     return found
+
+
+def _gpu() -> Figures | None:
+    """Views a second through the tower on a GPU, from pixels in main memory to features there; None without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    rates = {precision: round(_views_a_second("cuda", precision, 256)) for precision in ("fp32", "bf16")}
+    return {"name": torch.cuda.get_device_name(), "views_a_second": rates}
+
+
+def _views_a_second(device: str, precision: str, together: int) -> float:
+    import numpy as np
+
+    from nsnet_cli.tower import tower_info, tower_state
+    from nsnet_cli.tower_torch import TorchTower
+    from nsnet_cli.weights_store import TOWER_NAME, find_weights
+
+    path = find_weights(TOWER_NAME)
+    info = tower_info(path)
+    tower = TorchTower(info.config, tower_state(path), info.mean, info.std, device, precision)
+    views = np.random.default_rng(0).integers(0, 256, (together, 3, 224, 224), dtype=np.uint8)
+    return together / _median_of(lambda: tower.see([(views, None)]), 9)
 
 
 def _median_of(call: Callable[[], Any], times: int) -> float:
@@ -176,6 +202,8 @@ class _Program:
         self.peak_mb = 0
 
     def seconds(self, paths: Sequence[str]) -> float:
+        """How long it takes to judge them, once the threads of whoever had the turn before have stopped spinning."""
+        time.sleep(_PAUSE)
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(list(paths)) + "\n")
         self._process.stdin.flush()
@@ -354,6 +382,9 @@ def render(figures: Figures) -> str:
         f"Of encoding, {views} views a picture, {100 * reached:.0f} % are the matrix products of the blocks at the "
         "float32 ceiling.",
     ]
+    if "gpu" in figures:
+        rates = ", ".join(f"{rate:,} in {name}" for name, rate in figures["gpu"]["views_a_second"].items())
+        lines += ["", f"{figures['gpu']['name']}: {rates} views a second through the tower."]
     return "\n".join([*lines, "", "| what we aim at | aim | reached |", "|---|---|---|", *_aims(figures)])
 
 

@@ -19,7 +19,7 @@ def _blas() -> Any:
 
 
 def one_thread_a_product() -> AbstractContextManager[object]:
-    """Within it every product runs on the thread that asks for it; in all of the process, as BLAS knows no other way."""
+    """Within it every product runs on the thread that asks for it; that holds for all of the process."""
     limit: AbstractContextManager[object] = _blas().limit(limits=1)
     return limit
 
