@@ -28,12 +28,12 @@ from documents import MANIFEST, RESULTS, ROOT, between_markers, kept_rows, need_
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli import tower_numpy
+from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.calibration import Calibration
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.robustness import take_sample
 from nsnet_cli.labelled import LabelledPicture, read_manifest
 from nsnet_cli.network import Network
-from nsnet_cli.selection import Floats, Pixels
 from nsnet_cli.tower import tower_info, tower_state
 from nsnet_cli.tower_torch import TorchTower
 

@@ -31,10 +31,10 @@ from documents import RESULTS, ROOT
 from PIL import Image
 
 from nsnet_cli import Detector
+from nsnet_cli.arrays import Pixels
 from nsnet_cli.discover import WalkCount, Wanted, find_pictures
 from nsnet_cli.document import PictureResult
 from nsnet_cli.network import Scored
-from nsnet_cli.selection import Pixels
 
 RESULT = RESULTS / "ray_engine.json"
 _ROWS = "rows.jsonl"

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from nsnet_cli.arrays import Pixels
 from nsnet_cli.decode import channels_first
-from nsnet_cli.selection import Pixels, SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nsnet_cli.arrays import Pixels
 from nsnet_cli.calibration import UNCERTAIN
 from nsnet_cli.deliveries import MILD, Delivery
 from nsnet_cli.devices import choose_device
@@ -35,7 +36,6 @@ from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safe
 from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.selection import Pixels
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import tower_info
 from nsnet_cli.views import kinds_of, plan_views

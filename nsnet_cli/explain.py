@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsnet_cli.arrays import Doubles, Pixels
 from nsnet_cli.decode import channels_first, decode, facts_of
 from nsnet_cli.detector import Detector
 from nsnet_cli.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.features import Features
 from nsnet_cli.probes import PATCH_SCORE_KIND
-from nsnet_cli.selection import Doubles, Pixels
 from nsnet_cli.sources import read_source
 from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views, scale_window
 

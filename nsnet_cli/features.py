@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from nsnet_cli.selection import Floats, Indices, Pixels
+from nsnet_cli.arrays import Floats, Indices, Pixels
 
 if TYPE_CHECKING:
     from nsnet_cli.probes import ProbeGrid

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsnet_cli.arrays import Floats
 from nsnet_cli.features import Features
-from nsnet_cli.selection import Floats
 from nsnet_cli.shapes import HeadConfig, KernelConfig, Shapes, VitConfig
 from nsnet_cli.views import ViewKind
 

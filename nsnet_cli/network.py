@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nsnet_cli.arrays import Doubles, Floats, Pixels
 from nsnet_cli.blas import one_thread_a_product
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.features import Features, Look, Tower
 from nsnet_cli.judges import ContrastiveHead, KernelJudge
 from nsnet_cli.probes import ProbeGrid, probes_of
-from nsnet_cli.selection import Doubles, Floats, Pixels, SelectionRecipe
+from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.shapes import check_shapes
 from nsnet_cli.tower import adapt_state, tower_info, tower_state
 from nsnet_cli.views import KERNEL, View, ViewKind, fuse, kinds_of

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nsnet_cli.arrays import Pixels
 from nsnet_cli.blas import one_thread_a_product
 from nsnet_cli.decode import FileFacts, Picture, channels_first, decode, facts_of, thumbnail_of
 from nsnet_cli.deliveries import Delivery
@@ -23,7 +24,7 @@ from nsnet_cli.document import ErrorInfo
 from nsnet_cli.errors import InputError, NsnetError
 from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.selection import Pixels, Selection, SelectionRecipe
+from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.sources import read_source, stat_source
 from nsnet_cli.views import make_views
 

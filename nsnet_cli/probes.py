@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nsnet_cli.arrays import Doubles, Floats
 from nsnet_cli.features import Features, Look
-from nsnet_cli.selection import Doubles, Floats, Selection, SelectionRecipe
+from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.views import MOSAIC, WINDOW, Square, ViewKind
 
 if TYPE_CHECKING:

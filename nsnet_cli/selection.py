@@ -23,15 +23,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels: TypeAlias = NDArray[np.uint8]
-Indices: TypeAlias = NDArray[np.int64]
-Doubles: TypeAlias = NDArray[np.float64]
-Floats: TypeAlias = NDArray[np.float32]
+from nsnet_cli.arrays import Doubles, Floats, Indices, Pixels
 
 # Rec. 601 luma, as in DGS-Net.
 _GREY = (0.299, 0.587, 0.114)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsnet_cli.arrays import Floats
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.safefile import read_header, write_safetensors
-from nsnet_cli.selection import Floats
 from nsnet_cli.shapes import Adaptation, Shapes, VitConfig, check_shapes
 
 if TYPE_CHECKING:

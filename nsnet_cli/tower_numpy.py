@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.blas import default_threads, one_thread_a_product
 from nsnet_cli.features import Features, Look
 from nsnet_cli.probes import ProbeGrid
-from nsnet_cli.selection import Floats, Pixels
 from nsnet_cli.shapes import VitConfig
 
 _EPSILON = np.float32(1e-5)  # of LayerNorm, as in PyTorch

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.features import Features, Look
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.probes import ProbeGrid
-from nsnet_cli.selection import Floats, Pixels
 from nsnet_cli.shapes import VitConfig
 from nsnet_cli.vit import VisionTransformer, VitFeatures, with_probes
 

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from nsnet_cli.selection import PatchGrid, Pixels, Selection, SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.arrays import Doubles, Pixels
+from nsnet_cli.selection import PatchGrid, Selection, SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 ViewKind = Literal["mosaic", "window"]
-Score = TypeVar("Score", float, NDArray[np.float64])
+Score = TypeVar("Score", float, Doubles)
 # Left, top and side in pixels.
 Square = tuple[int, int, int]
 MOSAIC: ViewKind = "mosaic"

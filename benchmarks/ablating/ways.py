@@ -8,15 +8,8 @@ from random import Random
 
 import numpy as np
 
-from nsnet_cli.selection import (
-    PatchGrid,
-    Pixels,
-    SelectionRecipe,
-    build_mosaic,
-    cut_patches,
-    select_patches,
-    stitch,
-)
+from nsnet_cli.arrays import Pixels
+from nsnet_cli.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches, stitch
 from nsnet_cli.views import scale_window
 
 # From pixels (3, H, W) uint8 and a generator of random numbers of the picture's own to (3, 224, 224) uint8.
