@@ -226,10 +226,10 @@ def _throughput(args: argparse.Namespace) -> int:
                 Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC).save(path, quality=88)
                 paths.append(str(path))
             views = np.stack([v for p in paths if (v := detector.prepare(p).views) is not None])
-            detector.score_views(views[:8], probes=True)
+            detector.score_views(views[:8])
             began = time.perf_counter()
             for first in range(0, len(views), 8):
-                detector.score_views(views[first : first + 8], probes=True)
+                detector.score_views(views[first : first + 8])
             alone = args.count / (time.perf_counter() - began)
             results = detector.scan_many(paths, workers=2)
             next(results)  # the workers have started
