@@ -59,10 +59,6 @@ class LoraFactors(nn.Module):
         self.scale = alpha / rank
         self.dropout = dropout
 
-    def delta(self) -> Tensor:
-        """The update as a matrix ``(d_out, d_in)``, for merging into the frozen weight."""
-        return self.scale * (self.b @ self.a)
-
     def forward(self, x: Tensor) -> Tensor:
         if self.dropout:
             x = F.dropout(x, self.dropout, self.training)
@@ -282,20 +278,6 @@ class VisionTransformer(nn.Module):
     def adapted_state(self) -> dict[str, Tensor]:
         """What `adapt` made trainable, by name."""
         return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
-
-    @torch.no_grad()
-    def merge_lora(self) -> None:
-        """Add every update to its frozen weight and drop the factors: scanning pays nothing for them."""
-        for module in self.modules():
-            if isinstance(module, LoraLinear) and module.lora is not None:
-                module.weight.data += module.lora.delta().to(module.weight.dtype)
-                module.lora = None
-            elif isinstance(module, Attention) and len(module.lora_qkv):
-                third = dict(zip("qkv", module.in_proj_weight.data.chunk(3), strict=True))
-                for name, factors in module.lora_qkv.items():
-                    assert isinstance(factors, LoraFactors)
-                    third[name] += factors.delta().to(module.in_proj_weight.dtype)
-                module.lora_qkv = nn.ModuleDict()
 
     def matrices_to(self, dtype: torch.dtype) -> VisionTransformer:
         """Hold the large matrices in ``dtype``; norms, embeddings and the residual stream stay float32."""
