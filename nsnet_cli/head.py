@@ -48,10 +48,6 @@ class NullSpaceHead(nn.Module):
         self.hidden = nn.Linear(config.reduced * (1 + len(config.blocks)), config.hidden)
         self.decision = nn.Linear(config.hidden, 1)
 
-    def semantic_part(self, embedding: Tensor) -> Tensor:
-        """Coordinates ``(N, rank)`` in the semantic basis of what `nsnet_cli.nullspace.decouple` removes."""
-        return F.normalize(embedding, dim=-1).float() @ self.semantic.T
-
     def forward(self, features: VitFeatures) -> HeadOutput:
         drop = self.config.dropout
         # sqrt(d) brings the entries of a unit vector to the scale that LayerNorm gives the tokens.

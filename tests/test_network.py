@@ -61,8 +61,8 @@ def test_judges_say_what_the_trained_heads_say(weights: NsnetWeights, network: N
         said[kind] = [heads.of(kind)(tensors(f)).logit.double().numpy() for f in features]
         for f, logits in zip(features, said[kind], strict=True):
             assert network.heads[kind].score(f) == pytest.approx(logits, abs=1e-4)
-            part = heads.of(kind).semantic_part(tensors(f).embedding).numpy()
-            assert network.heads[kind].semantic_part(f) == pytest.approx(part, abs=1e-5)
+            part = torch.nn.functional.normalize(tensors(f).embedding, dim=1) @ heads.of(kind).semantic.T
+            assert network.heads[kind].semantic_part(f) == pytest.approx(part.numpy(), abs=1e-5)
     said[KERNEL] = [kernel.score({kind: [tensors(f) for f in fs] for kind, fs in views.items()}).double().numpy()]
     assert network.kernel is not None and network.kernel.score(views) == pytest.approx(said[KERNEL][0], abs=1e-3)
     assert network.fused(views) == pytest.approx(fuse(said, weights.info.fusion), abs=1e-3)
