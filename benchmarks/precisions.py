@@ -94,8 +94,7 @@ def _measure(manifest: Path, count: int, emulated: int, work: Path) -> Row:
 
 def _on_pytorch(detector: Detector, precision: str) -> Network:
     path = detector.weights.tower_path
-    info = tower_info(path)
-    tower = TorchTower(info.config, tower_state(path), info.mean, info.std, "cpu", precision)
+    tower = TorchTower(tower_info(path), tower_state(path), "cpu", precision)
     return replace(detector.network, tower=tower)
 
 

@@ -30,7 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from documents import RESULTS
-from speeding.document import DOCUMENT, with_figures
+from speeding.document import DOCUMENT, Figures, with_figures
 
 RESULT = RESULTS / "speed.json"
 _TOKENS, _WIDTH, _BLOCKS = 197, 768, 12
@@ -40,7 +40,6 @@ _VIEWS_TOGETHER, _GROUP = 4, 25
 _STAGE_PICTURES = 24
 _PAUSE = 0.3
 _LARGE = (4000, 3000)
-Figures = dict[str, Any]
 
 
 def main() -> None:
@@ -151,8 +150,7 @@ def _views_a_second(device: str, precision: str, together: int) -> float:
     from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
     path = find_weights(TOWER_NAME)
-    info = tower_info(path)
-    tower = TorchTower(info.config, tower_state(path), info.mean, info.std, device, precision)
+    tower = TorchTower(tower_info(path), tower_state(path), device, precision)
     views = np.random.default_rng(0).integers(0, 256, (together, 3, 224, 224), dtype=np.uint8)
     return together / _median_of(lambda: tower.see([(views, None)]), 9)
 

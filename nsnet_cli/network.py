@@ -64,11 +64,11 @@ class Network:
         if device == "cpu" and precision == "fp32":
             from nsnet_cli.tower_numpy import NumpyTower
 
-            seeing: Tower = NumpyTower(tower.config, state, tower.mean, tower.std, threads)
+            seeing: Tower = NumpyTower(tower, state, threads)
         else:
             from nsnet_cli.tower_torch import TorchTower
 
-            seeing = TorchTower(tower.config, state, tower.mean, tower.std, device, precision, threads)
+            seeing = TorchTower(tower, state, device, precision, threads)
         return Network(seeing, heads, kernel, info.fusion, info.selection)
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:

@@ -21,6 +21,7 @@ from nsnet_cli.blas import default_threads, one_thread_a_product
 from nsnet_cli.features import Features, Look
 from nsnet_cli.probes import ProbeGrid
 from nsnet_cli.shapes import VitConfig
+from nsnet_cli.tower import TowerInfo
 
 _EPSILON = np.float32(1e-5)  # of LayerNorm, as in PyTorch
 
@@ -32,18 +33,12 @@ class NumpyTower:
     the usual variables (``OMP_NUM_THREADS`` and its like) say otherwise.
     """
 
-    def __init__(
-        self,
-        config: VitConfig,
-        state: Mapping[str, Floats],
-        mean: Sequence[float],
-        std: Sequence[float],
-        threads: int | None = None,
-    ) -> None:
+    def __init__(self, info: TowerInfo, state: Mapping[str, Floats], threads: int | None = None) -> None:
+        config, mean, std = info.config, np.array(info.mean), np.array(info.std)
         self._config, self._state = config, state
         # (x / 255 - mean) / std, in one product and one sum.
-        self._scale = (1.0 / (255.0 * np.array(std))).astype(np.float32)[:, None, None]
-        self._shift = (np.array(mean) / np.array(std)).astype(np.float32)[:, None, None]
+        self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
+        self._shift = (mean / std).astype(np.float32)[:, None, None]
         self._patches = state["conv1.weight"].reshape(config.width, -1).T
         blocks = range(config.layers)
         self._blocks = [_Block(config, state, f"transformer.resblocks.{k}.", k == config.layers - 1) for k in blocks]

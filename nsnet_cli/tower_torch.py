@@ -13,7 +13,7 @@ from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.features import Features, Look
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.probes import ProbeGrid
-from nsnet_cli.shapes import VitConfig
+from nsnet_cli.tower import TowerInfo
 from nsnet_cli.vit import VisionTransformer, VitFeatures, with_probes
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -28,10 +28,8 @@ class TorchTower:
 
     def __init__(
         self,
-        config: VitConfig,
+        info: TowerInfo,
         state: Mapping[str, Floats],
-        mean: Sequence[float],
-        std: Sequence[float],
         device: str,
         precision: str,
         threads: int | None = None,
@@ -39,8 +37,10 @@ class TorchTower:
         if threads is not None:
             torch.set_num_threads(threads)
         self._device = torch.device(device)
-        self._normalise = Normaliser(mean, std)
-        tower = VisionTransformer.of_state(config, {name: torch.from_numpy(value) for name, value in state.items()})
+        self._normalise = Normaliser(info.mean, info.std)
+        tower = VisionTransformer.of_state(
+            info.config, {name: torch.from_numpy(value) for name, value in state.items()}
+        )
         self._tower = tower.matrices_to(_DTYPES[precision]).to(self._device)
 
     @torch.inference_mode()

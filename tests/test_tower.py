@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,13 +115,11 @@ def test_a_tower_cut_short_is_refused(tiny_tower: Path, tmp_path: Path) -> None:
 
 
 def numpy_tower(path: Path, threads: int | None = None) -> NumpyTower:
-    info = tower_info(path)
-    return NumpyTower(info.config, tower_state(path), info.mean, info.std, threads)
+    return NumpyTower(tower_info(path), tower_state(path), threads)
 
 
 def torch_tower(path: Path, precision: str = "fp32") -> TorchTower:
-    info = tower_info(path)
-    return TorchTower(info.config, tower_state(path), info.mean, info.std, "cpu", precision)
+    return TorchTower(tower_info(path), tower_state(path), "cpu", precision)
 
 
 def some_views(n: int, size: int = 224) -> np.ndarray:
@@ -146,7 +145,7 @@ def test_numpy_and_pytorch_see_the_same_in_the_shipped_tower() -> None:
 def test_numpy_gives_the_reference_features(shared: Path) -> None:
     reference, path = np.load(shared / "reference" / "clip_vit_b16_image_tower.npz"), find_weights(TOWER_NAME)
     # The reference's inputs are normalised already: with these, normalising them changes nothing.
-    tower = NumpyTower(tower_info(path).config, tower_state(path), mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    tower = NumpyTower(replace(tower_info(path), mean=(0.0,) * 3, std=(1 / 255,) * 3), tower_state(path))
     look = tower.see([(reference["inputs"], None)])[0]
     assert relative(look.features.embedding, reference["features"]) < 1e-4
 
