@@ -145,6 +145,7 @@ def _gpu() -> Figures | None:
 def _views_a_second(device: str, precision: str, together: int) -> float:
     import numpy as np
 
+    from nsnet_cli.features import Asked
     from nsnet_cli.tower import tower_info, tower_state
     from nsnet_cli.tower_torch import TorchTower
     from nsnet_cli.weights_store import TOWER_NAME, find_weights
@@ -152,7 +153,7 @@ def _views_a_second(device: str, precision: str, together: int) -> float:
     path = find_weights(TOWER_NAME)
     tower = TorchTower(tower_info(path), tower_state(path), device, precision)
     views = np.random.default_rng(0).integers(0, 256, (together, 3, 224, 224), dtype=np.uint8)
-    return together / _median_of(lambda: tower.see([(views, None)]), 9)
+    return together / _median_of(lambda: tower.see([Asked(views)]), 9)
 
 
 def _median_of(call: Callable[[], Any], times: int) -> float:
@@ -312,7 +313,7 @@ def _stages(paths: list[str]) -> Figures:
             pixels = channels_first(picture.pixels)
             views.append(timed("select", lambda p=pixels: make_views(p, recipe, len(plan)).pixels))
         seen = np.stack(views)
-        looks = timed("encode", lambda: network.tower.see([(seen[:, k], None) for k in range(len(plan))]))
+        looks = timed("encode", lambda: [network.look(seen[:, k], view.kind) for k, view in enumerate(plan)])
         kinds = {
             kind: [look.features for look, view in zip(looks, plan, strict=True) if view.kind == kind]
             for kind in kinds_of(plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -54,9 +54,18 @@ class Look:
         return Look(one, self.probes.rows(slice(n * count, (n + 1) * count)))
 
 
+class Asked(NamedTuple):
+    """Views ``(N, 3, S, S)`` uint8 to be looked at, with the probes of a ``grid`` where one is given, by the tower as
+    it came or as training ``adapted`` it."""
+
+    views: Pixels
+    grid: ProbeGrid | None = None
+    adapted: bool = False
+
+
 class Tower(Protocol):
     """CLIP's image tower, wherever it runs."""
 
-    def see(self, asked: Sequence[tuple[Pixels, ProbeGrid | None]]) -> list[Look]:
-        """A `Look` for each set of views ``(N, 3, S, S)`` uint8, with the probes of a grid where one is given."""
+    def see(self, asked: Sequence[Asked]) -> list[Look]:
+        """A `Look` for each set of views.  Those of a tower that has nothing adapted must not ask for it."""
         ...

@@ -120,10 +120,9 @@ class KernelHead(nn.Module):
     def score(self, features: Mapping[ViewKind, Sequence[VitFeatures]]) -> Tensor:
         """Scores ``(N,)`` of pictures from ``features``: by kind, those of each view, a row a picture."""
         device = self.anchors.device
-        described = {
-            kind: self.describe(kind, [v.floats_on(device) for v in views]) for kind, views in features.items()
-        }
-        return self(torch.cat([described[kind] for kind in self.kinds], dim=1))  # type: ignore[index]
+        kinds = [kind for kind in features if kind in self.kinds]
+        described = [self.describe(kind, [v.floats_on(device) for v in features[kind]]) for kind in kinds]
+        return self(torch.cat(described, dim=1))
 
 
 def gaussian_kernel(x: Tensor, z: Tensor, gamma: float) -> Tensor:

@@ -10,12 +10,12 @@ import numpy as np
 from nsnet_cli.arrays import Doubles, Floats, Pixels
 from nsnet_cli.blas import one_thread_a_product
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.features import Features, Look, Tower
+from nsnet_cli.features import Asked, Features, Look, Tower
 from nsnet_cli.judges import ContrastiveHead, KernelJudge
 from nsnet_cli.probes import ProbeGrid, probes_of
 from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.shapes import check_shapes
-from nsnet_cli.tower import adapt_state, tower_info, tower_state
+from nsnet_cli.shapes import Adaptation, check_shapes
+from nsnet_cli.tower import adapted_state, tower_info, tower_state
 from nsnet_cli.views import KERNEL, View, ViewKind, fuse, kinds_of
 from nsnet_cli.weights import SEMANTIC, NsnetWeights
 
@@ -40,6 +40,7 @@ class Network:
     """Tower, contrastive heads, and the kernel head where the weights have one."""
 
     tower: Tower
+    adaptation: Adaptation
     heads: dict[ViewKind, ContrastiveHead]
     kernel: KernelJudge | None
     fusion: dict[str, float]
@@ -58,18 +59,20 @@ class Network:
         info, tower = weights.info, tower_info(weights.tower_path)
         state = tower_state(weights.tower_path)
         try:
-            adapt_state(state, info.adaptation, weights.below("tower"))
+            adapted = adapted_state(state, info.adaptation, weights.below("tower"))
         except RuntimeError as error:
             raise WeightsError(f"{weights.path}: the tensors do not fit {_RECIPE}: {error}") from error
+        if all(map(info.adaptation.of, info.kinds)):
+            state = adapted  # nothing looks at the tower as it came, whose matrices need not be held
         if device == "cpu" and precision == "fp32":
             from nsnet_cli.tower_numpy import NumpyTower
 
-            seeing: Tower = NumpyTower(tower, state, threads)
+            seeing: Tower = NumpyTower(tower, state, threads, adapted)
         else:
             from nsnet_cli.tower_torch import TorchTower
 
-            seeing = TorchTower(tower, state, device, precision, threads)
-        return Network(seeing, heads, kernel, info.fusion, info.selection)
+            seeing = TorchTower(tower, state, device, precision, threads, adapted)
+        return Network(seeing, info.adaptation, heads, kernel, info.fusion, info.selection)
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
         """The probes of a kind of view."""
@@ -77,9 +80,8 @@ class Network:
 
     def score(self, views: Pixels, plan: Sequence[View], probes: bool = False) -> Scored:
         """Of the views of pictures, ``(N, views, 3, S, S)`` uint8 in the order of ``plan``, all that is said."""
-        grids = [self.probes_of(view.kind) if probes else None for view in plan]
         with one_thread_a_product():
-            looks = self.tower.see([(views[:, position], grid) for position, grid in enumerate(grids)])
+            looks = self.tower.see([self._asked(views[:, n], view.kind, probes) for n, view in enumerate(plan)])
             by_kind = {
                 kind: [look.features for view, look in zip(plan, looks, strict=True) if view.kind == kind]
                 for kind in kinds_of(plan)
@@ -89,7 +91,10 @@ class Network:
 
     def look(self, views: Pixels, kind: ViewKind, probes: bool = False) -> Look:
         """What the tower makes of views ``(N, 3, S, S)`` uint8 of one kind."""
-        return self.tower.see([(views, self.probes_of(kind) if probes else None)])[0]
+        return self.tower.see([self._asked(views, kind, probes)])[0]
+
+    def _asked(self, views: Pixels, kind: ViewKind, probes: bool) -> Asked:
+        return Asked(views, self.probes_of(kind) if probes else None, self.adaptation.of(kind))
 
     def fused(self, by_kind: Mapping[ViewKind, Sequence[Features]]) -> Doubles:
         """Raw scores ``(N,)`` of what all judges say of the features of each view."""
@@ -117,5 +122,6 @@ def _judges(weights: NsnetWeights) -> tuple[dict[ViewKind, ContrastiveHead], Ker
     heads = {kind: ContrastiveHead(info.head, semantic, weights.below(f"head.{kind}")) for kind in info.kinds}
     if info.kernel is None:
         return heads, None
-    check_shapes(weights.path, kernel_state, KernelJudge.shapes(tower, info.kernel, info.kinds, kernel_state), _RECIPE)
-    return heads, KernelJudge(info.kernel, semantic, info.kinds, kernel_state)
+    looked_at = info.kernel.looked_at(info.kinds)
+    check_shapes(weights.path, kernel_state, KernelJudge.shapes(tower, info.kernel, looked_at, kernel_state), _RECIPE)
+    return heads, KernelJudge(info.kernel, semantic, looked_at, kernel_state)

@@ -5,7 +5,7 @@ Nothing here needs PyTorch: a scan on a CPU never imports it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -54,7 +54,8 @@ class Adaptation:
     """What is trained of the tower; ``rank`` 0 with ``norms`` off leaves it frozen.
 
     LoRA of the given ``rank`` and ``alpha`` on the ``targets`` (see `LORA_TARGETS`) of the blocks from
-    ``first_block`` to ``last_block`` (1-based, both included); with ``norms`` their LayerNorms too.
+    ``first_block`` to ``last_block`` (1-based, both included); with ``norms`` their LayerNorms too.  Only views of
+    ``kinds`` go through the adapted tower; those of other kinds see CLIP as it came.
     """
 
     rank: int = 0
@@ -63,10 +64,15 @@ class Adaptation:
     last_block: int = 12
     targets: tuple[str, ...] = ("q", "k", "v", "out")
     norms: bool = False
+    kinds: tuple[ViewKind, ...] = ("mosaic", "window")
 
     @property
     def frozen(self) -> bool:
-        return self.rank == 0 and not self.norms
+        return (self.rank == 0 and not self.norms) or not self.kinds
+
+    def of(self, kind: ViewKind) -> bool:
+        """Whether views of a kind go through the adapted tower."""
+        return not self.frozen and kind in self.kinds
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,9 @@ class KernelConfig:
     """Shape of the kernel head.
 
     ``blocks`` are the tower's blocks (1-based) whose class tokens are used; ``dimensions`` principal components
-    are kept of each kind of view.  ``gamma`` is the kernel's, for pictures whose mean square length is one;
-    ``ridge`` is added to the kernel matrix, whose diagonal is one.  ``mosaic_scale`` is the length of the
-    mosaic's part beside a window's.
+    are kept of each kind of view among ``kinds``.  ``gamma`` is the kernel's, for pictures whose mean square
+    length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one.  ``mosaic_scale`` is the length of
+    the mosaic's part beside a window's.
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
@@ -99,6 +105,11 @@ class KernelConfig:
     gamma: float = 1.5
     ridge: float = 0.05
     mosaic_scale: float = 0.6
+    kinds: tuple[ViewKind, ...] = ("mosaic", "window")
+
+    def looked_at(self, kinds: Sequence[ViewKind]) -> list[ViewKind]:
+        """Those of the ``kinds`` of view there are that the kernel head looks at."""
+        return [kind for kind in kinds if kind in self.kinds]
 
     def scale_of(self, kind: ViewKind) -> float:
         """How long the part of a kind of view is beside those of others."""

@@ -133,26 +133,32 @@ def _shapes(config: VitConfig) -> Shapes:
     return shapes
 
 
-def adapt_state(state: dict[str, Floats], adaptation: Adaptation, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Put what training adapted into a tower's ``state``: LayerNorms in place of its own, LoRA factors added up.
+def adapted_state(
+    state: Mapping[str, Floats], adaptation: Adaptation, tensors: Mapping[str, NDArray[Any]]
+) -> dict[str, Floats]:
+    """A tower's ``state`` as training adapted it: other LayerNorms, LoRA factors added up.  All else is shared.
 
     ``tensors`` are those of `nsnet_cli.vit.VisionTransformer.adapted_state`.  Raises `RuntimeError` where they are not
     those that ``adaptation`` asks for.
     """
+    adapted = dict(state)
     left = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
     for block in (f"{_BLOCKS}{k}." for k in range(adaptation.first_block - 1, adaptation.last_block)):
         if adaptation.norms:
             for name in (f"{block}ln_{k}.{part}" for k in (1, 2) for part in ("weight", "bias")):
-                state[name] = _taken(left, name, state[name].shape)
+                adapted[name] = _taken(left, name, state[name].shape)
         for target in adaptation.targets if adaptation.rank else ():
             name, lora, third = _LORA[target]
-            weight = state[block + name]
+            if adapted[block + name] is state[block + name]:
+                adapted[block + name] = state[block + name].copy(order="K")
+            weight = adapted[block + name]
             part = weight if third is None else np.split(weight, 3)[third]
             a = _taken(left, f"{block}{lora}.a", (adaptation.rank, part.shape[1]))
             b = _taken(left, f"{block}{lora}.b", (part.shape[0], adaptation.rank))
             part += np.float32(adaptation.alpha / adaptation.rank) * (b @ a)
     if left:
         raise RuntimeError(f"unknown tensors of an adapted tower: {sorted(left)[:3]}")
+    return adapted
 
 
 def _taken(left: dict[str, Floats], name: str, shape: tuple[int, ...]) -> Floats:

@@ -18,7 +18,7 @@ import numpy as np
 
 from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.blas import default_threads, one_thread_a_product
-from nsnet_cli.features import Features, Look
+from nsnet_cli.features import Asked, Features, Look
 from nsnet_cli.probes import ProbeGrid
 from nsnet_cli.shapes import VitConfig
 from nsnet_cli.tower import TowerInfo
@@ -29,11 +29,38 @@ _EPSILON = np.float32(1e-5)  # of LayerNorm, as in PyTorch
 class NumpyTower:
     """CLIP's image tower with ``state``, float32 arrays under open_clip's names (`nsnet_cli.tower.tower_state`).
 
-    ``threads`` views are looked at at once; None takes as many as BLAS would take threads, which is all cores unless
-    the usual variables (``OMP_NUM_THREADS`` and its like) say otherwise.
+    ``adapted`` is its state as training adapted it, where it did.  ``threads`` views are looked at at once; None takes
+    as many as BLAS would take threads, which is all cores unless the usual variables (``OMP_NUM_THREADS`` and its like)
+    say otherwise.
     """
 
-    def __init__(self, info: TowerInfo, state: Mapping[str, Floats], threads: int | None = None) -> None:
+    def __init__(
+        self,
+        info: TowerInfo,
+        state: Mapping[str, Floats],
+        threads: int | None = None,
+        adapted: Mapping[str, Floats] | None = None,
+    ) -> None:
+        self._tower = _Vit(info, state)
+        self._adapted = self._tower if adapted is None or adapted is state else _Vit(info, adapted)
+        self._pool = ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="tower")
+
+    def see(self, asked: Sequence[Asked]) -> list[Look]:
+        todo = [(self._adapted if one.adapted else self._tower, view, one.grid) for one in asked for view in one.views]
+        with one_thread_a_product():
+            seen = iter(list(self._pool.map(lambda one: one[0].look(*one[1:]), todo)))
+        looks = []
+        for one in asked:
+            few = [next(seen) for _ in one.views]
+            probes = None if one.grid is None else Features.join([look.probes_seen for look in few])
+            looks.append(Look(Features.join([look.features for look in few]), probes))
+        return looks
+
+
+class _Vit:
+    """The network of one state."""
+
+    def __init__(self, info: TowerInfo, state: Mapping[str, Floats]) -> None:
         config, mean, std = info.config, np.array(info.mean), np.array(info.std)
         self._config, self._state = config, state
         # (x / 255 - mean) / std, in one product and one sum.
@@ -42,20 +69,9 @@ class NumpyTower:
         self._patches = state["conv1.weight"].reshape(config.width, -1).T
         blocks = range(config.layers)
         self._blocks = [_Block(config, state, f"transformer.resblocks.{k}.", k == config.layers - 1) for k in blocks]
-        self._pool = ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="tower")
 
-    def see(self, asked: Sequence[tuple[Pixels, ProbeGrid | None]]) -> list[Look]:
-        todo = [(view, grid) for views, grid in asked for view in views]
-        with one_thread_a_product():
-            seen = iter(list(self._pool.map(lambda one: self._look(*one), todo)))
-        looks = []
-        for views, grid in asked:
-            few = [next(seen) for _ in views]
-            probes = None if grid is None else Features.join([look.probes_seen for look in few])
-            looks.append(Look(Features.join([look.features for look in few]), probes))
-        return looks
-
-    def _look(self, view: Pixels, grid: ProbeGrid | None) -> Look:
+    def look(self, view: Pixels, grid: ProbeGrid | None) -> Look:
+        """At one view ``(3, S, S)``."""
         config = self._config
         x = self._embed(view)
         late = config.layers if grid is None else int(config.layers * grid.late)

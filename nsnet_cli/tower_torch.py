@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.arrays import Floats, Pixels
-from nsnet_cli.features import Features, Look
+from nsnet_cli.features import Asked, Features, Look
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.probes import ProbeGrid
 from nsnet_cli.tower import TowerInfo
@@ -23,7 +23,8 @@ _VIEWS_ON_CPU = 4
 class TorchTower:
     """CLIP's image tower with ``state`` (`nsnet_cli.tower.tower_state`) on ``device``, ``cpu``, ``cuda`` or ``mps``.
 
-    Its matrices are held in ``precision``, ``fp32`` or ``bf16``; norms and the residual stream are float32.
+    ``adapted`` is its state as training adapted it, where it did.  Its matrices are held in ``precision``, ``fp32`` or
+    ``bf16``; norms and the residual stream are float32.
     """
 
     def __init__(
@@ -33,22 +34,29 @@ class TorchTower:
         device: str,
         precision: str,
         threads: int | None = None,
+        adapted: Mapping[str, Floats] | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self._device = torch.device(device)
         self._normalise = Normaliser(info.mean, info.std)
-        tower = VisionTransformer.of_state(
-            info.config, {name: torch.from_numpy(value) for name, value in state.items()}
-        )
-        self._tower = tower.matrices_to(_DTYPES[precision]).to(self._device)
+
+        def tower(state: Mapping[str, Floats]) -> VisionTransformer:
+            tensors = {name: torch.from_numpy(value) for name, value in state.items()}
+            found = VisionTransformer.of_state(info.config, tensors)
+            return found.matrices_to(_DTYPES[precision]).to(self._device)
+
+        self._tower = tower(state)
+        self._adapted = self._tower if adapted is None or adapted is state else tower(adapted)
 
     @torch.inference_mode()
-    def see(self, asked: Sequence[tuple[Pixels, ProbeGrid | None]]) -> list[Look]:
-        return [self._look(views, grid) for views, grid in asked]
+    def see(self, asked: Sequence[Asked]) -> list[Look]:
+        return [self._look(self._adapted if one.adapted else self._tower, one.views, one.grid) for one in asked]
 
-    def _look(self, views: Pixels, grid: ProbeGrid | None) -> Look:
-        looks = [self._plain(few) if grid is None else self._probed(few, grid) for few in self._split(views)]
+    def _look(self, tower: VisionTransformer, views: Pixels, grid: ProbeGrid | None) -> Look:
+        looks = [
+            self._plain(tower, few) if grid is None else self._probed(tower, few, grid) for few in self._split(views)
+        ]
         probes = None if grid is None else Features.join([look.probes_seen for look in looks])
         return Look(Features.join([look.features for look in looks]), probes)
 
@@ -57,11 +65,11 @@ class TorchTower:
         few = _VIEWS_ON_CPU if self._device.type == "cpu" else max(1, len(views))
         return torch.from_numpy(np.ascontiguousarray(views)).split(few)
 
-    def _plain(self, views: Tensor) -> Look:
-        return Look(_arrays(self._tower(self._normalise(views.to(self._device)))))
+    def _plain(self, tower: VisionTransformer, views: Tensor) -> Look:
+        return Look(_arrays(tower(self._normalise(views.to(self._device)))))
 
-    def _probed(self, views: Tensor, grid: ProbeGrid) -> Look:
-        tower, after = self._tower, []
+    def _probed(self, tower: VisionTransformer, views: Tensor, grid: ProbeGrid) -> Look:
+        after = []
 
         def watch(block: int, tokens: Tensor) -> None:
             after.append(tokens[:, -grid.count :].float())

@@ -70,8 +70,6 @@ class WeightsInfo:
                 "make weights with `nsnet train`, or leave --weights out to use the shipped ones"
             )
         try:
-            head = json.loads(metadata["head"])
-            adaptation = json.loads(metadata["adaptation"])
             kernel = json.loads(metadata["kernel"]) if metadata["format"] == WEIGHTS_FORMAT else None
             return WeightsInfo(
                 name=metadata["name"],
@@ -79,9 +77,10 @@ class WeightsInfo:
                 tower_sha256=metadata["tower_sha256"],
                 # Weights that do not say where windows lie are older than the choice: at the centre.
                 selection=SelectionRecipe(**{"window_by": "centre", **json.loads(metadata["selection"])}),
-                head=HeadConfig(**{**head, "blocks": tuple(head["blocks"])}),
-                kernel=KernelConfig(**{**kernel, "blocks": tuple(kernel["blocks"])}) if kernel else None,
-                adaptation=Adaptation(**{**adaptation, "targets": tuple(adaptation["targets"])}),
+                head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
+                # What does not say which kinds of view it is for is older than the choice: for all.
+                kernel=KernelConfig(**_tuples(kernel)) if kernel else None,
+                adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
                 basis=json.loads(metadata["basis"]),
                 views=int(metadata["views"]),
                 fusion={str(judge): float(share) for judge, share in json.loads(metadata["fusion"]).items()},
@@ -94,6 +93,11 @@ class WeightsInfo:
                 f"{path}: the recipe in its metadata is incomplete or of another version ({error}); "
                 "it was altered, or made by another version of nsnet"
             ) from error
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
 
 
 @dataclass(frozen=True)

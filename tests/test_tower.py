@@ -11,11 +11,11 @@ import torch
 
 from nsnet_cli.convert import tower_from_open_clip
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.features import Features, Look
+from nsnet_cli.features import Asked, Features, Look
 from nsnet_cli.probes import ProbeGrid
 from nsnet_cli.safefile import read_header, write_safetensors
 from nsnet_cli.shapes import LORA_TARGETS, Adaptation
-from nsnet_cli.tower import adapt_state, load_tower, save_tower, tower_info, tower_state
+from nsnet_cli.tower import adapted_state, load_tower, save_tower, tower_info, tower_state
 from nsnet_cli.tower_numpy import NumpyTower
 from nsnet_cli.tower_torch import TorchTower
 from nsnet_cli.vit import VisionTransformer
@@ -132,7 +132,11 @@ def same(a: Features, b: Features, tolerance: float) -> bool:
 
 def test_numpy_and_pytorch_see_the_same_in_the_shipped_tower() -> None:
     path = find_weights(TOWER_NAME)
-    asked = [(some_views(1), ProbeGrid(5, 0.16)), (some_views(2), ProbeGrid(7, 0.05, late=0.5)), (some_views(1), None)]
+    asked = [
+        Asked(some_views(1), ProbeGrid(5, 0.16)),
+        Asked(some_views(2), ProbeGrid(7, 0.05, late=0.5)),
+        Asked(some_views(1)),
+    ]
     ours, trained = numpy_tower(path).see(asked), torch_tower(path).see(asked)
     for here, there in zip(ours, trained, strict=True):
         assert same(here.features, there.features, 1e-4)
@@ -146,15 +150,15 @@ def test_numpy_gives_the_reference_features(shared: Path) -> None:
     reference, path = np.load(shared / "reference" / "clip_vit_b16_image_tower.npz"), find_weights(TOWER_NAME)
     # The reference's inputs are normalised already: with these, normalising them changes nothing.
     tower = NumpyTower(replace(tower_info(path), mean=(0.0,) * 3, std=(1 / 255,) * 3), tower_state(path))
-    look = tower.see([(reference["inputs"], None)])[0]
+    look = tower.see([Asked(reference["inputs"])])[0]
     assert relative(look.features.embedding, reference["features"]) < 1e-4
 
 
 def test_a_view_is_seen_alike_whatever_is_seen_beside_it(tiny_tower: Path) -> None:
     tower, views = numpy_tower(tiny_tower, threads=3), some_views(7)
-    together = tower.see([(views, ProbeGrid(3, 0.2)), (views[::-1], None)])
+    together = tower.see([Asked(views, ProbeGrid(3, 0.2)), Asked(views[::-1])])
     for n in range(7):
-        alone = tower.see([(views[n : n + 1], ProbeGrid(3, 0.2))])[0]
+        alone = tower.see([Asked(views[n : n + 1], ProbeGrid(3, 0.2))])[0]
         beside: Look = together[0].of_picture(n)
         assert np.array_equal(beside.features.embedding, alone.features.embedding)
         assert np.array_equal(beside.probes_seen.class_tokens, alone.probes_seen.class_tokens)
@@ -167,7 +171,7 @@ def test_the_exact_activation_is_that_of_pytorch(tiny_tower: Path, tmp_path: Pat
     path = tmp_path / "exact.safetensors"
     write_safetensors(path, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
     assert not tower_info(path).config.quick_gelu
-    asked = [(some_views(2), None)]
+    asked = [Asked(some_views(2))]
     ours, quick = numpy_tower(path).see(asked)[0].features, numpy_tower(tiny_tower).see(asked)[0].features
     assert same(ours, torch_tower(path).see(asked)[0].features, 1e-4) and not same(ours, quick, 1e-3)
 
@@ -182,20 +186,30 @@ def test_what_training_adapted_is_put_into_the_state(tiny_tower: Path, targets: 
             torch.nn.init.normal_(parameter, std=0.1)
     adapted = {name: value.numpy() for name, value in trained.adapted_state().items()}
     state = tower_state(tiny_tower)
-    names, x = set(state), torch.randn(2, 3, 224, 224)
-    adapt_state(state, adaptation, adapted)
-    assert set(state) == names
-    merged = VisionTransformer.of_state(trained.config, {name: torch.from_numpy(v) for name, v in state.items()})
+    before, x = {name: value.copy() for name, value in state.items()}, torch.randn(2, 3, 224, 224)
+    changed = adapted_state(state, adaptation, adapted)
+    assert set(changed) == set(state) and all(np.array_equal(state[name], before[name]) for name in state)
+    assert changed["proj"] is state["proj"]  # what is not adapted is not held twice
+    merged = VisionTransformer.of_state(trained.config, {name: torch.from_numpy(v) for name, v in changed.items()})
     with torch.no_grad():
         wanted, found, plain = trained.eval()(x), merged(x), load_tower(tiny_tower)(x)
     assert torch.allclose(found.embedding, wanted.embedding, atol=1e-5)
     assert torch.allclose(found.class_tokens, wanted.class_tokens, atol=1e-4)
     assert not torch.allclose(plain.embedding, wanted.embedding, atol=1e-3)
+    path, views = tiny_tower, some_views(2)
+    for tower in (
+        NumpyTower(tower_info(path), state, adapted=changed),
+        TorchTower(tower_info(path), state, "cpu", "fp32", adapted=changed),
+    ):
+        as_it_came, tuned = tower.see([Asked(views), Asked(views, adapted=True)])
+        assert same(as_it_came.features, numpy_tower(path).see([Asked(views)])[0].features, 1e-4)
+        assert same(tuned.features, NumpyTower(tower_info(path), changed).see([Asked(views)])[0].features, 1e-4)
+        assert not same(tuned.features, as_it_came.features, 1e-3)
     name = next(iter(adapted))
     with pytest.raises(RuntimeError, match="missing"):
-        adapt_state(tower_state(tiny_tower), adaptation, {k: v for k, v in adapted.items() if k != name})
+        adapted_state(tower_state(tiny_tower), adaptation, {k: v for k, v in adapted.items() if k != name})
     with pytest.raises(RuntimeError, match="unknown"):
-        adapt_state(tower_state(tiny_tower), adaptation, adapted | {"more": np.zeros(1, np.float32)})
+        adapted_state(tower_state(tiny_tower), adaptation, adapted | {"more": np.zeros(1, np.float32)})
 
 
 def test_a_tower_of_another_architecture_is_refused(tiny_tower: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from nsnet_cli.safefile import sha256_of
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.semantics import load_basis
 from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
+from nsnet_cli.tower import load_tower
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter
@@ -110,6 +111,7 @@ def test_a_killed_run_ends_with_the_same_weights(fresh: bool, manifest: Path, ti
         {"adaptation": LORA},
         {"adaptation": Adaptation(rank=2, first_block=2, last_block=2, targets=("q", "v", "fc", "proj"))},
         {"adaptation": Adaptation(norms=True, last_block=2), "probe_first": False, "fresh": True},
+        {"adaptation": replace(LORA, kinds=("mosaic",)), "kernel": replace(FIT.kernel, kinds=("window",))},
         {
             "adaptation": LORA,
             "selection": SelectionRecipe(window=0),
@@ -117,7 +119,7 @@ def test_a_killed_run_ends_with_the_same_weights(fresh: bool, manifest: Path, ti
             "kernel": None,
         },
     ],
-    ids=["frozen", "lora", "upper block", "norms, fresh", "paper"],
+    ids=["frozen", "lora", "upper block", "norms, fresh", "mosaics alone", "paper"],
 )
 def test_train_writes_weights_that_scan_as_they_were_trained(
     manifest: Path, tiny_tower: Path, tmp_path: Path, changes: dict[str, object]
@@ -153,8 +155,10 @@ def test_train_writes_weights_that_scan_as_they_were_trained(
     views = detector.prepare(str(manifest.parent / "3.png")).views
     assert views is not None
     with torch.inference_mode():
+        plain = load_tower(tiny_tower)
         seen = {
-            kind: fitted.tower(normalise(torch.from_numpy(views[[view]]))) for view, kind in enumerate(fitter.kinds)
+            kind: (fitted.tower if config.adaptation.of(kind) else plain)(normalise(torch.from_numpy(views[[view]])))
+            for view, kind in enumerate(fitter.kinds)
         }
         parts = {kind: [float(fitted.heads.of(kind)(features).logit)] for kind, features in seen.items()}
     if fitted.kernel is not None:
@@ -180,6 +184,7 @@ def test_the_manifest_is_checked(tmp_path: Path) -> None:
         ({"kernel": KernelConfig()}, {}, "give --no-kernel"),
         ({"adaptation": Adaptation(rank=2, last_block=12)}, {}, "--tuned-blocks must lie within 1-2"),
         ({"adaptation": Adaptation(rank=2, first_block=0, last_block=1)}, {}, "--tuned-blocks"),
+        ({"kernel": KernelConfig(blocks=(1,), kinds=())}, {}, "--kernel-views"),
         ({}, {"views": 1}, "--views 1 has no window"),
         ({"probe": Phase(4, 8, 0.01)}, {}, "at least one batch"),
         ({"tune": Phase(64, 7, 0.01)}, {}, "must be even"),

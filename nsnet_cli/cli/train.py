@@ -16,6 +16,7 @@ from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
 if TYPE_CHECKING:
     from nsnet_cli.training.fit import Progress
+    from nsnet_cli.views import ViewKind
 
 
 def train(
@@ -56,6 +57,9 @@ def train(
     kernel: Annotated[
         bool, typer.Option("--kernel/--no-kernel", help="A kernel head beside the contrastive ones; none in the paper.")
     ] = True,
+    kernel_views: Annotated[
+        str, typer.Option(metavar="A,B", help="Kinds of view that the kernel head looks at.")
+    ] = "mosaic,window",
     bce_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lambda: share of BCE beside contrastive.")] = 0.5,
     temperature: Annotated[float, typer.Option(min=0.001, help="Temperature of the contrastive loss.")] = 0.1,
     samples: Annotated[
@@ -76,6 +80,10 @@ def train(
     tuned_blocks: Annotated[
         str, typer.Option(metavar="A-B", help="Blocks that LoRA and norms are tuned in; what lies below is kept.")
     ] = "1-12",
+    tuned_views: Annotated[
+        str,
+        typer.Option(metavar="A,B", help="Kinds of view that the tuned tower sees; others see CLIP as it came."),
+    ] = "mosaic,window",
     tune_samples: Annotated[int, typer.Option(min=4, help="Pictures drawn to tune tower and head.")] = 4_096,
     tune_batch: Annotated[int, typer.Option(min=4, help="Pictures a step of that.")] = 32,
     lr_tower: Annotated[float, typer.Option(help="Peak learning rate of the tower in that.")] = 1e-4,
@@ -126,7 +134,15 @@ def train(
             probe=Phase(samples, batch, lr_head),
             tune=Phase(tune_samples, tune_batch, lr_tuned_head, lr_tower, warmup=0.1, keep=keep),
             probe_first=probe_first,
-            adaptation=Adaptation(lora_rank, lora_alpha, tuned[0], tuned[-1], _targets(lora_targets), norms),
+            adaptation=Adaptation(
+                lora_rank,
+                lora_alpha,
+                tuned[0],
+                tuned[-1],
+                _targets(lora_targets),
+                norms,
+                _kinds("--tuned-views", tuned_views),
+            ),
             lora_dropout=lora_dropout,
             bce_share=bce_share,
             temperature=temperature,
@@ -135,7 +151,7 @@ def train(
             fresh=fresh,
             seed=seed,
             head=HeadConfig(blocks=_blocks(blocks), dropout=dropout),
-            kernel=KernelConfig() if kernel else None,
+            kernel=KernelConfig(kinds=_kinds("--kernel-views", kernel_views)) if kernel else None,
             selection=SelectionRecipe(dc=dc, window=window),
         ),
         folds=folds,
@@ -194,6 +210,15 @@ def _targets(text: str) -> tuple[str, ...]:
     found = tuple(text.split(","))
     if not set(found) <= set(LORA_TARGETS):
         raise UsageError(f"--lora-targets {text}: expected some of {','.join(LORA_TARGETS)}")
+    return found
+
+
+def _kinds(option: str, text: str) -> tuple[ViewKind, ...]:
+    from nsnet_cli.views import MOSAIC, WINDOW
+
+    found = tuple(kind for kind in (MOSAIC, WINDOW) if kind in text.split(","))
+    if len(found) != len(text.split(",")):
+        raise UsageError(f"{option} {text}: expected mosaic, window, or both with a comma")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where fine-tuning takes its steps from: tokens that were kept, or pictures that are delivered anew."""
+"""Where fine-tuning takes its steps from: tokens or views that were kept, or pictures that are delivered anew."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class KeptBatches:
-    """Steps from kept tokens; each picture in a rendering drawn at random."""
+    """Steps from kept tokens or views; each picture in a rendering drawn at random."""
 
     renderings: Mapping[ViewKind, Sequence[KeptFeatures]]
     pictures: Sequence[LabelledPicture]
@@ -53,19 +53,31 @@ class KeptBatches:
         config, phase = self.config, self.config.tune
         device = tower.class_embedding.device
         order = draw([self.pictures[i] for i in self.indices], phase, config.seed)
-        stem = config.adaptation.first_block - 1
         kinds = list(self.renderings)
         for step in range(first_step, phase.steps):
             kind = kinds[step % len(kinds)]
             rows = [self.indices[k] for k in order[step * phase.batch : (step + 1) * phase.batch]]
             rng = Random(f"rendering:{config.seed}:{step}")
-            chosen = [(rng.choice(self.renderings[kind]), row) for row in rows]
-            tokens = torch.cat([kept.tokens.rows([row]) for kept, row in chosen])
-            lower = torch.stack([kept.features.class_tokens[row, :stem] for kept, row in chosen])
+            tokens, lower = _entered(tower, self.renderings[kind], rows, rng)
             keep = kept_tokens(len(rows), step, phase, config.selection, tower.config.tokens, config.seed)
             labels = torch.tensor([self.pictures[row].label for row in rows])
-            tokens = tokens if keep is None else keep_tokens(tokens, keep)
-            yield Batch(kind, tokens.to(device), lower.float().to(device), labels.to(device))
+            tokens = tokens if keep is None else keep_tokens(tokens, keep.to(device))
+            yield Batch(kind, tokens, lower, labels.to(device))
+
+
+def _entered(
+    tower: VisionTransformer, renderings: Sequence[KeptFeatures], rows: Sequence[int], rng: Random
+) -> tuple[Tensor, Tensor]:
+    """What the tuned blocks take of each row, in a rendering of its own; those of one rendering at once."""
+    drawn = [rng.randrange(len(renderings)) for _ in rows]
+    together = sorted(range(len(rows)), key=lambda k: drawn[k])
+    parts = [
+        kept.enter(tower, [rows[k] for k in together if drawn[k] == number])
+        for number, kept in enumerate(renderings)
+        if number in drawn
+    ]
+    back = torch.tensor(together).argsort().to(tower.class_embedding.device)
+    return torch.cat([tokens for tokens, _ in parts])[back], torch.cat([lower for _, lower in parts])[back]
 
 
 @dataclass(frozen=True)

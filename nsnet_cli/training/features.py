@@ -1,16 +1,18 @@
 """Features of the frozen tower, computed once and kept: what makes training a matter of minutes.
 
-With ``stem`` the tokens after that many blocks are kept as well, so that fine-tuning of the blocks above
-never pays for those below (0 keeps the tokens as they enter the first block).
+With ``stem`` more is kept, so that fine-tuning never pays twice for what it does not change: the tokens after that many
+frozen blocks, or, where the first block is tuned already (``stem`` 0), the views themselves.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import threadpoolctl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -26,33 +28,42 @@ from nsnet_cli.vit import VisionTransformer, VitFeatures
 
 _CACHE_FORMAT = "nsnet.features/1"
 _SHARD = 256
-
-
-@dataclass(frozen=True)
-class StemTokens:
-    """Tokens after the frozen lower blocks, ``(1 + tokens, width)`` a picture in bfloat16, read where they lie."""
-
-    shards: tuple[Path, ...]
-    stem: int
-
-    def rows(self, indices: Sequence[int]) -> Tensor:
-        """Tokens ``(len(indices), 1 + tokens, width)`` float32."""
-        from safetensors import safe_open
-
-        out: list[Tensor] = []
-        for index in indices:
-            shard, row = divmod(index, _SHARD)
-            with safe_open(self.shards[shard], framework="pt") as file:
-                out.append(file.get_slice("tokens")[row : row + 1])
-        return torch.cat(out).float()
+_BATCH = 16
 
 
 @dataclass(frozen=True)
 class KeptFeatures:
-    """One rendering of every picture: features of the whole frozen tower, and, if asked for, its stem's tokens."""
+    """One rendering of every picture.
+
+    ``features`` are those of the whole frozen tower; ``shards`` the files that hold what enters block ``stem + 1``.
+    ``views`` ``(n, 3, S, S)`` uint8 are all that the shards hold, where a GPU has room for what a disk is slow to give.
+    """
 
     features: VitFeatures
-    tokens: StemTokens
+    shards: tuple[Path, ...]
+    stem: int
+    normalise: Normaliser
+    views: Tensor | None = None
+
+    def enter(self, tower: VisionTransformer, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What the tuned blocks of ``tower`` take: tokens ``(n, 1 + tokens, width)``, and the class tokens below."""
+        device = tower.class_embedding.device
+        entering = self._entering(rows) if self.views is None else self.views[torch.tensor(rows, device=device)]
+        lower = self.features.class_tokens[torch.tensor(rows), : self.stem].float().to(device)
+        if self.stem:
+            return entering.float().to(device), lower
+        with torch.no_grad():
+            return tower.embed(self.normalise(entering.to(device))), lower
+
+    def _entering(self, rows: Sequence[int]) -> Tensor:
+        from safetensors import safe_open
+
+        found = []
+        for row in rows:
+            shard, offset = divmod(row, _SHARD)
+            with safe_open(self.shards[shard], framework="pt") as file:
+                found.append(file.get_slice("tokens" if self.stem else "views")[offset : offset + 1])
+        return torch.cat(found)
 
 
 def frozen_features(
@@ -66,7 +77,7 @@ def frozen_features(
     stem: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> KeptFeatures:
-    """Features of one rendering of each picture, class tokens in float16; with ``stem`` its tokens too.
+    """Features of one rendering of each picture, class tokens in float16; with ``stem`` what enters the block after it.
 
     Kept below ``folder`` in shards that are written whole; a run that was killed computes only what is
     missing.  Raises `WeightsError` for shards of another recipe or other data.
@@ -84,24 +95,57 @@ def frozen_features(
         folder = folder / f"stem-{stem}"
     embeddings: list[Tensor] = []
     class_tokens: list[Tensor] = []
-    shards: list[Path] = []
-    for first in range(0, len(pictures), _SHARD):
-        last = min(first + _SHARD, len(pictures))
-        path = folder / rendering.name / f"{first:07d}.safetensors"
+    views: list[Tensor] = []
+    device = tower.class_embedding.device
+    starts = range(0, len(pictures), _SHARD)
+    shards = tuple(folder / rendering.name / f"{first:07d}.safetensors" for first in starts)
+    missing = [
+        range(first, min(first + _SHARD, len(pictures)))
+        for first, path in zip(starts, shards, strict=True)
+        if not path.exists()
+    ]
+    made = _encoded(tower, pictures, recipe, normalise, rendering, stem, missing)
+    for first, path in zip(starts, shards, strict=True):
         if not path.exists():
-            data = Rendered(pictures, range(last), recipe, [rendering], start=first)
-            made = [_encode(tower, normalise, views, stem) for views, _ in DataLoader(data, batch_size=16)]
-            shard = {name: torch.cat([part[name] for part in made]) for name in made[0]}
-            write_safetensors(path, shard, {"format": _CACHE_FORMAT, "fingerprint": fingerprint})
+            write_safetensors(path, next(made), {"format": _CACHE_FORMAT, "fingerprint": fingerprint})
         if read_header(path).metadata.get("fingerprint") != fingerprint:
             raise WeightsError(f"{path}: features of another recipe or other data; use another --work folder")
         with safe_open(path, framework="pt") as file:
             embeddings.append(file.get_tensor("embedding"))
             class_tokens.append(file.get_tensor("class_tokens"))
-        shards.append(path)
-        report(last, len(pictures))
+            if stem == 0 and device.type != "cpu":
+                views.append(file.get_tensor("views").to(device))
+        report(min(first + _SHARD, len(pictures)), len(pictures))
     features = VitFeatures(torch.cat(embeddings), torch.cat(class_tokens))
-    return KeptFeatures(features, StemTokens(tuple(shards), stem or 0))
+    return KeptFeatures(features, shards, stem or 0, normalise, torch.cat(views) if views else None)
+
+
+def _encoded(
+    tower: VisionTransformer,
+    pictures: Sequence[LabelledPicture],
+    recipe: SelectionRecipe,
+    normalise: Normaliser,
+    rendering: Rendering,
+    stem: int | None,
+    shards: Sequence[range],
+) -> Iterator[dict[str, Tensor]]:
+    """The tensors of each of ``shards``, which are ranges of pictures."""
+    batches = [list(shard[first : first + _BATCH]) for shard in shards for first in range(0, len(shard), _BATCH)]
+    data = Rendered(pictures, range(len(pictures)), recipe, [rendering])
+    # On a CPU the tower takes every core; where a GPU has the tower, the cores have nothing to do but to render.
+    workers = 0 if tower.class_embedding.device.type == "cpu" else os.cpu_count() or 1
+    loader = DataLoader(
+        data, batch_sampler=batches, num_workers=workers, worker_init_fn=_one_thread if workers else None
+    )
+    views = iter(loader) if batches else iter(())
+    for shard in shards:
+        made = [_encode(tower, normalise, next(views)[0], stem) for _ in range(0, len(shard), _BATCH)]
+        yield {name: torch.cat([part[name] for part in made]) for name in made[0]}
+
+
+def _one_thread(worker: int) -> None:
+    """Workers there are as many as cores: for each to take all of them would be slower than one."""
+    threadpoolctl.threadpool_limits(1)
 
 
 @torch.inference_mode()
@@ -109,4 +153,6 @@ def _encode(tower: VisionTransformer, normalise: Normaliser, views: Tensor, stem
     x, lower = tower.through(tower.embed(normalise(views.to(tower.class_embedding.device))), 1, stem or 0)
     features = tower.finish(x, lower)
     kept = {"embedding": features.embedding.float().cpu(), "class_tokens": features.class_tokens.half().cpu()}
-    return kept | ({"tokens": x.bfloat16().cpu()} if stem is not None else {})
+    if stem is None:
+        return kept
+    return kept | ({"tokens": x.bfloat16().cpu()} if stem else {"views": views})

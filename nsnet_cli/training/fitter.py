@@ -39,7 +39,10 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one fit gives: the tower, adapted or not, the contrastive heads, and the kernel head if there is one."""
+    """What one fit gives: the tower, adapted or not, the contrastive heads, and the kernel head if there is one.
+
+    Where the tower is adapted, only views of the kinds that it is adapted for go through it.
+    """
 
     tower: VisionTransformer
     heads: ViewHeads
@@ -104,16 +107,26 @@ class Fitter:
                 kept = [rendering.features for rendering in self._kept[kind]]
                 fit_head(heads.of(kind), kept, self.pictures, indices, config, partial(self.note, f"{name} {kind}"))
         if not config.adaptation.frozen:
-            batches: Batches
-            if config.fresh:
-                learnt_from = [self.pictures[i] for i in indices]
-                batches = FreshBatches(self.kinds, learnt_from, config, self._normalise)
-            else:
-                batches = KeptBatches(self._kept, self.pictures, indices, config)
-            checkpoint = self.work / f"{name}.checkpoint.safetensors"
-            mark = self._fingerprint(indices)
-            tune(tower, heads, batches, config, checkpoint, mark, partial(self.note, f"{name} tuning"))
+            tower = self._tuned(name, heads, indices)
         return Fitted(tower, heads, self._fit_kernel(tower, indices))
+
+    def _tuned(self, name: str, heads: ViewHeads, indices: Sequence[int]) -> VisionTransformer:
+        """The adapted tower, in the precision that features are computed in; ``heads`` are tuned in place."""
+        config, tower = self.config, self._new_tower(self.precision)
+        kinds = [kind for kind in self.kinds if config.adaptation.of(kind)]
+        batches: Batches
+        if config.fresh:
+            batches = FreshBatches(kinds, [self.pictures[i] for i in indices], config, self._normalise)
+        else:
+            batches = KeptBatches({kind: self._kept[kind] for kind in kinds}, self.pictures, indices, config)
+        checkpoint = self.work / f"{name}.checkpoint.safetensors"
+        mark = self._fingerprint(indices)
+        every = 10 if self.device == "cpu" else 100  # steps; to write so often would take a GPU as long as they do
+        tune(tower, heads, batches, config, checkpoint, mark, partial(self.note, f"{name} tuning"), every)
+        seeing = self._new_tower()
+        seeing.adapt(config.adaptation)
+        seeing.load_state_dict(tower.adapted_state(), strict=False)
+        return seeing.to(self.device).eval()
 
     def _fit_kernel(self, tower: VisionTransformer, indices: Sequence[int]) -> KernelHead | None:
         """The kernel head on what ``tower`` shows of the views that a scan makes: deliveries blur what it knows."""
@@ -121,17 +134,20 @@ class Fitter:
         if config.kernel is None:
             return None
         shown = self.some_of(indices)
-        features = self._seen(tower, shown)
+        device = torch.device(self.device)
+        features = {
+            kind: [view.floats_on(device) for view in views] for kind, views in self._seen(tower, shown).items()
+        }
         labels = [self.pictures[i].label for i in shown]
         return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed)
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:
         """Embeddings ``(len(indices), embed_dim)`` of the first view as a scan makes it, before any projection."""
-        return self._finished(tower, self._scanned[self.kinds[0]][0], indices).embedding
+        return self._finished(tower, self.kinds[0], self._scanned[self.kinds[0]][0], indices).embedding
 
     def some_of(self, indices: Sequence[int]) -> list[int]:
-        """All of them for a frozen tower, else the first so many of each group in an order that is none of content."""
-        if self.config.adaptation.frozen:
+        """All of them for a frozen tower or on a GPU, else the first so many of each group, in an order by hash."""
+        if self.config.adaptation.frozen or self.device != "cpu":
             return list(indices)
         taken: Counter[tuple[int, str]] = Counter()
         chosen = []
@@ -154,12 +170,12 @@ class Fitter:
     @cached_property
     def _kept(self) -> dict[ViewKind, list[KeptFeatures]]:
         adaptation = self.config.adaptation
-        stem = None if adaptation.frozen else adaptation.first_block - 1
         tower = self._new_tower()
         kept: dict[ViewKind, list[KeptFeatures]] = {}
         for kind in self.kinds:
+            stem = adaptation.first_block - 1 if adaptation.of(kind) else None
             renderings = kept_renderings(self.config, self.views, kind)
-            if self.config.fresh and not self.config.probe_first and not adaptation.frozen:
+            if self.config.fresh and not self.config.probe_first and adaptation.of(kind):
                 renderings = [rendering for rendering in renderings if rendering.seed is None]
             kept[kind] = [
                 frozen_features(
@@ -182,8 +198,13 @@ class Fitter:
         plan = plan_views(self.config.selection, self.views)
         return {kind: self._kept[kind][: sum(view.kind == kind for view in plan)] for kind in self.kinds}
 
-    def _new_tower(self) -> VisionTransformer:
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+    def _new_tower(self, precision: str | None = None) -> VisionTransformer:
+        """The frozen tower, in the precision that features are computed in unless another is named.
+
+        A GPU has time for features in float32, which is what a scan computes in.
+        """
+        precision = precision or (self.precision if self.device == "cpu" else "fp32")
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         return load_tower(self.tower_path).matrices_to(dtype).to(self.device)
 
     def _fingerprint(self, indices: Sequence[int]) -> str:
@@ -193,16 +214,19 @@ class Fitter:
         text = f"{recipe}:{semantic}:{self._tower_sha256}:{self.views}:{self.precision}"
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _finished(self, tower: VisionTransformer, kept: KeptFeatures, indices: Sequence[int]) -> VitFeatures:
-        """Features of ``tower``: those that were kept when it is frozen, else finished from its kept stem."""
-        if self.config.adaptation.frozen:
+    def _finished(
+        self, tower: VisionTransformer, kind: ViewKind, kept: KeptFeatures, indices: Sequence[int]
+    ) -> VitFeatures:
+        """Features of a view: those that were kept where the tower is as it came, else finished by the adapted one."""
+        if not self.config.adaptation.of(kind):
             return kept.features.rows(torch.tensor(list(indices)))
         return finish(tower, kept, indices)
 
     def _seen(self, tower: VisionTransformer, indices: Sequence[int]) -> dict[ViewKind, list[VitFeatures]]:
         """Features of all views that a scan makes, by kind."""
         return {
-            kind: [self._finished(tower, kept, indices) for kept in scanned] for kind, scanned in self._scanned.items()
+            kind: [self._finished(tower, kind, kept, indices) for kept in scanned]
+            for kind, scanned in self._scanned.items()
         }
 
     def _scores(self, fitted: Fitted, indices: Sequence[int]) -> Scores:
@@ -226,11 +250,6 @@ class Fitter:
 
 @torch.inference_mode()
 def finish(tower: VisionTransformer, kept: KeptFeatures, indices: Sequence[int]) -> VitFeatures:
-    """Features of an adapted tower, from the tokens that were kept below its lowest adapted block."""
-    device = tower.class_embedding.device
-    made = []
-    for first in range(0, len(indices), _FORWARD_BATCH):
-        rows = list(indices[first : first + _FORWARD_BATCH])
-        lower = kept.features.class_tokens[torch.tensor(rows)][:, : kept.tokens.stem].float()
-        made.append(tower.finish(kept.tokens.rows(rows).to(device), lower.to(device)).floats_on(torch.device("cpu")))
-    return VitFeatures.join(made)
+    """Features of an adapted tower, from what was kept below its lowest adapted block."""
+    few = [list(indices[first : first + _FORWARD_BATCH]) for first in range(0, len(indices), _FORWARD_BATCH)]
+    return VitFeatures.join([tower.finish(*kept.enter(tower, rows)).floats_on(torch.device("cpu")) for rows in few])

@@ -28,13 +28,16 @@ def fit_kernel(
 ) -> KernelHead:
     """Kernel ridge regression on pictures with their ``labels`` (1 = generated).
 
-    ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``.  All pictures count
+    ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``; the fit runs where they
+    are.  All pictures count
     alike: to weigh groups changed nothing, as the fit is all but exact.  Components and anchors are rounded to
     half precision, as they are stored, before the system is solved.
     """
-    kinds = list(features)
+    kinds = config.looked_at(list(features))
+    features = {kind: features[kind] for kind in kinds}
+    device = features[kinds[0]][0].embedding.device
     dimensions = [_dimensions(tower, config, len(labels))] * len(kinds)
-    head = KernelHead(tower, config, semantic, kinds, len(labels), dimensions)
+    head = KernelHead(tower, config, semantic, kinds, len(labels), dimensions).to(device)
     described = {}
     for kind, views in features.items():
         _fit_components(head, kind, views[0], seed)
@@ -45,7 +48,7 @@ def fit_kernel(
         part.components.copy_((part.components / length).half().float())
         described[kind] = head.describe(kind, features[kind])
     head.anchors.copy_(torch.cat([described[kind] for kind in kinds], dim=1).half().float())
-    targets = _TARGET * (2.0 * torch.tensor(labels, dtype=torch.float64) - 1.0)
+    targets = _TARGET * (2.0 * torch.tensor(labels, dtype=torch.float64, device=device) - 1.0)
     coefficients, offset = ridge_regression(
         gaussian_kernel(head.anchors.double(), head.anchors.double(), config.gamma), targets, config.ridge
     )
@@ -60,7 +63,7 @@ def ridge_regression(kernel: Tensor, targets: Tensor, ridge: float) -> tuple[Ten
     They minimise ``|K a + b - t|^2 + ridge a' K a``, with ``b`` free: ``a = (K + ridge I)^-1 (t - b)``,
     ``sum(a) = 0``.
     """
-    factor = torch.linalg.cholesky(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype))
+    factor = torch.linalg.cholesky(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device))
     ones = torch.ones_like(targets)
     of_targets, of_ones = torch.cholesky_solve(torch.stack([targets, ones], dim=1), factor).unbind(1)
     offset = of_targets.sum() / of_ones.sum()

@@ -26,7 +26,7 @@ from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Scores
 from nsnet_cli.training.folds import grouped_folds, picture_weights
 from nsnet_cli.training.recipe import FitConfig
-from nsnet_cli.views import fuse
+from nsnet_cli.views import fuse, kinds_of, plan_views
 from nsnet_cli.weights import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
 
 
@@ -72,6 +72,8 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
     if missing:
         raise UsageError(f"{request.manifest}: {len(missing)} pictures are not there, the first is {missing[0]}")
     log = RunLog(request.work / "log.jsonl")
+    if request.device != "cpu":
+        torch.set_float32_matmul_precision("high")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis, origin = load_basis(request.labels, request.rule)
     fold_of = grouped_folds(pictures, request.folds)
@@ -123,6 +125,7 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
 def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: SemanticBasis, fold_of: list[int]) -> None:
     """Refuse at once what would fail, or quietly do something else, after an hour of features."""
     fit, tower = request.fit, tower_info(request.tower).config
+    kinds = kinds_of(plan_views(fit.selection, request.views))
     phases = [fit.probe] if fit.adaptation.frozen else [fit.probe, fit.tune]
     across = math.isqrt(tower.tokens)
     wrong = None
@@ -134,6 +137,8 @@ def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: Semant
         wrong = f"the kernel head looks at blocks that a tower of {tower.layers} has not; give --no-kernel"
     elif not fit.adaptation.frozen and not 1 <= fit.adaptation.first_block <= fit.adaptation.last_block <= tower.layers:
         wrong = f"--tuned-blocks must lie within 1-{tower.layers}"
+    elif fit.kernel is not None and not fit.kernel.looked_at(kinds):
+        wrong = "the kernel head is for a kind of view that there is none of; see --kernel-views"
     elif fit.selection.window and request.views < 2:
         wrong = "--views 1 has no window; give --views 2, or --window 0 for mosaics alone"
     elif any(phase.batch % 2 or phase.steps < 1 for phase in phases):
