@@ -39,6 +39,8 @@ class TorchTower:
         if threads is not None:
             torch.set_num_threads(threads)
         self._device = torch.device(device)
+        # float32 means float32: a GPU's convolutions round to ten bits unless told otherwise.
+        torch.backends.cudnn.allow_tf32 = False
         self._normalise = Normaliser(info.mean, info.std)
 
         def tower(state: Mapping[str, Floats]) -> VisionTransformer:

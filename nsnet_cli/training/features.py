@@ -132,8 +132,7 @@ def _encoded(
     """The tensors of each of ``shards``, which are ranges of pictures."""
     batches = [list(shard[first : first + _BATCH]) for shard in shards for first in range(0, len(shard), _BATCH)]
     data = Rendered(pictures, range(len(pictures)), recipe, [rendering])
-    # On a CPU the tower takes every core; where a GPU has the tower, the cores have nothing to do but to render.
-    workers = 0 if tower.class_embedding.device.type == "cpu" else os.cpu_count() or 1
+    workers = rendering_workers(tower.class_embedding.device)
     loader = DataLoader(
         data, batch_sampler=batches, num_workers=workers, worker_init_fn=_one_thread if workers else None
     )
@@ -141,6 +140,11 @@ def _encoded(
     for shard in shards:
         made = [_encode(tower, normalise, next(views)[0], stem) for _ in range(0, len(shard), _BATCH)]
         yield {name: torch.cat([part[name] for part in made]) for name in made[0]}
+
+
+def rendering_workers(device: torch.device) -> int:
+    """Processes that render: none where the tower takes every core itself, else a core each."""
+    return 0 if device.type == "cpu" else os.cpu_count() or 1
 
 
 def _one_thread(worker: int) -> None:

@@ -73,7 +73,7 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
         raise UsageError(f"{request.manifest}: {len(missing)} pictures are not there, the first is {missing[0]}")
     log = RunLog(request.work / "log.jsonl")
     if request.device != "cpu":
-        torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("high")  # TF32, as exact as the half precision in which features are kept
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis, origin = load_basis(request.labels, request.rule)
     fold_of = grouped_folds(pictures, request.folds)
