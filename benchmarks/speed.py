@@ -313,7 +313,7 @@ def _stages(paths: list[str]) -> Figures:
             pixels = channels_first(picture.pixels)
             views.append(timed("select", lambda p=pixels: make_views(p, recipe, len(plan)).pixels))
         seen = np.stack(views)
-        looks = timed("encode", lambda: [network.look(seen[:, k], view.kind) for k, view in enumerate(plan)])
+        looks = timed("encode", lambda: network.looks(seen, plan))
         kinds = {
             kind: [look.features for look, view in zip(looks, plan, strict=True) if view.kind == kind]
             for kind in kinds_of(plan)

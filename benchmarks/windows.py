@@ -124,7 +124,9 @@ def _kernel(weights: NsnetWeights) -> KernelHead:
     info, state = weights.info, {name: torch.from_numpy(value) for name, value in weights.below("kernel").items()}
     assert info.kernel is not None
     semantic = torch.from_numpy(weights.tensors[SEMANTIC])
-    return KernelHead.of_state(tower_info(weights.tower_path).config, info.kernel, semantic, info.kinds, state)
+    return KernelHead.of_state(
+        tower_info(weights.tower_path).config, info.kernel, semantic, info.kernel.looked_at(info.kinds), state
+    )
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from nsnet_cli.arrays import Floats, Indices, Pixels
 
 if TYPE_CHECKING:
     from nsnet_cli.probes import ProbeGrid
+
+Network = TypeVar("Network")
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,18 @@ class Asked(NamedTuple):
     adapted: bool = False
 
 
+def chosen(one: Asked, plain: Network, adapted: Network | None) -> Network:
+    """Of two networks the one that is ``asked`` for.  Raises `ValueError` where that is an adapted one that is not."""
+    if not one.adapted:
+        return plain
+    if adapted is None:
+        raise ValueError("nothing of this tower is adapted")
+    return adapted
+
+
 class Tower(Protocol):
     """CLIP's image tower, wherever it runs."""
 
     def see(self, asked: Sequence[Asked]) -> list[Look]:
-        """A `Look` for each set of views.  Those of a tower that has nothing adapted must not ask for it."""
+        """A `Look` for each set of views.  Raises `ValueError` for an adapted tower that is not there."""
         ...

@@ -120,8 +120,11 @@ class KernelHead(nn.Module):
     def score(self, features: Mapping[ViewKind, Sequence[VitFeatures]]) -> Tensor:
         """Scores ``(N,)`` of pictures from ``features``: by kind, those of each view, a row a picture."""
         device = self.anchors.device
-        kinds = [kind for kind in features if kind in self.kinds]
-        described = [self.describe(kind, [v.floats_on(device) for v in features[kind]]) for kind in kinds]
+        # In the order of the anchors' columns; kinds that this head does not look at may be there.
+        described = [
+            self.describe(kind, [view.floats_on(device) for view in features[kind]])  # type: ignore[index,arg-type]
+            for kind in self.kinds
+        ]
         return self(torch.cat(described, dim=1))
 
 

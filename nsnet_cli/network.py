@@ -64,14 +64,15 @@ class Network:
             raise WeightsError(f"{weights.path}: the tensors do not fit {_RECIPE}: {error}") from error
         if all(map(info.adaptation.of, info.kinds)):
             state = adapted  # nothing looks at the tower as it came, whose matrices need not be held
+        tuned = None if info.adaptation.frozen else adapted
         if device == "cpu" and precision == "fp32":
             from nsnet_cli.tower_numpy import NumpyTower
 
-            seeing: Tower = NumpyTower(tower, state, threads, adapted)
+            seeing: Tower = NumpyTower(tower, state, threads, tuned)
         else:
             from nsnet_cli.tower_torch import TorchTower
 
-            seeing = TorchTower(tower, state, device, precision, threads, adapted)
+            seeing = TorchTower(tower, state, device, precision, threads, tuned)
         return Network(seeing, info.adaptation, heads, kernel, info.fusion, info.selection)
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
@@ -81,13 +82,17 @@ class Network:
     def score(self, views: Pixels, plan: Sequence[View], probes: bool = False) -> Scored:
         """Of the views of pictures, ``(N, views, 3, S, S)`` uint8 in the order of ``plan``, all that is said."""
         with one_thread_a_product():
-            looks = self.tower.see([self._asked(views[:, n], view.kind, probes) for n, view in enumerate(plan)])
+            looks = self.looks(views, plan, probes)
             by_kind = {
                 kind: [look.features for view, look in zip(plan, looks, strict=True) if view.kind == kind]
                 for kind in kinds_of(plan)
             }
             semantic = self.heads[plan[0].kind].semantic_part(looks[0].features)
             return Scored(self.fused(by_kind), semantic, tuple(looks))
+
+    def looks(self, views: Pixels, plan: Sequence[View], probes: bool = False) -> list[Look]:
+        """What the tower makes of the views of pictures, ``(N, views, 3, S, S)`` uint8 in the order of ``plan``."""
+        return self.tower.see([self._asked(views[:, n], view.kind, probes) for n, view in enumerate(plan)])
 
     def look(self, views: Pixels, kind: ViewKind, probes: bool = False) -> Look:
         """What the tower makes of views ``(N, 3, S, S)`` uint8 of one kind."""

@@ -51,7 +51,7 @@ LORA_TARGETS = ("q", "k", "v", "out", "fc", "proj")
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What is trained of the tower; ``rank`` 0 with ``norms`` off leaves it frozen.
+    """What is trained of the tower; ``rank`` 0 with ``norms`` off, or no ``kinds``, leaves it frozen.
 
     LoRA of the given ``rank`` and ``alpha`` on the ``targets`` (see `LORA_TARGETS`) of the blocks from
     ``first_block`` to ``last_block`` (1-based, both included); with ``norms`` their LayerNorms too.  Only views of

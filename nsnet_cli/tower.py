@@ -143,7 +143,8 @@ def adapted_state(
     """
     adapted = dict(state)
     left = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
-    for block in (f"{_BLOCKS}{k}." for k in range(adaptation.first_block - 1, adaptation.last_block)):
+    blocks = range(0) if adaptation.frozen else range(adaptation.first_block - 1, adaptation.last_block)
+    for block in (f"{_BLOCKS}{k}." for k in blocks):
         if adaptation.norms:
             for name in (f"{block}ln_{k}.{part}" for k in (1, 2) for part in ("weight", "bias")):
                 adapted[name] = _taken(left, name, state[name].shape)

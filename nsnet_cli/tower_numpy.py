@@ -18,7 +18,7 @@ import numpy as np
 
 from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.blas import default_threads, one_thread_a_product
-from nsnet_cli.features import Asked, Features, Look
+from nsnet_cli.features import Asked, Features, Look, chosen
 from nsnet_cli.probes import ProbeGrid
 from nsnet_cli.shapes import VitConfig
 from nsnet_cli.tower import TowerInfo
@@ -42,11 +42,15 @@ class NumpyTower:
         adapted: Mapping[str, Floats] | None = None,
     ) -> None:
         self._tower = _Vit(info, state)
-        self._adapted = self._tower if adapted is None or adapted is state else _Vit(info, adapted)
+        self._adapted = self._tower if adapted is state else _Vit(info, adapted) if adapted is not None else None
         self._pool = ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="tower")
 
     def see(self, asked: Sequence[Asked]) -> list[Look]:
-        todo = [(self._adapted if one.adapted else self._tower, view, one.grid) for one in asked for view in one.views]
+        todo = [
+            (network, view, one.grid)
+            for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in asked)
+            for view in one.views
+        ]
         with one_thread_a_product():
             seen = iter(list(self._pool.map(lambda one: one[0].look(*one[1:]), todo)))
         looks = []

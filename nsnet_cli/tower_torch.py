@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.arrays import Floats, Pixels
-from nsnet_cli.features import Asked, Features, Look
+from nsnet_cli.features import Asked, Features, Look, chosen
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.probes import ProbeGrid
 from nsnet_cli.tower import TowerInfo
@@ -43,17 +43,20 @@ class TorchTower:
         torch.backends.cudnn.allow_tf32 = False
         self._normalise = Normaliser(info.mean, info.std)
 
-        def tower(state: Mapping[str, Floats]) -> VisionTransformer:
-            tensors = {name: torch.from_numpy(value) for name, value in state.items()}
-            found = VisionTransformer.of_state(info.config, tensors)
-            return found.matrices_to(_DTYPES[precision]).to(self._device)
+        def tower(tensors: Mapping[str, Tensor]) -> VisionTransformer:
+            return VisionTransformer.of_state(info.config, tensors).matrices_to(_DTYPES[precision]).to(self._device)
 
-        self._tower = tower(state)
-        self._adapted = self._tower if adapted is None or adapted is state else tower(adapted)
+        self._tower = tower({name: torch.from_numpy(value) for name, value in state.items()})
+        self._adapted = self._tower if adapted is state else None
+        if adapted is not None and adapted is not state:
+            held = self._tower.state_dict()  # what is not adapted is not held twice
+            self._adapted = tower(
+                {name: held[name] if x is state[name] else torch.from_numpy(x) for name, x in adapted.items()}
+            )
 
     @torch.inference_mode()
     def see(self, asked: Sequence[Asked]) -> list[Look]:
-        return [self._look(self._adapted if one.adapted else self._tower, one.views, one.grid) for one in asked]
+        return [self._look(chosen(one, self._tower, self._adapted), one.views, one.grid) for one in asked]
 
     def _look(self, tower: VisionTransformer, views: Pixels, grid: ProbeGrid | None) -> Look:
         looks = [

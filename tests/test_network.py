@@ -37,7 +37,7 @@ def trained(weights: NsnetWeights) -> tuple[ViewHeads, KernelHead]:
     heads.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
     assert info.kernel is not None
     state = {k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")}
-    return heads, KernelHead.of_state(tower, info.kernel, semantic, info.kinds, state)
+    return heads, KernelHead.of_state(tower, info.kernel, semantic, info.kernel.looked_at(info.kinds), state)
 
 
 def seen(n: int, seed: int) -> Features:

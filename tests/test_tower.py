@@ -205,6 +205,12 @@ def test_what_training_adapted_is_put_into_the_state(tiny_tower: Path, targets: 
         assert same(as_it_came.features, numpy_tower(path).see([Asked(views)])[0].features, 1e-4)
         assert same(tuned.features, NumpyTower(tower_info(path), changed).see([Asked(views)])[0].features, 1e-4)
         assert not same(tuned.features, as_it_came.features, 1e-3)
+    with pytest.raises(ValueError, match="nothing of this tower is adapted"):
+        numpy_tower(path).see([Asked(views, adapted=True)])
+    both = TorchTower(tower_info(path), state, "cpu", "bf16", adapted=changed)
+    assert both._adapted is not None
+    plain, tuned_state = both._tower.state_dict(), both._adapted.state_dict()
+    assert {n for n in plain if plain[n].data_ptr() == tuned_state[n].data_ptr()} >= {"proj", "conv1.weight"}
     name = next(iter(adapted))
     with pytest.raises(RuntimeError, match="missing"):
         adapted_state(tower_state(tiny_tower), adaptation, {k: v for k, v in adapted.items() if k != name})

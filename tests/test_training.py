@@ -111,7 +111,12 @@ def test_a_killed_run_ends_with_the_same_weights(fresh: bool, manifest: Path, ti
         {"adaptation": LORA},
         {"adaptation": Adaptation(rank=2, first_block=2, last_block=2, targets=("q", "v", "fc", "proj"))},
         {"adaptation": Adaptation(norms=True, last_block=2), "probe_first": False, "fresh": True},
-        {"adaptation": replace(LORA, kinds=("mosaic",)), "kernel": replace(FIT.kernel, kinds=("window",))},
+        {"adaptation": replace(LORA, kinds=("mosaic",)), "probe_first": False},
+        {
+            "adaptation": replace(LORA, kinds=("mosaic",)),
+            "kernel": replace(FIT.kernel, kinds=("window",)),
+            "fresh": True,
+        },
         {
             "adaptation": LORA,
             "selection": SelectionRecipe(window=0),
@@ -119,7 +124,7 @@ def test_a_killed_run_ends_with_the_same_weights(fresh: bool, manifest: Path, ti
             "kernel": None,
         },
     ],
-    ids=["frozen", "lora", "upper block", "norms, fresh", "mosaics alone", "paper"],
+    ids=["frozen", "lora", "upper block", "norms, fresh", "mosaics alone", "a kind each", "paper"],
 )
 def test_train_writes_weights_that_scan_as_they_were_trained(
     manifest: Path, tiny_tower: Path, tmp_path: Path, changes: dict[str, object]
@@ -185,6 +190,11 @@ def test_the_manifest_is_checked(tmp_path: Path) -> None:
         ({"adaptation": Adaptation(rank=2, last_block=12)}, {}, "--tuned-blocks must lie within 1-2"),
         ({"adaptation": Adaptation(rank=2, first_block=0, last_block=1)}, {}, "--tuned-blocks"),
         ({"kernel": KernelConfig(blocks=(1,), kinds=())}, {}, "--kernel-views"),
+        (
+            {"adaptation": replace(LORA, kinds=("window",)), "selection": SelectionRecipe(window=0), "kernel": None},
+            {},
+            "--tuned-views",
+        ),
         ({}, {"views": 1}, "--views 1 has no window"),
         ({"probe": Phase(4, 8, 0.01)}, {}, "at least one batch"),
         ({"tune": Phase(64, 7, 0.01)}, {}, "must be even"),
@@ -242,6 +252,8 @@ def test_the_commands_defaults_are_the_recipes() -> None:
     from nsnet_cli.cli.train import train as command
 
     given = {name: p.default for name, p in inspect.signature(command).parameters.items()}
+    assert given["tuned_views"].split(",") == list(Adaptation().kinds)
+    assert given["kernel_views"].split(",") == list(KernelConfig().kinds)
     recipe, request_defaults = FitConfig(), {"blocks": "5-10", "tuned_blocks": "1-12", "lora_targets": "q,k,v,out"}
     for name in given.keys() & vars(recipe).keys() - {"kernel"}:
         assert given[name] == getattr(recipe, name), name

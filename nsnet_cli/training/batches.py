@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.training.features import KeptFeatures
+from nsnet_cli.training.features import KeptFeatures, one_thread, rendering_workers
 from nsnet_cli.training.recipe import FitConfig, draw, kept_tokens
 from nsnet_cli.training.views import Rendered, Rendering
 from nsnet_cli.views import View, ViewKind
@@ -96,7 +96,10 @@ class FreshBatches:
         seed = config.seed if config.augment else None
         renderings = [Rendering(View(kind, 0), seed) for kind in self.kinds]
         data = Rendered(self.pictures, order, config.selection, renderings, phase.batch, first_step * phase.batch)
-        loader = DataLoader(data, batch_size=phase.batch, num_workers=1, prefetch_factor=4)
+        workers = max(1, rendering_workers(device))
+        loader = DataLoader(
+            data, batch_size=phase.batch, num_workers=workers, prefetch_factor=4, worker_init_fn=one_thread
+        )
         for step, (views, labels) in enumerate(loader, start=first_step):
             keep = kept_tokens(len(views), step, phase, config.selection, tower.config.tokens, config.seed)
             with torch.no_grad():

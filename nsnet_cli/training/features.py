@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import threadpoolctl
@@ -90,34 +90,57 @@ def frozen_features(
     fingerprint = f"{manifest_hash(list(pictures))}:{order}:{tower_sha256}:{recipe}:{rendering}:{precision}"
     if rendering.seed is not None:
         fingerprint += f":deliveries {random_chain_mark()}"
+    device = tower.class_embedding.device
+    if device.type != "cpu":
+        fingerprint += ":TF32"  # what a GPU multiplies in while training
     if stem is not None:
-        fingerprint += f":stem {stem}"
+        fingerprint += f":stem {stem}" if stem else ":views"
         folder = folder / f"stem-{stem}"
     embeddings: list[Tensor] = []
     class_tokens: list[Tensor] = []
-    views: list[Tensor] = []
-    device = tower.class_embedding.device
     starts = range(0, len(pictures), _SHARD)
-    shards = tuple(folder / rendering.name / f"{first:07d}.safetensors" for first in starts)
-    missing = [
-        range(first, min(first + _SHARD, len(pictures)))
-        for first, path in zip(starts, shards, strict=True)
-        if not path.exists()
-    ]
-    made = _encoded(tower, pictures, recipe, normalise, rendering, stem, missing)
-    for first, path in zip(starts, shards, strict=True):
-        if not path.exists():
+    shards = {
+        folder / rendering.name / f"{first:07d}.safetensors": range(first, min(first + _SHARD, len(pictures)))
+        for first in starts
+    }
+    # Decided once: a shard that another run writes meanwhile is written again, with the same rows.
+    missing = {path: rows for path, rows in shards.items() if not path.exists()}
+    made = _encoded(tower, pictures, recipe, normalise, rendering, stem, list(missing.values()))
+    for path, rows in shards.items():
+        if path in missing:
             write_safetensors(path, next(made), {"format": _CACHE_FORMAT, "fingerprint": fingerprint})
         if read_header(path).metadata.get("fingerprint") != fingerprint:
             raise WeightsError(f"{path}: features of another recipe or other data; use another --work folder")
         with safe_open(path, framework="pt") as file:
             embeddings.append(file.get_tensor("embedding"))
             class_tokens.append(file.get_tensor("class_tokens"))
-            if stem == 0 and device.type != "cpu":
-                views.append(file.get_tensor("views").to(device))
-        report(min(first + _SHARD, len(pictures)), len(pictures))
-    features = VitFeatures(torch.cat(embeddings), torch.cat(class_tokens))
-    return KeptFeatures(features, shards, stem or 0, normalise, torch.cat(views) if views else None)
+        report(rows.stop, len(pictures))
+    kept = KeptFeatures(
+        VitFeatures(torch.cat(embeddings), torch.cat(class_tokens)), tuple(shards), stem or 0, normalise
+    )
+    return replace(kept, views=_held(kept, device)) if stem == 0 else kept
+
+
+def _held(kept: KeptFeatures, device: torch.device) -> Tensor | None:
+    """All views on ``device``, or None where they stay on disk: a CPU waits for the tower, not for the disk."""
+    from safetensors import safe_open
+
+    size = sum(path.stat().st_size for path in kept.shards)
+    if free_memory(device) < 2 * size:
+        return None
+    views = None
+    for number, path in enumerate(kept.shards):
+        with safe_open(path, framework="pt") as file:
+            part = file.get_tensor("views")
+        if views is None:
+            views = part.new_empty((len(kept.features.embedding), *part.shape[1:]), device=device)
+        views[number * _SHARD : number * _SHARD + len(part)] = part.to(device)
+    return views
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU's own memory that are free; 0 for a CPU, and for what does not say."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def _encoded(
@@ -129,13 +152,11 @@ def _encoded(
     stem: int | None,
     shards: Sequence[range],
 ) -> Iterator[dict[str, Tensor]]:
-    """The tensors of each of ``shards``, which are ranges of pictures."""
+    """The tensors of each of ``shards``, ranges of pictures, in turn."""
     batches = [list(shard[first : first + _BATCH]) for shard in shards for first in range(0, len(shard), _BATCH)]
     data = Rendered(pictures, range(len(pictures)), recipe, [rendering])
     workers = rendering_workers(tower.class_embedding.device)
-    loader = DataLoader(
-        data, batch_sampler=batches, num_workers=workers, worker_init_fn=_one_thread if workers else None
-    )
+    loader = DataLoader(data, batch_sampler=batches, num_workers=workers, worker_init_fn=one_thread)
     views = iter(loader) if batches else iter(())
     for shard in shards:
         made = [_encode(tower, normalise, next(views)[0], stem) for _ in range(0, len(shard), _BATCH)]
@@ -147,7 +168,7 @@ def rendering_workers(device: torch.device) -> int:
     return 0 if device.type == "cpu" else os.cpu_count() or 1
 
 
-def _one_thread(worker: int) -> None:
+def one_thread(worker: int) -> None:
     """Workers there are as many as cores: for each to take all of them would be slower than one."""
     threadpoolctl.threadpool_limits(1)
 

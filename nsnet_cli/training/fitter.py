@@ -19,7 +19,7 @@ from nsnet_cli.kernel import KernelHead
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
-from nsnet_cli.tower import load_tower, tower_info
+from nsnet_cli.tower import TowerInfo, load_tower, tower_info
 from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
 from nsnet_cli.training.features import KeptFeatures, frozen_features
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
@@ -29,7 +29,7 @@ from nsnet_cli.training.views import Rendering
 from nsnet_cli.views import KERNEL, ViewKind, kinds_of, plan_views
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 
-# More pictures of one group say little new about its scores, and an adapted tower must look at each again.
+# More pictures of one group say little new about its scores, and on a CPU an adapted tower must look at each again.
 _HELD_OUT_PER_GROUP = 40
 _FORWARD_BATCH = 16
 
@@ -78,8 +78,8 @@ class Fitter:
     def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int]) -> Scores:
         """Fit on ``pictures[i]`` for ``i`` in ``inside``; scores by name and judge of (some of) those in ``outside``.
 
-        A frozen tower scores all of them.  An adapted one takes long, so it scores some of every group, and
-        the scores are kept; raises `WeightsError` for scores of another recipe or other data.
+        A frozen tower scores all of them.  An adapted one takes long, so on a CPU it scores some of every group,
+        and the scores are kept; raises `WeightsError` for scores of another recipe or other data.
         """
         if self.config.adaptation.frozen:
             return self._scores(self.fit(name, inside), outside)
@@ -99,15 +99,14 @@ class Fitter:
 
     def fit(self, name: str, indices: Sequence[int]) -> Fitted:
         """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``."""
-        config, tower = self.config, self._new_tower()
+        config = self.config
         torch.manual_seed(config.seed)
-        heads = ViewHeads(tower.config, config.head, self.semantic, self.kinds).to(self.device)
-        if config.adaptation.frozen or config.probe_first:
-            for kind in self.kinds:
+        heads = ViewHeads(self._tower_info.config, config.head, self.semantic, self.kinds).to(self.device)
+        for kind in self.kinds:
+            if config.probe_first or not config.adaptation.of(kind):
                 kept = [rendering.features for rendering in self._kept[kind]]
                 fit_head(heads.of(kind), kept, self.pictures, indices, config, partial(self.note, f"{name} {kind}"))
-        if not config.adaptation.frozen:
-            tower = self._tuned(name, heads, indices)
+        tower = self._new_tower() if config.adaptation.frozen else self._tuned(name, heads, indices)
         return Fitted(tower, heads, self._fit_kernel(tower, indices))
 
     def _tuned(self, name: str, heads: ViewHeads, indices: Sequence[int]) -> VisionTransformer:
@@ -123,9 +122,12 @@ class Fitter:
         mark = self._fingerprint(indices)
         every = 10 if self.device == "cpu" else 100  # steps; to write so often would take a GPU as long as they do
         tune(tower, heads, batches, config, checkpoint, mark, partial(self.note, f"{name} tuning"), every)
+        if self.precision == self._seeing_precision:
+            return tower
         seeing = self._new_tower()
         seeing.adapt(config.adaptation)
-        seeing.load_state_dict(tower.adapted_state(), strict=False)
+        unknown = seeing.load_state_dict(tower.adapted_state(), strict=False).unexpected_keys
+        assert not unknown, unknown
         return seeing.to(self.device).eval()
 
     def _fit_kernel(self, tower: VisionTransformer, indices: Sequence[int]) -> KernelHead | None:
@@ -134,10 +136,10 @@ class Fitter:
         if config.kernel is None:
             return None
         shown = self.some_of(indices)
-        device = torch.device(self.device)
-        features = {
-            kind: [view.floats_on(device) for view in views] for kind, views in self._seen(tower, shown).items()
-        }
+        features = self._seen(tower, shown, config.kernel.looked_at(self.kinds))
+        if self.device != "cpu":
+            device = torch.device(self.device)
+            features = {kind: [view.floats_on(device) for view in views] for kind, views in features.items()}
         labels = [self.pictures[i].label for i in shown]
         return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed)
 
@@ -159,9 +161,12 @@ class Fitter:
         return chosen
 
     @cached_property
+    def _tower_info(self) -> TowerInfo:
+        return tower_info(self.tower_path)
+
+    @property
     def _normalise(self) -> Normaliser:
-        info = tower_info(self.tower_path)
-        return Normaliser(info.mean, info.std)
+        return Normaliser(self._tower_info.mean, self._tower_info.std)
 
     @cached_property
     def _tower_sha256(self) -> str:
@@ -173,9 +178,9 @@ class Fitter:
         tower = self._new_tower()
         kept: dict[ViewKind, list[KeptFeatures]] = {}
         for kind in self.kinds:
-            stem = adaptation.first_block - 1 if adaptation.of(kind) else None
+            tuned, fresh = adaptation.of(kind), self.config.fresh
             renderings = kept_renderings(self.config, self.views, kind)
-            if self.config.fresh and not self.config.probe_first and adaptation.of(kind):
+            if tuned and fresh and not self.config.probe_first:
                 renderings = [rendering for rendering in renderings if rendering.seed is None]
             kept[kind] = [
                 frozen_features(
@@ -186,7 +191,8 @@ class Fitter:
                     self.work / "features",
                     rendering,
                     self._tower_sha256,
-                    stem,
+                    # What a scan sees is scored by the tuned tower, and what is drawn from enters it.
+                    adaptation.first_block - 1 if tuned and (rendering.seed is None or not fresh) else None,
                     self._counting(rendering),
                 )
                 for rendering in renderings
@@ -198,20 +204,23 @@ class Fitter:
         plan = plan_views(self.config.selection, self.views)
         return {kind: self._kept[kind][: sum(view.kind == kind for view in plan)] for kind in self.kinds}
 
-    def _new_tower(self, precision: str | None = None) -> VisionTransformer:
-        """The frozen tower, in the precision that features are computed in unless another is named.
+    @property
+    def _seeing_precision(self) -> str:
+        """The precision that features are computed in: a GPU has time for float32, which is what a scan computes in."""
+        return self.precision if self.device == "cpu" else "fp32"
 
-        A GPU has time for features in float32, which is what a scan computes in.
-        """
-        precision = precision or (self.precision if self.device == "cpu" else "fp32")
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    def _new_tower(self, precision: str | None = None) -> VisionTransformer:
+        """The frozen tower, in the precision that features are computed in unless another is named."""
+        dtype = torch.bfloat16 if (precision or self._seeing_precision) == "bf16" else torch.float32
         return load_tower(self.tower_path).matrices_to(dtype).to(self.device)
 
     def _fingerprint(self, indices: Sequence[int]) -> str:
-        """Hash of all that a fit depends on: recipe, data in their order, semantics, tower, views and precision."""
+        """Hash of all that a fit depends on: recipe, data in order, semantics, tower, views, precision and device."""
         recipe = self.config.fingerprint([self.pictures[i] for i in indices])
         semantic = hashlib.sha256(self.semantic.double().numpy().tobytes()).hexdigest()
         text = f"{recipe}:{semantic}:{self._tower_sha256}:{self.views}:{self.precision}"
+        if self.device != "cpu":
+            text += ":GPU"  # other products, and more pictures scored and anchored (`some_of`)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _finished(
@@ -222,15 +231,14 @@ class Fitter:
             return kept.features.rows(torch.tensor(list(indices)))
         return finish(tower, kept, indices)
 
-    def _seen(self, tower: VisionTransformer, indices: Sequence[int]) -> dict[ViewKind, list[VitFeatures]]:
-        """Features of all views that a scan makes, by kind."""
-        return {
-            kind: [self._finished(tower, kind, kept, indices) for kept in scanned]
-            for kind, scanned in self._scanned.items()
-        }
+    def _seen(
+        self, tower: VisionTransformer, indices: Sequence[int], kinds: Sequence[ViewKind]
+    ) -> dict[ViewKind, list[VitFeatures]]:
+        """Features of all views of some ``kinds`` that a scan makes."""
+        return {kind: [self._finished(tower, kind, kept, indices) for kept in self._scanned[kind]] for kind in kinds}
 
     def _scores(self, fitted: Fitted, indices: Sequence[int]) -> Scores:
-        features = self._seen(fitted.tower, indices)
+        features = self._seen(fitted.tower, indices, self.kinds)
         by_judge: dict[str, list[float]] = {
             kind: score_features(fitted.heads.of(kind), views) for kind, views in features.items()
         }

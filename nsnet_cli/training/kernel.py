@@ -14,7 +14,7 @@ from nsnet_cli.vit import VitFeatures
 
 # Targets lie at plus and minus this, so that scores are of the size of logits: sigmoid(4) is 0.98.
 _TARGET = 4.0
-# Subspace iterations of the randomised PCA: the leading components are exact to float32 after so many.
+# Subspace iterations of the randomised PCA: the leading components are as exact as the products after so many.
 _ITERATIONS = 6
 
 
@@ -29,9 +29,8 @@ def fit_kernel(
     """Kernel ridge regression on pictures with their ``labels`` (1 = generated).
 
     ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``; the fit runs where they
-    are.  All pictures count
-    alike: to weigh groups changed nothing, as the fit is all but exact.  Components and anchors are rounded to
-    half precision, as they are stored, before the system is solved.
+    are.  All pictures count alike: to weigh groups changed nothing, as the fit is all but exact.  Components and
+    anchors are rounded to half precision, as they are stored, before the system is solved.
     """
     kinds = config.looked_at(list(features))
     features = {kind: features[kind] for kind in kinds}

@@ -67,13 +67,21 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
     What takes long leaves its result in ``request.work`` and is not repeated; a killed run goes on from
     there.  Pictures of other splits are never read.
     """
+    before = torch.get_float32_matmul_precision()
+    if request.device != "cpu":
+        torch.set_float32_matmul_precision("high")  # TF32, as exact as the half precision in which features are kept
+    try:
+        return _train(request, report)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> WeightsInfo:
     pictures = read_manifest(request.manifest, request.split)
     missing = [p.name for p in pictures if not p.path.is_file()]
     if missing:
         raise UsageError(f"{request.manifest}: {len(missing)} pictures are not there, the first is {missing[0]}")
     log = RunLog(request.work / "log.jsonl")
-    if request.device != "cpu":
-        torch.set_float32_matmul_precision("high")  # TF32, as exact as the half precision in which features are kept
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis, origin = load_basis(request.labels, request.rule)
     fold_of = grouped_folds(pictures, request.folds)
@@ -139,6 +147,8 @@ def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: Semant
         wrong = f"--tuned-blocks must lie within 1-{tower.layers}"
     elif fit.kernel is not None and not fit.kernel.looked_at(kinds):
         wrong = "the kernel head is for a kind of view that there is none of; see --kernel-views"
+    elif not fit.adaptation.frozen and not any(map(fit.adaptation.of, kinds)):
+        wrong = "the tower is tuned for a kind of view that there is none of; see --tuned-views"
     elif fit.selection.window and request.views < 2:
         wrong = "--views 1 has no window; give --views 2, or --window 0 for mosaics alone"
     elif any(phase.batch % 2 or phase.steps < 1 for phase in phases):
@@ -239,6 +249,7 @@ def _describe(
             "version": __version__,
             "torch": torch.__version__,
             "precision": request.precision,
+            "device": request.device,
             "data_sha256": manifest_hash(pictures),
             "pictures": {str(k): v for k, v in sorted(Counter(p.label for p in pictures).items())},
             "groups": {str(label): len({p.group for p in pictures if p.label == label}) for label in (0, 1)},
