@@ -26,12 +26,14 @@ from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.sources import read_source, stat_source
-from nsnet_cli.views import make_views
+from nsnet_cli.views import Views, make_views
 
 # Below this side a picture is too small to be judged, whatever its patches say.
 _TOO_SMALL = 64
 # From this share of flat patches on the user is told of borders or plain graphics.
 _CONSTANT_SHARE = 0.25
+# Below this share of a picture in any view the user is told that most of it had no part in the verdict.
+_MOSTLY_UNSEEN = 0.05
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Preparer:
             views=views.pixels,
             selections=views.selections,
             windows=views.windows,
-            warnings=_warnings(picture, views.grid.distinct, len(views.grid.entropy), self.recipe.count),
+            warnings=_warnings(picture, views, self.recipe.count),
             thumbnail=thumbnail_of(picture.pixels) if self.thumbnails else None,
             provenance=None if self.provenance is None else self.provenance(data, picture.format),
             delivered=tuple(self._delivered(picture.pixels, d, prepared.facts) for d in self.deliveries),
@@ -143,14 +145,17 @@ def modified(path: str) -> int | None:
         return None
 
 
-def _warnings(picture: Picture, distinct: int, total: int, wanted: int) -> tuple[str, ...]:
-    found = list(picture.warnings)
+def _warnings(picture: Picture, views: Views, wanted: int) -> tuple[str, ...]:
+    found, distinct, total = list(picture.warnings), views.grid.distinct, len(views.grid.entropy)
     if min(picture.size) < _TOO_SMALL:
         found.append("too_small")
     if distinct < wanted:
         found.append("few_patches")
     if total - distinct >= _CONSTANT_SHARE * total:
         found.append("constant_patches")
+    width, height = picture.size
+    if views.seen < _MOSTLY_UNSEEN * width * height:
+        found.append("mostly_unseen")
     return tuple(found)
 
 

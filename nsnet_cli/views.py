@@ -57,6 +57,12 @@ class Views:
     windows: dict[int, Square]
     grid: PatchGrid
 
+    @property
+    def seen(self) -> int:
+        """Pixels of the picture that are in any view, those that are in several counted each time."""
+        patches = sum(len(set(selection.indices.tolist())) for selection in self.selections.values())
+        return patches * self.grid.patch**2 + sum(side**2 for _, _, side in set(self.windows.values()))
+
 
 def plan_views(recipe: SelectionRecipe, count: int) -> list[View]:
     """The first ``count`` views: mosaics and windows in turn, or mosaics alone where there are no windows."""

@@ -20,16 +20,24 @@ from nsnet_cli.sources import read_source, remote, stat_source
 
 
 class Flaky(http.server.SimpleHTTPRequestHandler):
-    """Serves files; the first ``failures`` answers are errors or end too early."""
+    """Serves files; the first ``failures`` answers are the error ``status``, to whatever was asked."""
 
-    failures = 0
+    failures, status = 0, 500
 
     def do_GET(self) -> None:
-        if type(self).failures > 0:
-            type(self).failures -= 1
-            self.send_error(500)
-            return
-        super().do_GET()
+        if not self._failed():
+            super().do_GET()
+
+    def do_HEAD(self) -> None:
+        if not self._failed():
+            super().do_HEAD()
+
+    def _failed(self) -> bool:
+        if type(self).failures <= 0:
+            return False
+        type(self).failures -= 1
+        self.send_error(type(self).status)
+        return True
 
     def log_message(self, *said: object) -> None:
         pass
@@ -39,7 +47,7 @@ class Flaky(http.server.SimpleHTTPRequestHandler):
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     pytest.importorskip("aiohttp")
     monkeypatch.setattr(remote, "_PAUSES", (0.0, 0.0, 0.0))
-    Flaky.failures = 0
+    Flaky.failures, Flaky.status = 0, 500
     handler = functools.partial(Flaky, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -61,9 +69,23 @@ def test_pictures_over_http_and_through_errors_of_the_server(site: str, tmp_path
     with pytest.raises(InputError) as refused:
         read_source(f"{site}/a.jpg", DecodeLimits(max_bytes=100))
     assert refused.value.code == "too_large"
-    Flaky.failures = 100
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(500, "network"), (429, "network"), (403, "permission"), (404, "not_found"), (410, "not_found")],
+)
+def test_what_a_server_says_for_good_is_told_apart(site: str, tmp_path: Path, status: int, code: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    Flaky.failures, Flaky.status = 100, status
     with pytest.raises(InputError) as refused:
         read_source(f"{site}/a.jpg", LIMITS)
+    assert refused.value.code == code
+
+
+def test_a_server_that_is_not_there_is_no_missing_picture(site: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_source("http://127.0.0.1:1/a.jpg", LIMITS)
     assert refused.value.code == "network"
 
 

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import jsonschema
 import pytest
 from conftest import ROOT, SAMPLE, textured
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from nsnet_cli import Detector
 from nsnet_cli.document import json_schema
@@ -133,6 +135,39 @@ def test_the_card_and_the_table_say_what_they_must(run_nsnet: Run, picture: Call
     evil = picture("evil\x1b[31m\n.png")
     table = run_nsnet("scan", str(evil), str(SAMPLE)).stdout
     assert b"\x1b" not in table and b"2 pictures" in table
+
+
+def test_the_table_says_what_files_claim_and_the_card_names_unknown_programs(
+    run_nsnet: Run, picture: Callable[..., Path]
+) -> None:
+    known, unknown = PngInfo(), PngInfo()
+    known.add_text("Software", "Midjourney 9")
+    unknown.add_text("Software", "Patent Picture Mill")
+    one, other = picture("one.png", pnginfo=known), picture("other.png", pnginfo=unknown)
+    table = run_nsnet("scan", str(one), str(other), "--stability").stdout.decode()
+    assert re.search(r"file says generated; 0\.\d+–0\.\d+", " ".join(table.split()))
+    assert "file says generated" in table and table.count("file says") == 1
+    assert "made or saved by: Patent Picture Mill" in run_nsnet("scan", str(other)).stdout.decode()
+
+
+def test_a_picture_of_which_little_is_looked_at_says_so(detector: Detector, picture: Callable[..., Path]) -> None:
+    assert "mostly_unseen" in detector.scan(picture("large.jpg", 2400, 1800)).warnings
+    assert "mostly_unseen" not in detector.scan(picture("usual.jpg", 1600, 1200)).warnings
+
+
+def test_counts_go_to_stderr_where_rows_go_elsewhere(
+    run_nsnet: Run, picture: Callable[..., Path], tmp_path: Path
+) -> None:
+    names = [str(picture("a.png")), "nosuch.jpg"]
+    for more in (["--format", "jsonl"], ["-o", str(tmp_path / "out.csv")]):
+        done = run_nsnet("scan", *names, *more)
+        assert (
+            b"2 pictures: " in done.stderr and b"1 could not be read" in done.stderr and b" pictures" not in done.stdout
+        )
+    assert b"pictures" not in run_nsnet("-q", "scan", *names, "--format", "csv").stderr
+    refused = run_nsnet("report", str(tmp_path / "out.csv"), "-o", str(tmp_path / "page.html"))
+    assert refused.returncode == 2 and b".jsonl" in refused.stderr
+    assert run_nsnet("scan", "-h").stdout == run_nsnet("scan", "--help").stdout
 
 
 def test_output_files_are_not_overwritten_unasked(run_nsnet: Run, tmp_path: Path) -> None:
@@ -276,6 +311,6 @@ def test_every_warning_is_explained(run_nsnet: Run) -> None:
         code = line.split("\t")[0]
         assert f"| `{code}` |" in documented
         assert len(run_nsnet("explain-warning", code).stdout) > 80
-    assert len(listed) == 7
+    assert len(listed) == 8
     unknown = run_nsnet("explain-warning", "nonsense")
     assert unknown.returncode == 2 and b"few_patches" in unknown.stderr

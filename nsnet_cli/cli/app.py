@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -34,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("scan")(scan.scan)
 app.command("explain")(explain.explain)
@@ -119,6 +121,11 @@ def _run() -> int:
             raise
         _complain(str(error))
         return error.exit_code
+    except OSError as error:
+        if STATE.debug or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _internal(error)
+        _complain(f"{error.strerror}: not all that was found could be written")
+        return ExitCode.INTERNAL
     except Exception as error:
         # Typer brings click as a dependency or inside itself, by version; its errors are known by their form.
         if type(error).__name__ == "Abort":
@@ -128,10 +135,14 @@ def _run() -> int:
         if callable(show):
             show()
             return ExitCode.USAGE
-        if STATE.debug:
-            raise
-        _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
-        return ExitCode.INTERNAL
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    if STATE.debug:
+        raise error
+    _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
+    return ExitCode.INTERNAL
 
 
 def _complain(text: str) -> None:

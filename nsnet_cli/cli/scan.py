@@ -135,7 +135,10 @@ def scan(
     sort: Annotated[SortKey | None, typer.Option(help="Order of rows [default: as found].")] = None,
     only: Annotated[list[Kind] | None, typer.Option(help="Show only these rows; repeatable.")] = None,
     fail_on: Annotated[
-        list[FailOn] | None, typer.Option(help="Exit with 10 when such a row was found; repeatable.")
+        list[FailOn] | None,
+        typer.Option(
+            help="Exit with 10 when such a row was found, unless something could not be read (3); repeatable."
+        ),
     ] = None,
     max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
     max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
@@ -236,7 +239,11 @@ def scan(
         )
         run.write(target)
     if not run.summary.total:
-        say(f"no pictures found in {', '.join([*named, *([f'the list {from_file}'] if from_file else [])])}")
+        where = ", ".join([*named, *([f"the list {from_file}"] if from_file else [])])
+        skipped = (
+            "" if not count.skipped else f"; skipped: {count.skipped:,} that are no pictures (archives: --archives)"
+        )
+        say(f"no pictures found in {where}{skipped}")
     raise typer.Exit(_exit_code(run.summary, fail_on or []))
 
 

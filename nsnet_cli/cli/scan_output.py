@@ -117,12 +117,16 @@ class ScanRun:
         """Scan, and write everything where it belongs.  Raises what reading and writing raise."""
         if target.journal is not None:
             self._by_journal(target, target.journal)
-            return
-        with _opened(target.output, self.stdout) as stream:
-            if target.style in (Format.JSONL, Format.CSV):
-                self._stream_rows(target.style, stream)
-            else:
-                self._at_the_end(target.style, stream)
+        else:
+            with _opened(target.output, self.stdout) as stream:
+                if target.style in (Format.JSONL, Format.CSV):
+                    self._stream_rows(target.style, stream)
+                else:
+                    self._at_the_end(target.style, stream)
+        if self.summary.total > 1 and target != Target(Format.TABLE, None, None):
+            from nsnet_cli.report.table import summary_line
+
+            say(summary_line(self.summary, self.model, self.options.threshold))
 
     def results(self, done: Counter[str] | None = None) -> Iterator[tuple[int, PictureResult]]:
         """Results with their place among all inputs, those in ``done`` left out, counted and shown as they come."""
@@ -181,7 +185,7 @@ class ScanRun:
         with Journal(path, self.context, self.resume, self.unchanged, self.summary.add_row) as journal:
             kept = sum(journal.done.values())
             if kept:
-                say(f"{kept:,} rows are in {path} already")
+                say(f"{kept:,} row{'s are' if kept > 1 else ' is'} in {path} already")
             shuffled, last = kept > 0, -1
             try:
                 for index, result in self.results(journal.done):

@@ -75,7 +75,7 @@ SOURCE_TYPES = {
 _UNMISTAKABLE = (
     "stable diffusion", "midjourney", "dall-e", "dall·e", "adobe firefly", "novelai", "comfyui", "invokeai",
     "made with google ai", "made with ai", "ai generated", "ai-generated", "leonardo.ai", "gpt-image", "chatgpt",
-    "bing image creator", "dreamstudio", "nightcafe",
+    "bing image creator", "dreamstudio", "nightcafe", "vqgan", "disco diffusion", "latent diffusion",
 )  # fmt: skip
 # Names that are words as well: they claim only where a program is named.
 _GENERATORS = (

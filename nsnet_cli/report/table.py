@@ -17,6 +17,8 @@ _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.
 _MOST_SAID, _LONGEST_SAID = 8, 120
 _STRONGEST = 4
+# Where a program is named: shown though it be in no list of ours, for others may know it.
+_PROGRAMS = ("Software", "CreatorTool", "originating program", "generator", "Generator")
 
 
 def print_card(console: Console, result: PictureResult, model: ModelInfo, threshold: float | None) -> None:
@@ -79,19 +81,28 @@ def print_rows(console: Console, results: list[PictureResult]) -> None:
             notes = f"{result.error.code}: {printable(result.error.message)}"
         else:
             verdict = Text(result.verdict or "", style=_STYLE[result.verdict or "uncertain"])
-            probability, notes = f"{result.probability:.3f}", " ".join(result.warnings)
+            probability, notes = f"{result.probability:.3f}", _notes(result)
         table.add_row(verdict, probability, Text(printable(result.path)), Text(notes))
     console.print(table)
+
+
+def _notes(result: PictureResult) -> str:
+    """What stands beside the verdict of one of many: what the file claims of itself, the span of scores, warnings."""
+    claims = [] if result.provenance is None else result.provenance["claims"]
+    told = ", ".join(claim.replace("_", " ") for claim in claims if claim not in ("unknown", "captured"))
+    span = "" if result.stability is None else f"{result.stability.low:.3f}–{result.stability.high:.3f}"
+    return "; ".join(filter(None, (told and f"file says {told}", span, " ".join(result.warnings))))
 
 
 def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) -> str:
     """Counts, and the error rates behind them."""
     c = summary.to_dict()
-    parts = [f"{c['total']} pictures: {c['generated']} generated, {c['real']} real, {c['uncertain']} uncertain"]
+    pictures = "1 picture" if c["total"] == 1 else f"{c['total']} pictures"
+    parts = [f"{pictures}: {c['generated']} generated, {c['real']} real, {c['uncertain']} uncertain"]
     if c["errors"]:
         parts.append(f"{c['errors']} could not be read")
     if c["skipped"]:
-        parts.append(f"{c['skipped']} other files skipped")
+        parts.append("1 other file skipped" if c["skipped"] == 1 else f"{c['skipped']} other files skipped")
     rule = (
         f"one cut at {threshold:g}"
         if threshold is not None
@@ -120,11 +131,12 @@ def _provenance_lines(provenance: dict[str, Any] | None) -> list[str]:
         return []
     lines = []
     for finding in provenance["findings"]:
-        if finding["claim"] != "none" or finding["source"] == "c2pa":
+        if finding["claim"] != "none" or finding["source"] == "c2pa" or finding["where"] in _PROGRAMS:
             backing = BACKINGS[finding["backing"]]
             value = finding["value"]
             said = value if len(value) <= _LONGEST_SAID else value[:_LONGEST_SAID] + "…"
             claim = f"{finding['claim'].replace('_', ' ')}: " if finding["claim"] != "none" else ""
+            claim = claim or ("" if finding["source"] == "c2pa" else "made or saved by: ")
             lines.append(printable(f"{claim}{said} ({finding['source']} {finding['where']}, {backing})"))
     lines += [printable(f"{trouble['source']}: {trouble['message']}") for trouble in provenance["errors"]]
     return lines[:_MOST_SAID] or ["nothing about its origin (no sign of anything: saving a picture anew strips it)"]
@@ -139,7 +151,8 @@ def _stability_line(stability: StabilityResult) -> str:
 
 
 def _patch_line(patches: tuple[PatchResult, ...]) -> str:
-    tails = {rank: [p.entropy for p in patches if p.rank == rank] for rank in ("low", "high")}
+    # The entropy of next to nothing may lie a rounding below zero.
+    tails = {rank: [max(0.0, p.entropy) for p in patches if p.rank == rank] for rank in ("low", "high")}
     spans = [f"{len(v)} of {rank} entropy ({min(v):.2f}-{max(v):.2f} bits)" for rank, v in tails.items() if v]
     return " and ".join(spans)
 

@@ -15,6 +15,7 @@ WARNINGS = {
     "animated": "an animation: only its first frame was scanned",
     "extreme_aspect": "more than four times as long as wide: training saw nothing like it",
     "low_quality_jpeg": "JPEG of a quality below 50: compressed harder than anything in training",
+    "mostly_unseen": "less than a twentieth of so large a picture was looked at: the rest had no part in this",
     "unstable": "another verdict after mild re-encoding, resizing or cropping: take this one with caution",
 }
 _EXPLANATIONS = {
@@ -44,6 +45,12 @@ _EXPLANATIONS = {
         "The quantisation tables say a quality below 50 on the usual scale of 1 to 100. Compression this hard "
         "wipes out faint traces and adds its own; training went down to 50. Look for a better copy. The verdict "
         "is not changed by this."
+    ),
+    "mostly_unseen": (
+        "A scan looks at 49 patches of 32 x 32 pixels and at a window of 384 x 384, at native resolution; of a picture "
+        "of many megapixels that is a small part. What was put in elsewhere is not seen, and what was put in where the "
+        "window lies decides. Crop to the part in doubt, look at more with --views, or at every part with nsnet "
+        "explain. The verdict is not changed by this."
     ),
     "unstable": (
         "With --stability a picture is scored again after JPEG 85, WebP 85, resizing to 90 % and cropping 8 pixels. "

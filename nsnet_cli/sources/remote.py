@@ -156,12 +156,24 @@ def trying(what: Callable[[], _T]) -> _T:
             return what()
         except InputError:
             raise
-        except FileNotFoundError as error:
-            raise InputError("not_found", f"no such object: {error}") from error
-        except PermissionError as error:
-            raise InputError("permission", f"access denied: {error}") from error
-        except Exception as error:  # every file system has errors of its own for what the network does
+        except Exception as caught:  # every file system has errors of its own for what the network does
+            error = _reason(caught)
+            if isinstance(error, FileNotFoundError):
+                raise InputError("not_found", f"no such object: {error}") from error
+            if isinstance(error, PermissionError):
+                raise InputError("permission", f"access denied: {error}") from error
             if pause is None:
                 raise InputError("network", f"could not be read: {type(error).__name__}: {error}") from error
             time.sleep(pause)
     raise AssertionError
+
+
+def _reason(error: Exception) -> Exception:
+    """What is behind ``error``: fsspec says of whatever an HTTP server did that there is no such file."""
+    behind = error.__cause__
+    if not isinstance(error, FileNotFoundError) or not isinstance(behind, Exception):
+        return error
+    status = getattr(behind, "status", None)
+    if status in (404, 410):
+        return error
+    return PermissionError(str(behind)) if status in (401, 403) else behind
