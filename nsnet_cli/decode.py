@@ -338,6 +338,8 @@ def _unidentified(data: bytes) -> InputError:
     other = _other_format(data[:64])
     if other is not None:
         return InputError("unsupported_format", f"{other}: convert it to PNG first")
+    if begins_like_picture(data[:64]):
+        return InputError("decode_failed", "begins like a picture, but is damaged or of a kind that cannot be decoded")
     return InputError("not_an_image", "not a picture of any format that is known here")
 
 

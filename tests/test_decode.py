@@ -123,6 +123,7 @@ def test_lossy_files_stay_close_to_the_lossless_original(format: str) -> None:
         (encoded(BASE, "JPEG")[:1500], "truncated"),
         (encoded(BASE, "PNG")[:2000], "truncated"),
         (b"hello, world, this is text", "not_an_image"),
+        (b"II*\x00\x08" + bytes(60), "decode_failed"),
         (b"%PDF-1.7 ...", "unsupported_format"),
         (b"<?xml version='1.0'?><svg xmlns='x'></svg>", "unsupported_format"),
         (b"\x00\x00\x00\x18ftypcrx ....", "unsupported_format"),

@@ -164,6 +164,8 @@ def test_counts_go_to_stderr_where_rows_go_elsewhere(
         assert (
             b"2 pictures: " in done.stderr and b"1 could not be read" in done.stderr and b" pictures" not in done.stdout
         )
+    nothing = run_nsnet("scan", *names, "--only", "generated")
+    assert nothing.stdout == b"" and b"2 pictures: 0 generated" in nothing.stderr
     assert b"pictures" not in run_nsnet("-q", "scan", *names, "--format", "csv").stderr
     refused = run_nsnet("report", str(tmp_path / "out.csv"), "-o", str(tmp_path / "page.html"))
     assert refused.returncode == 2 and b".jsonl" in refused.stderr

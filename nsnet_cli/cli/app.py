@@ -51,6 +51,10 @@ app.add_typer(nullspace.app, name="nullspace")
 app.add_typer(weights.app, name="weights")
 
 
+# A full disk, or a full share of one, where the system tells the two apart.
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
 def _show_version(value: bool) -> None:
     if value:
         typer.echo(f"nsnet {__version__}")
@@ -122,7 +126,7 @@ def _run() -> int:
         _complain(str(error))
         return error.exit_code
     except OSError as error:
-        if STATE.debug or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if STATE.debug or error.errno not in _FULL:
             return _internal(error)
         _complain(f"{error.strerror}: not all that was found could be written")
         return ExitCode.INTERNAL

@@ -136,9 +136,7 @@ def scan(
     only: Annotated[list[Kind] | None, typer.Option(help="Show only these rows; repeatable.")] = None,
     fail_on: Annotated[
         list[FailOn] | None,
-        typer.Option(
-            help="Exit with 10 when such a row was found, unless something could not be read (3); repeatable."
-        ),
+        typer.Option(help="Exit with 10 for such a row, unless an input could not be read (3); repeatable."),
     ] = None,
     max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
     max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
@@ -240,9 +238,7 @@ def scan(
         run.write(target)
     if not run.summary.total:
         where = ", ".join([*named, *([f"the list {from_file}"] if from_file else [])])
-        skipped = (
-            "" if not count.skipped else f"; skipped: {count.skipped:,} that are no pictures (archives: --archives)"
-        )
+        skipped = f"; {count.skipped:,} other files skipped (archives: --archives)" if count.skipped else ""
         say(f"no pictures found in {where}{skipped}")
     raise typer.Exit(_exit_code(run.summary, fail_on or []))
 

@@ -124,9 +124,12 @@ class ScanRun:
                 else:
                     self._at_the_end(target.style, stream)
         if self.summary.total > 1 and target != Target(Format.TABLE, None, None):
-            from nsnet_cli.report.table import summary_line
+            self._say_counts()
 
-            say(summary_line(self.summary, self.model, self.options.threshold))
+    def _say_counts(self) -> None:
+        from nsnet_cli.report.table import summary_line
+
+        say(summary_line(self.summary, self.model, self.options.threshold))
 
     def results(self, done: Counter[str] | None = None) -> Iterator[tuple[int, PictureResult]]:
         """Results with their place among all inputs, those in ``done`` left out, counted and shown as they come."""
@@ -258,6 +261,8 @@ class ScanRun:
         elif results:
             print_rows(console, results)
             console.print(summary_line(self.summary, model, threshold), markup=False)
+        if not results and self.summary.total:
+            self._say_counts()  # all were left out by --only
 
     def _document(self, results: Iterator[dict[str, Any]]) -> dict[str, Any]:
         ordered = self._sorted(list(results), lambda r: r["path"], lambda r: r["probability"])
