@@ -268,7 +268,7 @@ def _interruptible(engine: Engine) -> Iterator[Engine]:
     """A scheduler's SIGTERM ends a scan as Ctrl-C does: what is done is written.
 
     Python drops an exception that a signal raises in a finaliser or a callback, so the engine given back looks once
-    more after each result.
+    more after each result, and after the last.
     """
     came = False
 
@@ -282,6 +282,8 @@ def _interruptible(engine: Engine) -> Iterator[Engine]:
             yield found
             if came:
                 raise KeyboardInterrupt
+        if came:  # while it waited for more paths, of which there were none
+            raise KeyboardInterrupt
 
     # Whoever had Ctrl-C ignored, as a shell does for what it starts in the background, keeps that.
     numbers = [signal.SIGTERM, *([signal.SIGINT] if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else [])]
