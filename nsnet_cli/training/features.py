@@ -84,17 +84,8 @@ def frozen_features(
     """
     from safetensors import safe_open
 
-    precision = tower.conv1.weight.dtype
-    # Shards hold rows by position, so the order of the pictures counts, which `manifest_hash` leaves out.
-    order = hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
-    fingerprint = f"{manifest_hash(list(pictures))}:{order}:{tower_sha256}:{recipe}:{rendering}:{precision}"
-    if rendering.seed is not None:
-        fingerprint += f":deliveries {random_chain_mark()}"
-    device = tower.class_embedding.device
-    if device.type != "cpu":
-        fingerprint += ":TF32"  # what a GPU multiplies in while training
+    fingerprint = _fingerprint(tower, pictures, recipe, rendering, tower_sha256, stem)
     if stem is not None:
-        fingerprint += f":stem {stem}" if stem else ":views"
         folder = folder / f"stem-{stem}"
     embeddings: list[Tensor] = []
     class_tokens: list[Tensor] = []
@@ -118,7 +109,29 @@ def frozen_features(
     kept = KeptFeatures(
         VitFeatures(torch.cat(embeddings), torch.cat(class_tokens)), tuple(shards), stem or 0, normalise
     )
-    return replace(kept, views=_held(kept, device)) if stem == 0 else kept
+    return replace(kept, views=_held(kept, tower.class_embedding.device)) if stem == 0 else kept
+
+
+def _fingerprint(
+    tower: VisionTransformer,
+    pictures: Sequence[LabelledPicture],
+    recipe: SelectionRecipe,
+    rendering: Rendering,
+    tower_sha256: str,
+    stem: int | None,
+) -> str:
+    """A mark of all that shards hang on."""
+    # Rows lie by position, so the order of the pictures counts, which `manifest_hash` leaves out.
+    order = hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
+    precision = tower.conv1.weight.dtype
+    mark = f"{manifest_hash(list(pictures))}:{order}:{tower_sha256}:{recipe}:{rendering}:{precision}"
+    if rendering.seed is not None:
+        mark += f":deliveries {random_chain_mark()}"
+    if tower.class_embedding.device.type != "cpu":
+        mark += ":TF32"  # what a GPU multiplies in while training
+    if stem is not None:
+        mark += f":stem {stem}" if stem else ":views"
+    return mark
 
 
 def _held(kept: KeptFeatures, device: torch.device) -> Tensor | None:
