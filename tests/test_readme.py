@@ -39,7 +39,9 @@ def test_every_command_has_help_and_is_documented(run_nsnet: Run) -> None:
         assert run_nsnet(command, "--help").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["val", "robustness", "profiles", "localisation", "windows", "speed", "precisions"])
+@pytest.mark.parametrize(
+    "name", ["val", "robustness", "profiles", "localisation", "windows", "speed", "precisions", "seeds"]
+)
 def test_figures_in_the_documents_are_the_measured_ones_of_the_shipped_weights(name: str) -> None:
     benchmark = _benchmark(name)
     figures = json.loads(benchmark.RESULT.read_text("utf-8"))
