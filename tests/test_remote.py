@@ -130,6 +130,9 @@ def test_a_bucket_is_listed_and_read(bucket: str) -> None:
     assert read_source(f"{bucket}/2024/a.jpg", LIMITS) == PICTURES["a.jpg"]
     assert stat_source(f"{bucket}/2024/a.jpg").size == len(PICTURES["a.jpg"])
     assert stat_source(f"{bucket}/2024/a.jpg").mtime_ns is not None
+    with pytest.raises(InputError) as refused:
+        read_source(f"{bucket}/2024/none.jpg", LIMITS)
+    assert refused.value.code == "not_found"
     inside = found(f"{bucket}/shards/0.tar")
     assert inside == [f"{bucket}/shards/0.tar!{name}" for name in PICTURES]
     assert [read_source(address, LIMITS) for address in inside] == list(PICTURES.values())

@@ -169,9 +169,16 @@ def trying(what: Callable[[], _T]) -> _T:
 
 
 def _reason(error: Exception) -> Exception:
-    """What is behind ``error``: fsspec says of whatever an HTTP server did that there is no such file."""
+    """What is behind ``error``: fsspec says of whatever an HTTP server did that there is no such file.
+
+    Other file systems say so of what is not there, whatever the cause that they give.
+    """
+    try:
+        from aiohttp import ClientError
+    except ImportError:
+        return error
     behind = error.__cause__
-    if not isinstance(error, FileNotFoundError) or not isinstance(behind, Exception):
+    if not isinstance(error, FileNotFoundError) or not isinstance(behind, ClientError | TimeoutError):
         return error
     status = getattr(behind, "status", None)
     if status in (404, 410):
