@@ -33,8 +33,8 @@ from nsnet_cli.calibration import Calibration
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.robustness import take_sample
 from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
-from nsnet_cli.network import Network
-from nsnet_cli.tower import adapted_state, tower_info, tower_state
+from nsnet_cli.network import Network, tower_states
+from nsnet_cli.tower import tower_info
 from nsnet_cli.tower_torch import TorchTower
 
 OWNER = "benchmarks/precisions.py"
@@ -93,10 +93,8 @@ def _measure(manifest: Path, count: int, emulated: int, work: Path) -> Row:
 
 
 def _on_pytorch(detector: Detector, precision: str) -> Network:
-    weights = detector.weights
-    info, state = tower_info(weights.tower_path), tower_state(weights.tower_path)
-    adapted = adapted_state(state, weights.info.adaptation, weights.below("tower"))
-    tower = TorchTower(info, state, "cpu", precision, adapted=adapted)
+    state, adapted = tower_states(detector.weights)
+    tower = TorchTower(tower_info(detector.weights.tower_path), state, "cpu", precision, adapted=adapted)
     return replace(detector.network, tower=tower)
 
 

@@ -13,7 +13,7 @@ from nsnet_cli.arrays import Floats, Indices, Pixels
 if TYPE_CHECKING:
     from nsnet_cli.probes import ProbeGrid
 
-Network = TypeVar("Network")
+_Network = TypeVar("_Network")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Asked(NamedTuple):
     adapted: bool = False
 
 
-def chosen(one: Asked, plain: Network, adapted: Network | None) -> Network:
+def chosen(one: Asked, plain: _Network, adapted: _Network | None) -> _Network:
     """Of two networks the one that is ``asked`` for.  Raises `ValueError` where that is an adapted one that is not."""
     if not one.adapted:
         return plain

@@ -57,22 +57,15 @@ class Network:
         """
         heads, kernel = _judges(weights)
         info, tower = weights.info, tower_info(weights.tower_path)
-        state = tower_state(weights.tower_path)
-        try:
-            adapted = adapted_state(state, info.adaptation, weights.below("tower"))
-        except RuntimeError as error:
-            raise WeightsError(f"{weights.path}: the tensors do not fit {_RECIPE}: {error}") from error
-        if all(map(info.adaptation.of, info.kinds)):
-            state = adapted  # nothing looks at the tower as it came, whose matrices need not be held
-        tuned = None if info.adaptation.frozen else adapted
+        state, adapted = tower_states(weights)
         if device == "cpu" and precision == "fp32":
             from nsnet_cli.tower_numpy import NumpyTower
 
-            seeing: Tower = NumpyTower(tower, state, threads, tuned)
+            seeing: Tower = NumpyTower(tower, state, threads, adapted)
         else:
             from nsnet_cli.tower_torch import TorchTower
 
-            seeing = TorchTower(tower, state, device, precision, threads, tuned)
+            seeing = TorchTower(tower, state, device, precision, threads, adapted)
         return Network(seeing, info.adaptation, heads, kernel, info.fusion, info.selection)
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
@@ -109,6 +102,22 @@ class Network:
         if self.kernel is not None:
             said[KERNEL] = [self.kernel.score(by_kind).astype(np.float64)]
         return fuse(said, self.fusion)
+
+
+def tower_states(weights: NsnetWeights) -> tuple[dict[str, Floats], dict[str, Floats] | None]:
+    """The tower's state as it came, and as training adapted it, None where it did not.
+
+    Where all views go through the adapted one, it is both: nothing looks at the other, whose matrices need not be held.
+    Raises `WeightsError` when the tensors do not fit the recipe in the metadata.
+    """
+    info, state = weights.info, tower_state(weights.tower_path)
+    try:
+        adapted = adapted_state(state, info.adaptation, weights.below("tower"))
+    except RuntimeError as error:
+        raise WeightsError(f"{weights.path}: the tensors do not fit {_RECIPE}: {error}") from error
+    if info.adaptation.frozen:
+        return state, None
+    return (adapted if all(map(info.adaptation.of, info.kinds)) else state), adapted
 
 
 def _judges(weights: NsnetWeights) -> tuple[dict[ViewKind, ContrastiveHead], KernelJudge | None]:

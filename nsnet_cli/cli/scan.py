@@ -281,8 +281,8 @@ def _interruptible(engine: Engine) -> Iterator[Engine]:
         for found in engine(paths):
             yield found
             if came:
-                raise KeyboardInterrupt
-        if came:  # while it waited for more paths, of which there were none
+                break
+        if came:  # maybe only while it waited for more paths, of which there were none
             raise KeyboardInterrupt
 
     # Whoever had Ctrl-C ignored, as a shell does for what it starts in the background, keeps that.

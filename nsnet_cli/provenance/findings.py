@@ -71,6 +71,9 @@ SOURCE_TYPES = {
     "positiveFilm": Claim.CAPTURED,
     "print": Claim.CAPTURED,
 }
+# Keys of text chunks that name a program, and all fields that do.
+PROGRAM_KEYS = ("Software", "generator", "Generator")
+PROGRAM_FIELDS = (*PROGRAM_KEYS, "CreatorTool", "originating program")
 # Names that no sentence holds by chance: they claim wherever they stand.
 _UNMISTAKABLE = (
     "stable diffusion", "midjourney", "dall-e", "dall·e", "adobe firefly", "novelai", "comfyui", "invokeai",

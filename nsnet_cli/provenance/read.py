@@ -17,6 +17,7 @@ from nsnet_cli.decode import FORMATS, jpeg_quality
 from nsnet_cli.errors import UsageError
 from nsnet_cli.provenance.credentials import read_credentials
 from nsnet_cli.provenance.findings import (
+    PROGRAM_KEYS,
     Claim,
     Finding,
     Trouble,
@@ -45,8 +46,7 @@ _XMP_FIELDS = {
 }
 _IPTC_FIELDS = {(2, 65): "originating program", (2, 110): "credit", (2, 115): "source"}
 # Keys of text chunks that generators write, beyond what sd-parsers understands.
-_PROGRAM_KEYS = ("Software", "generator", "Generator")
-_TEXT_KEYS = (*_PROGRAM_KEYS, "Source", "Title", "Comment", "Description", "Author")
+_TEXT_KEYS = (*PROGRAM_KEYS, "Source", "Title", "Comment", "Description", "Author")
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _generator(image: Image.Image) -> Iterator[Finding]:
     for key in _TEXT_KEYS:
         value = image.info.get(key)
         if isinstance(value, str) and value.strip():
-            claim = claim_of_software(value) if key in _PROGRAM_KEYS else claim_of_text(value)
+            claim = claim_of_software(value) if key in PROGRAM_KEYS else claim_of_text(value)
             if claim != Claim.NONE or key == "Software":
                 yield Finding("text", key, _cut(value), claim)
 

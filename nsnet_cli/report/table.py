@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
+from nsnet_cli.provenance.findings import PROGRAM_FIELDS
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 
 _STYLE = {"generated": "bold red", "real": "bold green", "uncertain": "bold yellow"}
@@ -17,8 +18,6 @@ _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.
 _MOST_SAID, _LONGEST_SAID = 8, 120
 _STRONGEST = 4
-# Where a program is named: shown though it be in no list of ours, for others may know it.
-_PROGRAMS = ("Software", "CreatorTool", "originating program", "generator", "Generator")
 
 
 def print_card(console: Console, result: PictureResult, model: ModelInfo, threshold: float | None) -> None:
@@ -131,7 +130,8 @@ def _provenance_lines(provenance: dict[str, Any] | None) -> list[str]:
         return []
     lines = []
     for finding in provenance["findings"]:
-        if finding["claim"] != "none" or finding["source"] == "c2pa" or finding["where"] in _PROGRAMS:
+        # A program is shown though it be in no list of ours: others may know it.
+        if finding["claim"] != "none" or finding["source"] == "c2pa" or finding["where"] in PROGRAM_FIELDS:
             backing = BACKINGS[finding["backing"]]
             value = finding["value"]
             said = value if len(value) <= _LONGEST_SAID else value[:_LONGEST_SAID] + "…"
