@@ -5,10 +5,12 @@ a contiguous square of the picture, at most `SelectionRecipe.window` pixels wide
 224: it keeps what a mosaic cuts to pieces, the edges and textures that reach over more than 32 pixels.
 Each kind has a head of its own.  ``window=0`` leaves mosaics alone, which is the paper.
 
-A picture that is larger than a window has room for several.  A window of nothing but blown sky or blurred ground
-says little.  So of the centre and the four corners the window goes where the mean spectral entropy of the patches
-is highest; further windows follow in that order.  (Whether that is better than the centre is not known: see
-`benchmarks/windows.py`.)
+A picture that is larger than a window has room for several: at several *places*, the centre and the four corners, and
+at several *scales*.  At native scale a window of a 12-megapixel photograph is a hundredth of it, and mostly blurred
+ground; scaled down first to a short side of 640 pixels, it is a scene, as training crops are.  So of a larger picture
+the window is cut at each of the recipe's ``scales``; of one that is no larger than a window they are all the same
+square, which is looked at once.  What several windows say is averaged.  (`docs/ablation.md` has what each is worth;
+by ``window_by`` places are in the order above, or those of highest mean spectral entropy first.)
 """
 
 from __future__ import annotations
@@ -39,20 +41,23 @@ _ENTROPY_DIGITS = 3
 
 @dataclass(frozen=True)
 class View:
-    """The ``number``-th view of its kind, from 0."""
+    """The ``number``-th view of its kind, from 0; of a window, at the ``scale``-th scale of the recipe."""
 
     kind: ViewKind
     number: int
+    scale: int = 0
 
 
 @dataclass(frozen=True)
 class Views:
-    """The views of one picture: ``pixels`` ``(n, 3, S, S)`` uint8, in the order of `plan_views`.
+    """The views of one picture: ``pixels`` ``(n, 3, S, S)`` uint8, in the order of ``plan``.
 
-    By position in ``pixels``: ``selections`` of the mosaics, and ``windows`` as ``(left, top, side)``.
+    By position in ``pixels``: ``selections`` of the mosaics, and ``windows`` as ``(left, top, side)`` in pixels of the
+    picture.
     """
 
     pixels: Pixels
+    plan: tuple[View, ...]
     selections: dict[int, Selection]
     windows: dict[int, Square]
     grid: PatchGrid
@@ -65,7 +70,10 @@ class Views:
 
 
 def plan_views(recipe: SelectionRecipe, count: int) -> list[View]:
-    """The first ``count`` views: mosaics and windows in turn, or mosaics alone where there are no windows."""
+    """The first ``count`` views of any picture: mosaics and windows in turn, or mosaics alone where there are none.
+
+    A picture that is larger than a window has more: each window at every other scale (`make_views`).
+    """
     if not recipe.window:
         return [View(MOSAIC, k) for k in range(count)]
     return [View(WINDOW if k % 2 else MOSAIC, k // 2) for k in range(count)]
@@ -88,30 +96,52 @@ def fuse(scores: Mapping[str, Sequence[Score]], weights: Mapping[str, float]) ->
 
 
 def make_views(pixels: Pixels, recipe: SelectionRecipe, count: int) -> Views:
-    """The first ``count`` views of ``pixels`` ``(3, H, W)`` uint8: the same picture always gives the same."""
+    """The views of ``pixels`` ``(3, H, W)`` uint8: the same picture always gives the same.
+
+    The first ``count`` are those of `plan_views`; then come the same windows at the recipe's other scales, unless
+    nothing new is to be seen there.
+    """
     grid = cut_patches(pixels, recipe)
     plan = plan_views(recipe, count)
     mosaics = iter(select_patches(grid, recipe, sum(view.kind == MOSAIC for view in plan)))
-    places = window_places(grid, pixels.shape[2], pixels.shape[1], recipe)
     made: list[Pixels] = []
     selections: dict[int, Selection] = {}
     windows: dict[int, Square] = {}
-    for position, view in enumerate(plan):
+
+    def look(view: View, square: Square) -> None:
+        windows[len(made)] = square
+        made.append(scale_window(pixels, recipe, *square))
+
+    for view in plan:
         if view.kind == WINDOW:
-            windows[position] = places[view.number % len(places)]
-            made.append(scale_window(pixels, recipe, *windows[position]))
+            look(view, window_of(grid, pixels.shape[2], pixels.shape[1], recipe, view))
         else:
-            selections[position] = next(mosaics)
-            made.append(build_mosaic(grid, selections[position], recipe))
-    return Views(np.stack(made), selections, windows, grid)
+            selections[len(made)] = next(mosaics)
+            made.append(build_mosaic(grid, selections[len(made)], recipe))
+    for number in range(len(windows)):
+        for scale in range(1, len(recipe.scales)):
+            view = View(WINDOW, number, scale)
+            square = window_of(grid, pixels.shape[2], pixels.shape[1], recipe, view)
+            if square not in windows.values():
+                look(view, square)
+                plan.append(view)
+    return Views(np.stack(made), tuple(plan), selections, windows, grid)
 
 
-def window_places(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe) -> list[Square]:
+def window_of(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe, view: View) -> Square:
+    """Where in a picture of ``width`` x ``height`` pixels a window lies; ``grid`` as for `window_places`."""
+    places = window_places(grid, width, height, recipe, recipe.scales[view.scale])
+    return places[view.number % len(places)]
+
+
+def window_places(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe, scale: int = 0) -> list[Square]:
     """Where the windows of a picture of ``width`` x ``height`` pixels lie, the first one first.
 
-    ``grid`` holds the picture's patches, cut with no offset.
+    With a ``scale`` they are as large as windows of the picture scaled down to that short side, 0 for its own; no
+    picture is scaled up.  ``grid`` holds the picture's patches, cut with no offset.
     """
-    side = min(width, height, recipe.window)
+    short = min(width, height)
+    side = min(short, recipe.window if not 0 < scale < short else round(recipe.window * short / scale))
     places = [(int((width - side) * across), int((height - side) * down), side) for across, down in _PLACES]
     if recipe.window_by == "centre":
         return places
@@ -142,7 +172,12 @@ def scale_window(
     side: int,
     kernel: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Pixels:
-    """The square at ``(left, top)``, ``side`` pixels wide, scaled to ``(3, size, size)`` uint8."""
+    """The square at ``(left, top)``, ``side`` pixels wide, scaled to ``(3, size, size)`` uint8.
+
+    One that is wider than a window is first scaled down to a window: as if the whole picture had been.
+    """
     cut = np.ascontiguousarray(pixels[:, top : top + side, left : left + side].transpose(1, 2, 0))
-    scaled = Image.fromarray(cut).resize((recipe.size, recipe.size), kernel)
-    return np.array(scaled).transpose(2, 0, 1)
+    image = Image.fromarray(cut)
+    if side > recipe.window > 0:
+        image = image.resize((recipe.window, recipe.window), Image.Resampling.BICUBIC)
+    return np.array(image.resize((recipe.size, recipe.size), kernel)).transpose(2, 0, 1)

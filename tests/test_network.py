@@ -73,9 +73,22 @@ def test_a_picture_scores_alike_on_numpy_and_on_pytorch(weights: NsnetWeights, n
     other = Network.of_weights(weights, "cpu", "bf16")
     views = np.random.default_rng(5).integers(0, 256, (2, 2, 3, 224, 224), dtype=np.uint8)
     plan = [View("mosaic", 0), View("window", 0)]
-    ours, theirs = network.score(views, plan), other.score(views, plan)
-    assert ours.scores == pytest.approx(theirs.scores, abs=0.5)
-    assert ours.semantic == pytest.approx(theirs.semantic, abs=0.02)
+    for ours, theirs in zip(network.score(views, [plan] * 2), other.score(views, [plan] * 2), strict=True):
+        assert ours.score == pytest.approx(theirs.score, abs=0.5)
+        assert ours.semantic == pytest.approx(theirs.semantic, abs=0.02)
+
+
+def test_pictures_with_more_looks_and_with_fewer_score_as_they_do_alone(network: Network) -> None:
+    views = np.random.default_rng(6).integers(0, 256, (9, 3, 224, 224), dtype=np.uint8)
+    short = (View("mosaic", 0), View("window", 0))
+    long = (*short, View("window", 0, 1))
+    pictures, plans = [views[:2], views[2:5], views[5:7], views[7:9]], [short, long, short, short]
+    together = network.score(pictures, plans)
+    for scored, picture, plan in zip(together, pictures, plans, strict=True):
+        alone = network.score([picture], [plan])[0]
+        assert scored.score == pytest.approx(alone.score, abs=1e-3)
+        assert scored.semantic == pytest.approx(alone.semantic, abs=1e-5)
+        assert len(scored.looks) == len(plan)
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

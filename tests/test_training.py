@@ -23,7 +23,7 @@ from nsnet_cli.tower import load_tower
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter
-from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights
+from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, train
 from nsnet_cli.views import KERNEL, fuse
@@ -62,7 +62,10 @@ def test_weights_even_out_groups_and_classes() -> None:
     weights = picture_weights(pictures)
     assert sum(weights[:125]) == pytest.approx(0.5) and sum(weights[125:]) == pytest.approx(0.5)
     assert sum(weights[:100]) / sum(weights[100:125]) == pytest.approx(2.0)  # sqrt(100 / 25)
-    assert len(set(weights[125:])) == 1  # groups under ten are one group
+    assert len(set(weights[125:])) == 1
+    # One of a group under ten counts as one of ten, not more: single pictures would rule.
+    few = picture_weights([row(f"{k}", 0, "ten") for k in range(10)] + [row("s", 0, "single"), row("g", 1, "g")])
+    assert few[0] == pytest.approx(few[10])
 
 
 def test_folds_keep_lineages_together_and_cover_everything() -> None:
@@ -77,6 +80,17 @@ def test_folds_keep_lineages_together_and_cover_everything() -> None:
     assert lineage("sd-1.4", 1) == lineage("sd-1.x-lora", 1)
     assert lineage("stylegan", 1) == lineage("stylegan2-ada", 1)
     assert lineage("unknown-a", 1) != lineage("unknown-b", 1)
+
+
+def test_a_fold_is_not_judged_by_pictures_of_its_own_repositories() -> None:
+    pictures = [
+        replace(row(f"{k}", k % 2, f"group{k}"), repository=f"repo{k // 3}" if k < 9 else "") for k in range(15)
+    ]
+    fold_of = [0, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1]
+    inside, outside = split_fold(pictures, fold_of, 0)
+    assert outside == [0, 7, 9, 12]
+    # Of repositories 0 and 2 nothing is learnt; pictures that name none share none.
+    assert inside == [3, 4, 5, 10, 11, 13, 14]
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.kernel import KernelHead, gaussian_kernel
+from nsnet_cli.quantised import rounded_rows
 from nsnet_cli.shapes import KernelConfig, VitConfig
 from nsnet_cli.views import ViewKind
 from nsnet_cli.vit import VitFeatures
@@ -30,7 +31,7 @@ def fit_kernel(
 
     ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``; the fit runs where they
     are.  All pictures count alike: to weigh groups changed nothing, as the fit is all but exact.  Components and
-    anchors are rounded to half precision, as they are stored, before the system is solved.
+    anchors are rounded to int8 with a scale a row, as they are stored, before the system is solved.
     """
     kinds = config.looked_at(list(features))
     features = {kind: features[kind] for kind in kinds}
@@ -44,9 +45,9 @@ def fit_kernel(
     length = torch.cat(list(described.values()), dim=1).square().sum(1).mean().sqrt()
     for kind in kinds:
         part = head.of(kind)
-        part.components.copy_((part.components / length).half().float())
+        part.components.copy_(_rounded(part.components / length))
         described[kind] = head.describe(kind, features[kind])
-    head.anchors.copy_(torch.cat([described[kind] for kind in kinds], dim=1).half().float())
+    head.anchors.copy_(_rounded(torch.cat([described[kind] for kind in kinds], dim=1)))
     targets = _TARGET * (2.0 * torch.tensor(labels, dtype=torch.float64, device=device) - 1.0)
     coefficients, offset = ridge_regression(
         gaussian_kernel(head.anchors.double(), head.anchors.double(), config.gamma), targets, config.ridge
@@ -67,6 +68,10 @@ def ridge_regression(kernel: Tensor, targets: Tensor, ridge: float) -> tuple[Ten
     of_targets, of_ones = torch.cholesky_solve(torch.stack([targets, ones], dim=1), factor).unbind(1)
     offset = of_targets.sum() / of_ones.sum()
     return of_targets - offset * of_ones, offset
+
+
+def _rounded(matrix: Tensor) -> Tensor:
+    return torch.from_numpy(rounded_rows(matrix.cpu().numpy())).to(matrix.device)
 
 
 def _dimensions(tower: VitConfig, config: KernelConfig, pictures: int) -> int:

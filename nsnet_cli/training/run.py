@@ -24,7 +24,7 @@ from nsnet_cli.tower import tower_info
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Scores
-from nsnet_cli.training.folds import grouped_folds, picture_weights
+from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig
 from nsnet_cli.views import fuse, kinds_of, plan_views
 from nsnet_cli.weights import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
@@ -105,8 +105,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     )
     scores: Scores = {}
     for fold in range(request.folds):
-        inside = [i for i, f in enumerate(fold_of) if f != fold]
-        outside = [i for i, f in enumerate(fold_of) if f == fold]
+        inside, outside = split_fold(pictures, fold_of, fold)
         found = fitter.held_out(f"fold-{fold}", inside, outside)
         for judge in fitter.judges:
             log.write(
@@ -158,8 +157,8 @@ def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: Semant
     if wrong is not None:
         raise UsageError(wrong)
     for fold in range(request.folds):
-        for where, same in (("in", True), ("outside of", False)):
-            labels = {p.label for p, f in zip(pictures, fold_of, strict=True) if (f == fold) is same}
+        for where, those in zip(("outside of", "in"), split_fold(pictures, fold_of, fold), strict=True):
+            labels = {pictures[i].label for i in those}
             if labels != {0, 1}:
                 raise UsageError(
                     f"too few generators or sources for {request.folds} folds: no pictures of one class {where} "
@@ -186,7 +185,8 @@ def _calibrate(
     fitted_on = (
         f"{len(scored)} out-of-fold scores of {request.folds} grouped folds within {request.split or 'the manifest'}"
     )
-    calibration = fit_calibration(np.array([fused[p.name] for p in scored]), labels, weights, fitted_on)
+    values = np.array([fused[p.name] for p in scored])
+    calibration = fit_calibration(values, labels, weights, fitted_on, [p.group for p in scored])
     for fold in range(request.folds):
         inside = {
             p.name: fused[p.name] for p, f in zip(pictures, fold_of, strict=True) if f == fold and p.name in fused
