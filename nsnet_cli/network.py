@@ -12,7 +12,7 @@ from nsnet_cli.arrays import Doubles, Floats, Pixels
 from nsnet_cli.blas import one_thread_a_product
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.features import Asked, Features, Look, Tower
-from nsnet_cli.judges import ContrastiveHead, KernelJudge
+from nsnet_cli.judges import ContrastiveHead, KernelJudge, semantic_part
 from nsnet_cli.probes import ProbeGrid, probes_of
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.shapes import Adaptation, check_shapes
@@ -42,6 +42,7 @@ class Network:
 
     tower: Tower
     adaptation: Adaptation
+    semantic: Floats
     heads: dict[ViewKind, ContrastiveHead]
     kernel: KernelJudge | None
     fusion: dict[str, float]
@@ -56,7 +57,7 @@ class Network:
         ``threads`` are those of the CPU; None leaves it to the libraries.  Raises `WeightsError` when the tensors do
         not fit the recipe in the metadata.
         """
-        heads, kernel = _judges(weights)
+        semantic, heads, kernel = _judges(weights)
         info, tower = weights.info, tower_info(weights.tower_path)
         state, adapted = tower_states(weights)
         if device == "cpu" and precision == "fp32":
@@ -67,7 +68,7 @@ class Network:
             from nsnet_cli.tower_torch import TorchTower
 
             seeing = TorchTower(tower, state, device, precision, threads, adapted)
-        return Network(seeing, info.adaptation, heads, kernel, info.fusion, info.selection)
+        return Network(seeing, info.adaptation, semantic, heads, kernel, info.fusion, info.selection)
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
         """The probes of a kind of view."""
@@ -91,7 +92,7 @@ class Network:
                 kind: [column for column, of in zip(columns, kinds, strict=True) if of == kind]
                 for kind in dict.fromkeys(kinds)
             }
-            semantic = self.heads[kinds[0]].semantic_part(columns[0])
+            semantic = semantic_part(columns[0], self.semantic)
             for k, (n, score) in enumerate(zip(few, self.fused(by_kind).tolist(), strict=True)):
                 scored[n] = Scored(score, semantic[k], tuple(looks[n]))
         return [scored[n] for n in range(len(plans))]
@@ -124,7 +125,9 @@ class Network:
     def fused(self, by_kind: Mapping[ViewKind, Sequence[Features]]) -> Doubles:
         """Raw scores ``(N,)`` of what all judges say of the features of each view."""
         said: dict[str, list[Doubles]] = {
-            kind: [self.heads[kind].score(view).astype(np.float64) for view in views] for kind, views in by_kind.items()
+            kind: [head.score(view).astype(np.float64) for view in by_kind[kind]]
+            for kind, head in self.heads.items()
+            if kind in by_kind
         }
         if self.kernel is not None:
             said[KERNEL] = [self.kernel.score(by_kind).astype(np.float64)]
@@ -147,8 +150,11 @@ def tower_states(weights: NsnetWeights) -> tuple[dict[str, Floats], dict[str, Fl
     return (adapted if all(map(info.adaptation.of, info.kinds)) else state), adapted
 
 
-def _judges(weights: NsnetWeights) -> tuple[dict[ViewKind, ContrastiveHead], KernelJudge | None]:
-    """Raises `WeightsError` where tensors are missing, unknown or of another shape."""
+def _judges(weights: NsnetWeights) -> tuple[Floats, dict[ViewKind, ContrastiveHead], KernelJudge | None]:
+    """The semantic basis, and the heads that stand on its null space.
+
+    Raises `WeightsError` where tensors are missing, unknown or of another shape.
+    """
     info, tower = weights.info, tower_info(weights.tower_path).config
     if SEMANTIC not in weights.tensors:
         raise WeightsError(f"{weights.path}: no semantic basis ({SEMANTIC}) in the file")
@@ -156,13 +162,15 @@ def _judges(weights: NsnetWeights) -> tuple[dict[ViewKind, ContrastiveHead], Ker
     head_state, kernel_state = weights.below("head"), weights.below("kernel")
     wanted = {
         f"{kind}.{name}": shape
-        for kind in info.kinds
+        for kind in info.head.of(info.kinds)
         for name, shape in ContrastiveHead.shapes(tower, info.head).items()
     }
     check_shapes(weights.path, head_state, wanted, _RECIPE)
-    heads = {kind: ContrastiveHead(info.head, semantic, weights.below(f"head.{kind}")) for kind in info.kinds}
+    heads = {
+        kind: ContrastiveHead(info.head, semantic, weights.below(f"head.{kind}")) for kind in info.head.of(info.kinds)
+    }
     if info.kernel is None:
-        return heads, None
+        return semantic, heads, None
     looked_at = info.kernel.looked_at(info.kinds)
     check_shapes(weights.path, kernel_state, KernelJudge.shapes(tower, info.kernel, looked_at, kernel_state), _RECIPE)
-    return heads, KernelJudge(info.kernel, semantic, looked_at, kernel_state)
+    return semantic, heads, KernelJudge(info.kernel, semantic, looked_at, kernel_state)

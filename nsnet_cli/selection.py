@@ -45,8 +45,8 @@ _CHUNK = 4096
 class SelectionRecipe:
     """How mosaics are made, and where windows lie.  Part of the trained model: it travels in the weights' metadata.
 
-    ``window_by`` is ``entropy`` or ``centre``, and ``scales`` are short sides in pixels, 0 the picture's own: see
-    `nsnet_cli.views`.
+    ``window_by`` is ``entropy`` or ``centre``; ``looks`` are pairs of a short side in pixels, 0 for the picture's own,
+    and a place along the longer side, from 0 to 1: see `nsnet_cli.views`.
     """
 
     patch: int = 32
@@ -58,7 +58,7 @@ class SelectionRecipe:
     order_seed: int = 0
     window: int = 384
     window_by: Literal["centre", "entropy"] = "centre"
-    scales: tuple[int, ...] = (640, 384)
+    looks: tuple[tuple[int, float], ...] = ((640, 0.0), (640, 1.0))
 
     @property
     def count(self) -> int:

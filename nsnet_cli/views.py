@@ -5,12 +5,13 @@ a contiguous square of the picture, at most `SelectionRecipe.window` pixels wide
 224: it keeps what a mosaic cuts to pieces, the edges and textures that reach over more than 32 pixels.
 Each kind has a head of its own.  ``window=0`` leaves mosaics alone, which is the paper.
 
-A picture that is larger than a window has room for several: at several *places*, the centre and the four corners, and
-at several *scales*.  At native scale a window of a 12-megapixel photograph is a hundredth of it, and mostly blurred
-ground; scaled down first to a short side of 640 pixels, it is a scene, as training crops are.  So of a larger picture
-the window is cut at each of the recipe's ``scales``; of one that is no larger than a window they are all the same
-square, which is looked at once.  What several windows say is averaged.  (`docs/ablation.md` has what each is worth;
-by ``window_by`` places are in the order above, or those of highest mean spectral entropy first.)
+A picture that is larger than a window has room for several. At native scale a window of a 12-megapixel photograph is
+a hundredth of it, and mostly blurred ground; scaled down first to a short side of 640 pixels, it is a scene, as
+training crops are. So the first window is several *looks*: squares of the picture scaled down so, at both ends of its
+longer side. In a picture that is no larger than a window they are the same square, which is looked at once. What all
+windows say is averaged. (`docs/ablation.md` has what each is worth.) Further windows, for whoever asks for more
+views, are at native scale: in the centre and the four corners, by ``window_by`` in this order, or those of highest
+mean spectral entropy first.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ KERNEL = "kernel"
 # Where windows may lie, as shares of the room that is left beside them: the centre, then the corners.
 _PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
 _ENTROPY_DIGITS = 3
+# A further look that lies less than this share of its side away from another has nothing new to show.
+_LEAST_SHIFT = 0.125
 
 
 @dataclass(frozen=True)
 class View:
-    """The ``number``-th view of its kind, from 0; of a window, at the ``scale``-th scale of the recipe."""
+    """The ``number``-th view of its kind, from 0; the first window is several, one for each ``look`` of the recipe."""
 
     kind: ViewKind
     number: int
-    scale: int = 0
+    look: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Views:
 def plan_views(recipe: SelectionRecipe, count: int) -> list[View]:
     """The first ``count`` views of any picture: mosaics and windows in turn, or mosaics alone where there are none.
 
-    A picture that is larger than a window has more: each window at every other scale (`make_views`).
+    A picture that is larger than a window has more: the first window's further looks (`make_views`).
     """
     if not recipe.window:
         return [View(MOSAIC, k) for k in range(count)]
@@ -98,8 +101,8 @@ def fuse(scores: Mapping[str, Sequence[Score]], weights: Mapping[str, float]) ->
 def make_views(pixels: Pixels, recipe: SelectionRecipe, count: int) -> Views:
     """The views of ``pixels`` ``(3, H, W)`` uint8: the same picture always gives the same.
 
-    The first ``count`` are those of `plan_views`; then come the same windows at the recipe's other scales, unless
-    nothing new is to be seen there.
+    The first ``count`` are those of `plan_views`; then come the first window's other looks, but for those that would
+    show next to nothing new.
     """
     grid = cut_patches(pixels, recipe)
     plan = plan_views(recipe, count)
@@ -108,40 +111,47 @@ def make_views(pixels: Pixels, recipe: SelectionRecipe, count: int) -> Views:
     selections: dict[int, Selection] = {}
     windows: dict[int, Square] = {}
 
-    def look(view: View, square: Square) -> None:
-        windows[len(made)] = square
-        made.append(scale_window(pixels, recipe, *square))
-
-    for view in plan:
-        if view.kind == WINDOW:
-            look(view, window_of(grid, pixels.shape[2], pixels.shape[1], recipe, view))
-        else:
+    looks = [View(WINDOW, 0, k) for k in range(1, len(recipe.looks))] if View(WINDOW, 0) in plan else []
+    for view in (*plan, *looks):
+        if view.kind == MOSAIC:
             selections[len(made)] = next(mosaics)
             made.append(build_mosaic(grid, selections[len(made)], recipe))
-    for number in range(len(windows)):
-        for scale in range(1, len(recipe.scales)):
-            view = View(WINDOW, number, scale)
-            square = window_of(grid, pixels.shape[2], pixels.shape[1], recipe, view)
-            if square not in windows.values():
-                look(view, square)
-                plan.append(view)
+            continue
+        square = window_of(grid, pixels.shape[2], pixels.shape[1], recipe, view)
+        if view.look:
+            if any(_much_the_same(square, other) for other in windows.values()):
+                continue
+            plan.append(view)
+        windows[len(made)] = square
+        made.append(scale_window(pixels, recipe, *square))
     return Views(np.stack(made), tuple(plan), selections, windows, grid)
 
 
 def window_of(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe, view: View) -> Square:
     """Where in a picture of ``width`` x ``height`` pixels a window lies; ``grid`` as for `window_places`."""
-    places = window_places(grid, width, height, recipe, recipe.scales[view.scale])
-    return places[view.number % len(places)]
-
-
-def window_places(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe, scale: int = 0) -> list[Square]:
-    """Where the windows of a picture of ``width`` x ``height`` pixels lie, the first one first.
-
-    With a ``scale`` they are as large as windows of the picture scaled down to that short side, 0 for its own; no
-    picture is scaled up.  ``grid`` holds the picture's patches, cut with no offset.
-    """
+    native = view.number - bool(recipe.looks)
+    if native >= 0:
+        places = window_places(grid, width, height, recipe)
+        return places[native % len(places)]
+    scale, along = recipe.looks[view.look]
     short = min(width, height)
     side = min(short, recipe.window if not 0 < scale < short else round(recipe.window * short / scale))
+    across, down = (along, 0.5) if width >= height else (0.5, along)
+    return int((width - side) * across), int((height - side) * down), side
+
+
+def _much_the_same(one: Square, other: Square) -> bool:
+    """Whether two windows are as large, and nearly in the same place."""
+    moved = max(abs(one[0] - other[0]), abs(one[1] - other[1]))
+    return one[2] == other[2] and moved < one[2] * _LEAST_SHIFT
+
+
+def window_places(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe) -> list[Square]:
+    """Where windows at the native scale of a picture of ``width`` x ``height`` pixels lie, the first one first.
+
+    ``grid`` holds the picture's patches, cut with no offset.
+    """
+    side = min(width, height, recipe.window)
     places = [(int((width - side) * across), int((height - side) * down), side) for across, down in _PLACES]
     if recipe.window_by == "centre":
         return places

@@ -80,10 +80,10 @@ class WeightsInfo:
                 tower_sha256=metadata["tower_sha256"],
                 # Weights that do not say where windows lie, or at which scales, are older than the choice.
                 selection=SelectionRecipe(
-                    **{"window_by": "centre", "scales": (0,), **_tuples(json.loads(metadata["selection"]))}
+                    **{"window_by": "centre", "looks": (), **_tuples(json.loads(metadata["selection"]))}
                 ),
-                head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
                 # What does not say which kinds of view it is for is older than the choice: for all.
+                head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
                 kernel=KernelConfig(**_tuples(kernel)) if kernel else None,
                 adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
                 basis=json.loads(metadata["basis"]),
@@ -102,7 +102,11 @@ class WeightsInfo:
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     """JSON has no tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+
+    def hard(value: Any) -> Any:
+        return tuple(map(hard, value)) if isinstance(value, list) else value
+
+    return {key: hard(value) for key, value in record.items()}
 
 
 @dataclass(frozen=True)

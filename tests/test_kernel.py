@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -51,6 +53,23 @@ def test_ridge_regression_solves_its_equations(n: int, d: int, ridge: float, see
     a, b = ridge_regression(kernel, targets, ridge)
     assert torch.allclose(kernel @ a + ridge * a + b, targets, atol=1e-8)
     assert float(a.sum()) == pytest.approx(0.0, abs=1e-8)
+    each = ridge * (0.5 + torch.rand(n, generator=generator, dtype=torch.float64))
+    a, b = ridge_regression(kernel, targets, each)
+    assert torch.allclose(kernel @ a + each * a + b, targets, atol=1e-8)
+
+
+def test_a_picture_that_counts_less_is_met_less_exactly() -> None:
+    labels = torch.arange(60) % 2
+    seen = {"window": [features(60, labels, 3)]}
+    wrong = labels.clone()
+    wrong[:2] = 1 - wrong[:2]  # two mislabelled ones
+
+    def said(weight: float) -> torch.Tensor:
+        weights = [weight] * 2 + [1.0] * 58
+        config = replace(CONFIG, ridge=0.5, kinds=("window",))
+        return fit_kernel(TOWER, config, semantic(), seen, wrong.tolist(), 0, weights).score(seen)[:2]  # type: ignore[arg-type]
+
+    assert ((2 * wrong[:2] - 1) * (said(1.0) - said(0.1)) > 0).all()
 
 
 def test_it_fits_what_it_has_seen_and_tells_apart_what_it_has_not() -> None:

@@ -9,6 +9,7 @@ import torch
 from nsnet_cli.errors import UsageError
 from nsnet_cli.features import Features
 from nsnet_cli.head import ViewHeads
+from nsnet_cli.judges import semantic_part
 from nsnet_cli.kernel import KernelHead
 from nsnet_cli.network import Network
 from nsnet_cli.tower import tower_info
@@ -33,7 +34,7 @@ def trained(weights: NsnetWeights) -> tuple[ViewHeads, KernelHead]:
     info, tower = weights.info, tower_info(weights.tower_path).config
     tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
     semantic = tensors[SEMANTIC]
-    heads = ViewHeads(tower, info.head, semantic, info.kinds).eval()
+    heads = ViewHeads(tower, info.head, semantic, info.head.of(info.kinds)).eval()
     heads.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
     assert info.kernel is not None
     state = {k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")}
@@ -57,12 +58,13 @@ def test_judges_say_what_the_trained_heads_say(weights: NsnetWeights, network: N
     heads, kernel = trained(weights)
     views: dict[ViewKind, list[Features]] = {"mosaic": [seen(9, 0), seen(9, 1)], "window": [seen(9, 2)]}
     said: dict[str, list[np.ndarray]] = {}
-    for kind, features in views.items():
+    for kind in weights.info.head.of(weights.info.kinds):
+        features = views[kind]
         said[kind] = [heads.of(kind)(tensors(f)).logit.double().numpy() for f in features]
         for f, logits in zip(features, said[kind], strict=True):
             assert network.heads[kind].score(f) == pytest.approx(logits, abs=1e-4)
             part = torch.nn.functional.normalize(tensors(f).embedding, dim=1) @ heads.of(kind).semantic.T
-            assert network.heads[kind].semantic_part(f) == pytest.approx(part.numpy(), abs=1e-5)
+            assert semantic_part(f, network.semantic) == pytest.approx(part.numpy(), abs=1e-5)
     said[KERNEL] = [kernel.score({kind: [tensors(f) for f in fs] for kind, fs in views.items()}).double().numpy()]
     assert network.kernel is not None and network.kernel.score(views) == pytest.approx(said[KERNEL][0], abs=1e-3)
     assert network.fused(views) == pytest.approx(fuse(said, weights.info.fusion), abs=1e-3)
