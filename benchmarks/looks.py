@@ -8,7 +8,7 @@ as JPEG 90 first.  AUC with 95 % bootstrap intervals over generators and sources
     python benchmarks/looks.py MANIFEST.csv --whole ORIGINALS.csv --labels LABELS.npy --work FOLDER
 
 Features of crops are those that ``nsnet train --work FOLDER`` keeps.  Writes ``benchmarks/results/looks.json`` and its
-section of ``docs/ablation.md``.
+section of ``docs/looks.md``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +44,7 @@ from nsnet_cli.views import MOSAIC, WINDOW, View, ViewKind
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
+DOCUMENT = ROOT / "docs" / "looks.md"
 _FOLDS, _BATCH, _DRAWS = 5, 16, 400
 # A look: short side that the picture is scaled down to (0: none), place along the longer side, JPEG 90 first or not.
 Look = tuple[int, float, bool]
@@ -76,8 +76,7 @@ def main() -> None:
     asked = parser.parse_args()
     found = measure(*(read_manifest(path, "train") for path in (asked.manifest, asked.whole)), asked.labels, asked.work)
     (RESULTS / "looks.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    document = ROOT / "docs" / "ablation.md"
-    document.write_text(between_markers(document.read_text("utf-8"), "benchmarks/looks.py", section(found)), "utf-8")
+    DOCUMENT.write_text(between_markers(DOCUMENT.read_text("utf-8"), "benchmarks/looks.py", section(found)), "utf-8")
 
 
 @torch.inference_mode()
@@ -122,9 +121,9 @@ def measure(crops: list[LabelledPicture], whole: list[LabelledPicture], labels: 
         "pictures": len(whole),
         "real": sum(p.label == 0 for p in whole),
         "groups": len({(p.label, p.group) for p in whole}),
-        "crops": {("with" if mosaic else "without") + " mosaic": _auc(crops, s) for mosaic, s in of_crop.items()},
+        "crops": {("with" if mosaic else "without") + " mosaic": auc(crops, s) for mosaic, s in of_crop.items()},
         "rows": [
-            {"looks": list(looks), "mosaic": mosaic, **_auc(whole, scores[n])} for n, (looks, mosaic) in enumerate(rows)
+            {"looks": list(looks), "mosaic": mosaic, **auc(whole, scores[n])} for n, (looks, mosaic) in enumerate(rows)
         ],
     }
 
@@ -163,7 +162,7 @@ def _kept(
 
 
 def _view(path: Path, recipe: SelectionRecipe, look: Look | None) -> Pixels:
-    image = _picture(path)
+    image = read_picture(path)
     if look is None:
         return scanned_view(channels_first(np.array(image)), recipe, View(MOSAIC, 0))
     scale, along, saved = look
@@ -175,12 +174,7 @@ def _view(path: Path, recipe: SelectionRecipe, look: Look | None) -> Pixels:
     return scanned_view(channels_first(np.array(image)), one, View(WINDOW, 0))
 
 
-@cache
-def _picture(path: Path) -> Image.Image:
-    return read_picture(path)
-
-
-def _auc(pictures: Sequence[LabelledPicture], scores: np.ndarray) -> dict[str, object]:
+def auc(pictures: Sequence[LabelledPicture], scores: np.ndarray) -> dict[str, object]:
     """AUC of all and of photo-like ones, with intervals over draws of generators and sources."""
     labels = np.array([p.label for p in pictures])
     photo = np.array([p.photo_like == "yes" for p in pictures])
@@ -202,13 +196,14 @@ def _auc(pictures: Sequence[LabelledPicture], scores: np.ndarray) -> dict[str, o
     return found
 
 
+def cell(row: dict[str, object], name: str) -> str:
+    """A figure of `auc` with its interval."""
+    low, high = row[f"{name}_interval"]  # type: ignore[misc]
+    return f"{row[name]:.3f} ({low:.3f}–{high:.3f})"
+
+
 def section(found: dict[str, object]) -> str:
-    """The table of ``docs/ablation.md``."""
-
-    def cell(row: dict[str, object], name: str) -> str:
-        low, high = row[f"{name}_interval"]  # type: ignore[misc]
-        return f"{row[name]:.3f} ({low:.3f}–{high:.3f})"
-
+    """The table of ``docs/looks.md``."""
     rows = found["rows"]
     assert isinstance(rows, list)
     lines = [

@@ -1,6 +1,6 @@
 """Matrices held as int8 with one symmetric scale for each row: ``W = q * scale``, beside it as ``NAME.scale``.
 
-A quarter of float32's size, and with a scale for each row next to nothing is lost (`docs/ablation.md`).
+A quarter of float32's size, and with a scale for each row next to nothing is lost.
 """
 
 from __future__ import annotations

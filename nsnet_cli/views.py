@@ -9,7 +9,7 @@ A picture that is larger than a window has room for several. At native scale a w
 a hundredth of it, and mostly blurred ground; scaled down first to a short side of 640 pixels, it is a scene, as
 training crops are. So the first window is several *looks*: squares of the picture scaled down so, at both ends of its
 longer side. In a picture that is no larger than a window they are the same square, which is looked at once. What all
-windows say is averaged. (`docs/ablation.md` has what each is worth.) Further windows, for whoever asks for more
+windows say is averaged. (`docs/looks.md` has what each is worth.) Further windows, for whoever asks for more
 views, are at native scale: in the centre and the four corners, by ``window_by`` in this order, or those of highest
 mean spectral entropy first.
 """
