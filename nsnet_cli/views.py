@@ -134,10 +134,20 @@ def window_of(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe,
         places = window_places(grid, width, height, recipe)
         return places[native % len(places)]
     scale, along = recipe.looks[view.look]
-    short = min(width, height)
-    side = min(short, recipe.window if not 0 < scale < short else round(recipe.window * short / scale))
+    side = _side(width, height, recipe, scale)
     across, down = (along, 0.5) if width >= height else (0.5, along)
     return int((width - side) * across), int((height - side) * down), side
+
+
+def window_side(width: int, height: int, recipe: SelectionRecipe) -> int:
+    """Side in pixels of the first window of a picture of ``width`` x ``height`` pixels."""
+    return _side(width, height, recipe, recipe.looks[0][0] if recipe.looks else 0)
+
+
+def _side(width: int, height: int, recipe: SelectionRecipe, scale: int) -> int:
+    """Side of a window of the picture scaled down to a short side of ``scale``, in pixels of the picture itself."""
+    short = min(width, height)
+    return min(short, recipe.window if not 0 < scale < short else round(recipe.window * short / scale))
 
 
 def _much_the_same(one: Square, other: Square) -> bool:
@@ -151,7 +161,7 @@ def window_places(grid: PatchGrid, width: int, height: int, recipe: SelectionRec
 
     ``grid`` holds the picture's patches, cut with no offset.
     """
-    side = min(width, height, recipe.window)
+    side = _side(width, height, recipe, 0)
     places = [(int((width - side) * across), int((height - side) * down), side) for across, down in _PLACES]
     if recipe.window_by == "centre":
         return places
