@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from nsnet_cli.decode import begins_like_picture, has_picture_suffix, looks_like_picture
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.inputs import STDIN
+from nsnet_cli.kinds import has_picture_suffix, why_no_picture, why_passed_over
 from nsnet_cli.sources.address import DAMAGED, Address, is_hidden, is_url, looks_like_container
 from nsnet_cli.sources.archives import unsafe
 from nsnet_cli.sources.read import Container, names_in, open_container
@@ -184,7 +184,7 @@ def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCo
             if named and unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
                 continue
             said = head is None
-            if head is None or begins_like_picture(head):
+            if head is None or why_no_picture(head, name) is None:
                 yield str(Address(container, name))
             else:
                 count.skipped += 1
@@ -245,7 +245,7 @@ def _walk(root: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
             relative = os.path.relpath(entry.path, root)
             if wanted.leaves_out(relative):
                 continue
-            if looks_like_picture(Path(entry.path)):
+            if why_passed_over(Path(entry.path)) is None:
                 if wanted.takes(relative):
                     yield entry.path
             elif wanted.archives:

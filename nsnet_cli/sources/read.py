@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nsnet_cli.decode import begins_like_picture, read_file
+from nsnet_cli.decode import read_file
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs import DecodeLimits
+from nsnet_cli.kinds import begins_like_picture
 from nsnet_cli.sources.address import DAMAGED, Address, is_url, looks_like_container
 from nsnet_cli.sources.archives import Archive, open_archive
 from nsnet_cli.sources.remote import open_remote, read_remote, stat_remote
@@ -73,7 +74,7 @@ def open_container(path: str) -> Container | None:
         file.seek(0)
     except (OSError, ValueError):
         return None  # whoever reads it as a picture says why
-    if not named_so and begins_like_picture(head[:64]):
+    if not named_so and begins_like_picture(head):
         found: Container | None = None
     else:
         found = ParquetPictures(file) if head.startswith(MAGIC) else open_archive(file, head, size, named_so)
