@@ -8,13 +8,13 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.inputs import STDIN
-from nsnet_cli.kinds import has_picture_suffix, why_no_picture, why_passed_over
+from nsnet_cli.kinds import MISNAMED, has_picture_suffix, why_no_picture, why_passed_over
 from nsnet_cli.sources.address import DAMAGED, Address, is_hidden, is_url, looks_like_container
 from nsnet_cli.sources.archives import unsafe
 from nsnet_cli.sources.read import Container, names_in, open_container
@@ -22,11 +22,34 @@ from nsnet_cli.sources.remote import walk_remote
 from nsnet_cli.sources.tables import ParquetPictures
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was met and is no picture, and ``what`` it is as far as its first bytes tell."""
+
+    path: str
+    what: str
+
+
 @dataclass
 class WalkCount:
-    """Files met on a walk that are no pictures, by content."""
+    """Files met on a walk that are no pictures, by content; ``listed`` where ``keep`` asks for their names.
 
+    ``takes`` leaves out what another shard counts.
+    """
+
+    keep: bool = False
+    takes: Callable[[str], bool] = lambda path: True
     skipped: int = 0
+    misnamed: int = 0
+    listed: list[Skipped] = field(default_factory=list)
+
+    def add(self, path: str, what: str) -> None:
+        if not self.takes(path):
+            return
+        self.skipped += 1
+        self.misnamed += what == MISNAMED
+        if self.keep:
+            self.listed.append(Skipped(path, what))
 
 
 @dataclass(frozen=True)
@@ -163,16 +186,16 @@ def _members(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str] 
     return None if found is None else _pictures_in(container, found, wanted, count)
 
 
-def _met(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def _met(container: str, what: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
     """The same for what nobody named: a table without the column, or a package that is missing, ends no walk."""
     try:
         inside = _members(container, wanted, count)
         if inside is None:
-            count.skipped += 1
+            count.add(container, what)
         else:
             yield from inside
-    except UsageError:
-        count.skipped += 1
+    except UsageError as error:
+        count.add(container, str(error))
 
 
 def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCount) -> Iterator[str]:
@@ -184,10 +207,11 @@ def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCo
             if named and unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
                 continue
             said = head is None
-            if head is None or why_no_picture(head, name) is None:
+            what = None if head is None else why_no_picture(head, name)
+            if what is None:
                 yield str(Address(container, name))
             else:
-                count.skipped += 1
+                count.add(str(Address(container, name)), what)
     except InputError:
         # Said by the member that was cut, if one was; else nobody would know that something is missing.
         if not said:
@@ -209,9 +233,9 @@ def _remote(url: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
                 if wanted.takes(relative):
                     yield address
             elif wanted.archives and looks_like_container(relative):
-                yield from _met(address, wanted, count)
+                yield from _met(address, "archive", wanted, count)
             elif wanted.takes(relative):
-                count.skipped += 1
+                count.add(address, "not named like a picture")
     except InputError:
         yield url  # becomes a row that says why it could not be listed
 
@@ -245,11 +269,12 @@ def _walk(root: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
             relative = os.path.relpath(entry.path, root)
             if wanted.leaves_out(relative):
                 continue
-            if why_passed_over(Path(entry.path)) is None:
+            what = why_passed_over(Path(entry.path))
+            if what is None:
                 if wanted.takes(relative):
                     yield entry.path
             elif wanted.archives:
-                yield from _met(entry.path, wanted, count)
+                yield from _met(entry.path, what, wanted, count)
             elif wanted.takes(relative):
-                count.skipped += 1
+                count.add(entry.path, what)
         stack.extend(reversed(below))

@@ -22,6 +22,7 @@ FORMATS = (
     "JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI", "PCX",
     "SGI", "SUN",
 )  # fmt: skip
+MISNAMED = "named like a picture, but none by its content"
 # So many first bytes tell what a file is.
 HEAD = 512
 
@@ -192,10 +193,10 @@ def why_no_picture(head: bytes, name: str) -> str | None:
         return kind.name
     if begins_like_picture(head) or _weakly(head, name):
         return None
-    if not head:
+    if not head and not has_picture_suffix(name):
         return "empty"
     if has_picture_suffix(name):
-        return "named like a picture, but none by its content"
+        return MISNAMED
     return "text" if _is_text(head) else "no picture by its content"
 
 

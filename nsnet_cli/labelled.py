@@ -147,7 +147,7 @@ def _class_folders(root: Path) -> LabelledSet:
             raise UsageError(f"{path}: this folder cannot be read")
         if at is None:
             # Neither class: a preview, say, or a folder that the layout does not speak of.
-            count.skipped += 1
+            count.add(path, "in no class folder")
             continue
         label = _CLASS_FOLDERS[folders[at].lower()]
         found.add((folders[at].lower(), label))

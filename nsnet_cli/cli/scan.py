@@ -19,6 +19,7 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.output import stdout_utf8
+from nsnet_cli.cli.skipped import check_skipped, write_skipped
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs import STDIN, DecodeLimits
@@ -131,6 +132,10 @@ def scan(
     trust_list: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Certificates whose content credentials are to be trusted.")
     ] = None,
+    skipped: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="List what was met and is no picture (.csv, .jsonl or text)."),
+    ] = None,
     sidecar: Annotated[bool, typer.Option("--sidecar", help="Write FILE.nsnet.json beside each picture, too.")] = False,
     sort: Annotated[SortKey | None, typer.Option(help="Order of rows [default: as found].")] = None,
     only: Annotated[list[Kind] | None, typer.Option(help="Show only these rows; repeatable.")] = None,
@@ -179,11 +184,12 @@ def scan(
     from nsnet_cli.cli.scan_output import ScanRun, Target
 
     target = Target.of(style, output, force, resume, bool(only))
+    check_skipped(skipped, output, force or resume)
 
     from nsnet_cli.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many
 
     part = None if shard is None else Shard.parse(shard)
-    count = WalkCount()
+    count = WalkCount(keep=skipped is not None, takes=part.takes if part else lambda path: True)
     single = from_file is None and len(named) == 1 and not names_many(named[0])
     wanted = Wanted(include or [], exclude or [], column, archives)
     discovery = Discovery(find_pictures(given, wanted, count), part.takes if part else lambda path: True)
@@ -235,11 +241,14 @@ def scan(
             sidecar=sidecar,
             unchanged=lambda row: unchanged(row) and not (retry_errors and failed_in_passing(row)),
         )
-        run.write(target)
+        try:
+            run.write(target)
+        finally:
+            write_skipped(skipped, count)
     if not run.summary.total:
         where = ", ".join([*named, *([f"the list {from_file}"] if from_file else [])])
-        skipped = f"; {count.skipped:,} other files skipped (archives: --archives)" if count.skipped else ""
-        say(f"no pictures found in {where}{skipped}")
+        others = f"; {count.skipped:,} other files skipped (archives: --archives; --skipped FILE lists them)"
+        say(f"no pictures found in {where}{others if count.skipped else ''}")
     raise typer.Exit(_exit_code(run.summary, fail_on or []))
 
 
