@@ -83,6 +83,7 @@ def scan(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write to FILE; its suffix says the format."),
     ] = None,
+    csv_bom: options.CsvBom = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with FILE where an earlier scan ended.")] = False,
     resume_by: Annotated[
@@ -181,6 +182,7 @@ def scan(
             f"actors have a CPU or a CUDA device: --device auto, cpu or cuda, not {device}",
         ),
     )
+    options.check_csv_bom(csv_bom, style == Format.CSV)
     from nsnet_cli.cli.scan_output import ScanRun, Target
 
     target = Target.of(style, output, force, resume, bool(only))
@@ -239,6 +241,7 @@ def scan(
             single=single,
             resume=resume,
             sidecar=sidecar,
+            csv_bom=csv_bom,
             unchanged=lambda row: unchanged(row) and not (retry_errors and failed_in_passing(row)),
         )
         try:
@@ -342,20 +345,18 @@ def _listed(source: str, null: bool) -> Iterator[str]:
         # Not through `sys.stdin`: whoever waits in it at the end of the program would bring the program down.
         descriptor = os.dup(0) if source == "-" else os.open(source, os.O_RDONLY)
     except OSError as error:
-        raise UsageError(f"--from-file {source}: {error.strerror}") from error
+        raise UsageError(f"--from-file {source}: {error.strerror}; expected a text file with a path a line") from error
 
-    def path_of(part: bytes) -> str:
-        path = os.fsdecode(part if null else part.removesuffix(b"\r"))
-        return "./-" if path == STDIN else path  # a file of that name: the list has standard input for itself
-
-    def paths() -> Iterator[str]:
-        left = b""
+    def pieces() -> Iterator[bytes]:
         with contextlib.closing(io.FileIO(descriptor)) as stream:
             while data := stream.read(_LIST_CHUNK):
-                *whole, left = (left + data).split(b"\0" if null else b"\n")
-                yield from filter(None, map(path_of, whole))
-        if left:
-            yield path_of(left)
+                yield data
+
+    def paths() -> Iterator[str]:
+        from nsnet_cli.written_text import listed_paths
+
+        # A file of that name: the list has standard input for itself.
+        yield from ("./-" if path == STDIN else path for path in listed_paths(pieces(), null))
 
     return paths()
 

@@ -106,6 +106,7 @@ class ScanRun:
     single: bool
     resume: bool
     sidecar: bool
+    csv_bom: bool
     unchanged: Callable[[dict[str, Any]], bool]
     summary: Summary = field(default_factory=Summary)
 
@@ -223,7 +224,7 @@ class ScanRun:
         rows = (row for row in read_journal(path) if self._wanted(row["verdict"]))
         try:
             if target.style == Format.CSV:
-                write_csv(rows, target.output)
+                write_csv(rows, target.output, self.csv_bom)
             elif target.style == Format.PARQUET:
                 (write_parquet_parts if target.in_parts else write_parquet)(rows, target.output)
             else:
@@ -236,7 +237,7 @@ class ScanRun:
     def _stream_rows(self, style: Format, stream: TextIO) -> None:
         from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
 
-        writer: RowWriter = JsonlWriter(stream) if style == Format.JSONL else CsvWriter(stream)
+        writer: RowWriter = JsonlWriter(stream) if style == Format.JSONL else CsvWriter(stream, self.csv_bom)
         writer.begin()
         for index, result in self.results():
             if self._wanted(result.verdict):

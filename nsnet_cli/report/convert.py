@@ -23,12 +23,12 @@ _GROUP = 10_000
 _PART = 50_000
 
 
-def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """The flat fields of ``rows``; ``path`` appears whole or not at all."""
+def write_csv(rows: Iterable[Row], path: Path, mark: bool = False) -> None:
+    """The flat fields of ``rows``, behind a byte-order ``mark``; ``path`` appears whole or not at all."""
 
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = CsvWriter(stream)
+            writer = CsvWriter(stream, mark)
             writer.begin()
             for row in rows:
                 writer.write(row)

@@ -40,12 +40,17 @@ class JsonlWriter:
 
 
 class CsvWriter:
-    """Flat fields; warnings joined by spaces; cells that a spreadsheet would run are quoted with an apostrophe."""
+    """Flat fields; warnings joined by spaces; cells that a spreadsheet would run are quoted with an apostrophe.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    ``mark`` puts a byte-order mark in front, without which Excel takes UTF-8 for something else.
+    """
+
+    def __init__(self, stream: TextIO, mark: bool = False) -> None:
+        self._stream, self._mark = stream, mark
 
     def begin(self) -> None:
+        if self._mark:
+            self._stream.write("\ufeff")
         self._write_cells(CSV_FIELDS)
 
     def write(self, row: dict[str, Any]) -> None:
