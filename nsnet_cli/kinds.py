@@ -58,7 +58,7 @@ class Kind:
         return f"{self.name}, which is not read: {self.advice or _ADVICE[self.sort]}"
 
 
-_NO_PIXELS = "it is drawn, and has no pixels to scan; what a browser makes of it is no photograph"
+_NO_PIXELS = "it holds no pixels; if there are pictures in it, save them as PNG and scan those"
 _P, _R, _V, _O = Sort.PICTURE, Sort.RAW, Sort.VIDEO, Sort.OTHER
 _HDR = "tone-map it to 8 or 16 bits in a program that opens it, save that as PNG or TIFF, and scan it"
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (

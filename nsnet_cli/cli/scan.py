@@ -239,6 +239,7 @@ def scan(
             only=frozenset(map(str, only)) if only else None,
             sort=sort,
             single=single,
+            folder=named[0] if len(named) == 1 and from_file is None and not single else None,
             resume=resume,
             sidecar=sidecar,
             csv_bom=csv_bom,

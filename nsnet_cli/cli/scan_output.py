@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nsnet_cli.discover import Discovery, WalkCount
 
 _SECONDS_BETWEEN_LINES = 30.0
+_FILE_WIDTH = 1000
 _JOURNAL_SUFFIX = ".journal.jsonl"
 # Rows that become CSV, JSON or Parquet well within two seconds.
 _QUICKLY_CONVERTED = 5_000
@@ -104,6 +105,7 @@ class ScanRun:
     only: frozenset[str] | None
     sort: SortKey | None
     single: bool
+    folder: str | None
     resume: bool
     sidecar: bool
     csv_bom: bool
@@ -253,14 +255,15 @@ class ScanRun:
 
         from nsnet_cli.report.table import print_card, print_rows, summary_line
 
-        console = Console(file=stream, highlight=False)
+        # A file has no width of its own, and keeps every path whole.
+        console = Console(file=stream, highlight=False, width=None if stream is self.stdout else _FILE_WIDTH)
         results = self._sorted(results, lambda r: r.path, lambda r: r.probability)
         model, threshold = self.model, self.options.threshold
         if self.single:
             for result in results:
                 print_card(console, result, model, threshold)
         elif results:
-            print_rows(console, results)
+            print_rows(console, results, self.folder)
             console.print(summary_line(self.summary, model, threshold), markup=False)
         if not results and self.summary.total:
             self._say_counts()  # all were left out by --only

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
 from nsnet_cli.provenance.findings import PROGRAM_FIELDS
+from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, picture_lines
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 
-_STYLE = {"generated": "bold red", "real": "bold green", "uncertain": "bold yellow"}
 _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.
 _MOST_SAID, _LONGEST_SAID = 8, 120
@@ -60,29 +60,28 @@ def verdict_rows(result: PictureResult, model: ModelInfo, threshold: float | Non
     """Name and content of the lines that say the verdict of a picture that could be read, and how sure it is."""
     assert result.verdict is not None and result.probability is not None
     return [
-        ("verdict", Text(result.verdict.upper(), style=_STYLE[result.verdict])),
+        ("verdict", Text(f"{MARKS[result.verdict]} {result.verdict.upper()}", style=STYLES[result.verdict])),
         ("", verdict_in_words(result.verdict, result.warnings, model, threshold)),
         ("probability", f"{result.probability:.3f} that it is generated, if both were equally likely before"),
         ("", _bar(result.probability, model, threshold)),
     ]
 
 
-def print_rows(console: Console, results: list[PictureResult]) -> None:
-    """A row for each of many pictures."""
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("prob.", justify="right", no_wrap=True)
-    table.add_column("picture", overflow="fold", ratio=1)
-    table.add_column("notes", overflow="fold")
-    for result in results:
-        if result.error is not None:
-            verdict, probability = Text("error", style="magenta"), ""
-            notes = f"{result.error.code}: {printable(result.error.message)}"
-        else:
-            verdict = Text(result.verdict or "", style=_STYLE[result.verdict or "uncertain"])
-            probability, notes = f"{result.probability:.3f}", _notes(result)
-        table.add_row(verdict, probability, Text(printable(result.path)), Text(notes))
-    console.print(table)
+def print_rows(console: Console, results: list[PictureResult], below: str | None = None) -> None:
+    """A line for each of many pictures; paths are those below the folder ``below``, if one was named."""
+    if below is not None:
+        console.print(Text(f"in {printable(below)}", style="dim", no_wrap=True, overflow="ellipsis"))
+    lines = [
+        Line(
+            "error" if result.error is not None else result.verdict or "uncertain",
+            result.probability,
+            printable(below_folder(result.path, below)),
+            _notes(result) if result.error is None else f"{result.error.code}: {printable(result.error.message)}",
+        )
+        for result in results
+    ]
+    for line in picture_lines(lines, console.width):
+        console.print(line, soft_wrap=True)
 
 
 def _notes(result: PictureResult) -> str:
@@ -101,7 +100,8 @@ def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) ->
     if c["errors"]:
         parts.append(f"{c['errors']} could not be read")
     if c["skipped"]:
-        parts.append("1 other file skipped" if c["skipped"] == 1 else f"{c['skipped']} other files skipped")
+        others = "1 other file" if c["skipped"] == 1 else f"{c['skipped']:,} other files"
+        parts.append(f"{others} skipped (--skipped FILE lists them)")
     rule = (
         f"one cut at {threshold:g}"
         if threshold is not None
