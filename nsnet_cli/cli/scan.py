@@ -22,7 +22,7 @@ from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.skipped import check_skipped, write_skipped
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
-from nsnet_cli.inputs import STDIN, DecodeLimits
+from nsnet_cli.inputs import DEFAULT_FRAMES, STDIN, DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ def scan(
     archives: Annotated[
         bool, typer.Option("--archives", help="Open archives and tables that lie in directories, too.")
     ] = False,
+    videos: Annotated[
+        bool, typer.Option("--videos", help="Scan frames of videos that lie in directories, too.")
+    ] = False,
+    frames: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Key frames of a video to scan, at most.")
+    ] = DEFAULT_FRAMES,
     column: Annotated[str, typer.Option(metavar="NAME", help="The column of pictures in Parquet tables.")] = "image",
     format: Annotated[Format | None, typer.Option("--format", help="How to write results [default: table].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
@@ -193,7 +199,8 @@ def scan(
     part = None if shard is None else Shard.parse(shard)
     count = WalkCount(keep=skipped is not None, takes=part.takes if part else lambda path: True)
     single = from_file is None and len(named) == 1 and not names_many(named[0])
-    wanted = Wanted(include or [], exclude or [], column, archives)
+    limits = DecodeLimits(max_pixels, max_bytes)
+    wanted = Wanted(include or [], exclude or [], column, archives, videos, frames, limits)
     discovery = Discovery(find_pictures(given, wanted, count), part.takes if part else lambda path: True)
 
     from nsnet_cli.detector import Detector
@@ -206,7 +213,7 @@ def scan(
         precision=precision,
         views=views,
         threshold=threshold,
-        limits=DecodeLimits(max_pixels, max_bytes),
+        limits=limits,
         patches=_wants_patches(style, single) if patches is None else patches,
         stability=stability,
         profile=profile,

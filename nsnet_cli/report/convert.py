@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
-_INTEGERS = ("width", "height", "bytes", "views", "input_index")
-_FLOATS = ("probability", "score", "stability_spread", "stability_low", "stability_high", "elapsed_ms")
+_INTEGERS = ("width", "height", "bytes", "views", "input_index", "clip_frames")
+_FLOATS = (
+    "probability", "score", "stability_spread", "stability_low", "stability_high", "elapsed_ms", "frame_time_s",
+    "clip_seconds", "clip_low", "clip_high",
+)  # fmt: skip
 _GROUP = 10_000
 # Rows a file in a directory of them.
 _PART = 50_000

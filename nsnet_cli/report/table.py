@@ -9,9 +9,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
+from nsnet_cli.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
 from nsnet_cli.provenance.findings import PROGRAM_FIELDS
-from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, picture_lines
+from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 
 _BAR_WIDTH = 40
@@ -70,7 +70,7 @@ def verdict_rows(result: PictureResult, model: ModelInfo, threshold: float | Non
 def print_rows(console: Console, results: list[PictureResult], below: str | None = None) -> None:
     """A line for each of many pictures; paths are those below the folder ``below``, if one was named."""
     if below is not None:
-        console.print(Text(f"in {printable(below)}", style="dim", no_wrap=True, overflow="ellipsis"))
+        console.print(Text("in " + cut_in_the_middle(printable(below), max(20, console.width - 3)), style="dim"))
     lines = [
         Line(
             "error" if result.error is not None else result.verdict or "uncertain",
@@ -89,7 +89,24 @@ def _notes(result: PictureResult) -> str:
     claims = [] if result.provenance is None else result.provenance["claims"]
     told = ", ".join(claim.replace("_", " ") for claim in claims if claim not in ("unknown", "captured"))
     span = "" if result.stability is None else f"{result.stability.low:.3f}–{result.stability.high:.3f}"
-    return "; ".join(filter(None, (told and f"file says {told}", span, " ".join(result.warnings))))
+    if result.clip is not None:
+        return _clip_note(result.clip)
+    # That a frame is one stands in its name.
+    warnings = " ".join(code for code in result.warnings if result.frame is None or code != "video_frame")
+    return "; ".join(filter(None, (told and f"file says {told}", span, warnings)))
+
+
+def _clip_note(clip: ClipResult) -> str:
+    """How far the frames of a clip agree."""
+    counts = (
+        (clip.generated, "generated"),
+        (clip.real, "real"),
+        (clip.uncertain, "uncertain"),
+        (clip.errors, "unread"),
+    )
+    told = ", ".join(f"{count} {name}" for count, name in counts if count)
+    span = "" if clip.low is None or clip.high is None else f"; {clip.low:.3f}–{clip.high:.3f}"
+    return f"{clip.frames} frame{'s' if clip.frames != 1 else ''}: {told}{span}"
 
 
 def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) -> str:

@@ -20,6 +20,7 @@ WARNINGS = {
     "sample_range": "float or 32-bit samples: which of their values are black and white was chosen by a rule",
     "raw_preview": "camera RAW: the full-size preview that the camera made was scanned",
     "raw_developed": "camera RAW without a full-size preview: it was developed by LibRaw",
+    "video_frame": "a frame of a video: training saw single pictures, and video's compression was not measured",
     "unstable": "another verdict after mild re-encoding, resizing or cropping: take this one with caution",
 }
 _EXPLANATIONS = {
@@ -75,6 +76,11 @@ _EXPLANATIONS = {
         "A camera RAW file without a preview of full size: LibRaw developed the sensor's data with the camera's white "
         "balance. Such a picture has never been through a camera's own processing, and training saw none like it: take "
         "the verdict with caution. The verdict is not changed by this."
+    ),
+    "video_frame": (
+        "The picture is a key frame of a video. Training knows single pictures; what the compression of video does to "
+        "their traces was not measured, and nothing is said of sound or motion. The row of the clip says how far its "
+        "frames agree. The verdict is not changed by this."
     ),
     "unstable": (
         "With --stability a picture is scored again after JPEG 85, WebP 85, resizing to 90 % and cropping 8 pixels. "
