@@ -24,10 +24,10 @@ from nsnet_cli.errors import InputError
 from nsnet_cli.formats.jpeg import has_gain_map, is_jpeg, unread_variant, without_metadata
 from nsnet_cli.formats.jpeg import jpeg_quality as jpeg_quality
 from nsnet_cli.formats.jxl import decode_jxl, is_jxl, read_header
-from nsnet_cli.formats.png import cgbi_size, decode_cgbi, is_cgbi, is_png, within_bounds
+from nsnet_cli.formats.png import cgbi_size, decode_cgbi, is_cgbi, is_png, still, within_bounds
 from nsnet_cli.formats.raw import decode_raw, raw_in_tiff, raw_pixel_count
 from nsnet_cli.formats.samples import RANGE_CHOSEN, grey_to_rgb, over_white
-from nsnet_cli.formats.tiff import decode_tiff, is_tiff, pillow_misreads, read_layout
+from nsnet_cli.formats.tiff import decode_tiff, is_tiff, needs_another_program, pillow_misreads, read_layout
 from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.kinds import FORMATS as FORMATS
 from nsnet_cli.kinds import (
@@ -54,7 +54,9 @@ THUMBNAIL_SIDE = 32
 LOW_JPEG_QUALITY = 50
 # What Pillow's plugins say of a variant that they do not read.
 _UNREAD = re.compile(
-    r"unsupported|not supported|not implemented|cannot handle|unknown (pixel|compression|image) ?(mode)?", re.IGNORECASE
+    r"unsupported|not supported|not implemented|cannot handle|unknown (pixel|compression|image)|unable to determine"
+    "|invalid palette size",
+    re.IGNORECASE,
 )
 
 
@@ -195,21 +197,21 @@ def _by_other_means(data: bytes, limits: DecodeLimits, error: Exception) -> Pict
     """What Pillow would not open or decode, for a reason that need not be damage.  Raises ``error`` for damage."""
     from PIL import UnidentifiedImageError
 
-    if is_tiff(data) and isinstance(error, UnidentifiedImageError | KeyError | ValueError):
-        layout = read_layout(data)
-        if layout is not None:
-            if (raw := raw_in_tiff(layout.tags, (layout.width, layout.height))) is not None:
-                return _foreign(data, raw, limits)
-            _check_size(layout.width, layout.height, limits)
-            pixels, said = decode_tiff(data, layout)
-            return _picture(pixels, "TIFF", ((_ANIMATED,) if layout.pages else ()) + said)
+    layout = read_layout(data) if is_tiff(data) else None
+    unread = isinstance(error, UnidentifiedImageError | KeyError | ValueError)
+    if layout is not None and (unread or needs_another_program(layout)):
+        if (raw := raw_in_tiff(layout.tags, (layout.width, layout.height))) is not None:
+            return _foreign(data, raw, limits)
+        _check_size(layout.width, layout.height, limits)
+        pixels, said = decode_tiff(data, layout)
+        return _picture(pixels, "TIFF", ((_ANIMATED,) if layout.pages else ()) + said)
     if is_jpeg(data) and (variant := unread_variant(data)) is not None:
         raise InputError("unsupported_format", f"{variant}, which is not read: save it as PNG and scan that")
     # Metadata never costs a verdict: once more without what Pillow may have stumbled over.
-    plain = _plain(data)
-    if plain != data:
-        with suppress(InputError, Exception):
-            return _by_pillow(plain, limits)
+    for plain in (_plain(data), still(data) if is_png(data) else data):
+        if plain != data:
+            with suppress(InputError, Exception):
+                return _by_pillow(plain, limits)
     raise error
 
 

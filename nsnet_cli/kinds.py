@@ -263,18 +263,18 @@ def register_formats() -> None:
 
 
 def _weakly(head: bytes, name: str) -> bool:
-    """Formats with a signature of two bytes, or none: by bytes that fit and a name that says the same."""
+    """Formats with a short signature, or none, read or not: by bytes that fit and a name that says the same."""
     from PIL import Image
 
     form = Image.registered_extensions().get(os.path.splitext(name)[1].lower())
     if form == "TGA":
         kinds, depths = (1, 2, 3, 9, 10, 11), (1, 8, 15, 16, 24, 32)
         return len(head) >= 18 and head[1] in (0, 1) and head[2] in kinds and head[16] in depths
-    if form not in ("PCX", "SGI", "DIB"):
+    if form is None or form in ("EPS", "PDF", "MPEG", "HDF5", "GRIB", "BUFR"):
         return False
-    accept = Image.OPEN[form][1]
+    accept = Image.OPEN.get(form, (None, None))[1]
     with suppress(Exception):
-        return accept is not None and bool(accept(head))
+        return accept is not None and accept(head) is True
     return False
 
 

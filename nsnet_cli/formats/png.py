@@ -52,12 +52,19 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         at = end
 
 
-def within_bounds(data: bytes) -> bytes:
+def still(data: bytes) -> bytes:
+    """The picture that programs without animation show, where what makes it an animation is damaged."""
+    return within_bounds(data, _PIXELS[:5])
+
+
+def within_bounds(data: bytes, pixels: tuple[bytes, ...] = _PIXELS) -> bytes:
     """The file without metadata that is damaged or unfolds to more than anybody reads; what is cut stays cut."""
     kept, left, end = [SIGNATURE], _ALL, len(SIGNATURE)
     for chunk in chunks(data):
         end = chunk.end
-        if chunk.kind not in _PIXELS:
+        if chunk.kind in _PIXELS and chunk.kind not in pixels:
+            continue
+        if chunk.kind not in pixels:
             size = _unfolded(chunk.kind, data[chunk.start + 8 : chunk.end - 4]) if chunk.sound else None
             if size is None or size > min(_LONGEST, left):
                 continue

@@ -38,6 +38,8 @@ _COMPRESSIONS = {
     34887: "LERC", 34892: "lossy JPEG", 34933: "PNG", 34934: "JPEG XR", 50001: "WebP", 50002: "JPEG XL",
     52546: "JPEG XL", 32909: "Pixar log",
 }  # fmt: skip
+# Of these, what Pillow's libtiff unpacks.
+_BY_PILLOW = (2, 3, 4, 6, 7, 32809, 34676, 34677)
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 # Rows whose bits are unpacked together hold about so many samples.
 _PIECE = 1 << 20
@@ -95,7 +97,13 @@ def pillow_misreads(tags: Any) -> bool:
     depth = max(bits) if isinstance(bits, tuple) else bits
     if tags.get(259, 1) in (6, 7, 34676, 34677):
         return False
-    return tags.get(262) in _LAB or depth in (10, 12, 14, 24) or (tags.get(284, 1) == 2 and depth > 8)
+    # It lays planes of plain 16-bit samples beside each other, and takes 12 bits for the lower ones of 16.
+    return depth in (10, 12, 14, 24) or (tags.get(284, 1) == 2 and depth > 8 and tags.get(259, 1) == _PLAIN)
+
+
+def needs_another_program(t: TiffLayout) -> bool:
+    """Whether its compression is one that neither Pillow's libtiff nor this module unpacks."""
+    return t.compression in _COMPRESSIONS and t.compression not in _BY_PILLOW
 
 
 def decode_tiff(data: bytes, t: TiffLayout) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
