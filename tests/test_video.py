@@ -58,10 +58,10 @@ def test_containers_of_every_kind(suffix: str, tmp_path: Path) -> None:
         path = write_clip(tmp_path / f"clip.{suffix}", [0, 1, 2], codec=codec)
     except (av.error.FFmpegError, ValueError) as error:
         pytest.skip(f"this FFmpeg cannot write {suffix}: {error}")
-    assert len(look_through(str(path), 16, LIMITS).times) >= 2
-    addresses = list(find_pictures([str(path)], Wanted(), WalkCount()))
-    picture = decode(read_source(addresses[0], LIMITS), LIMITS)
-    assert picture.size == SIZE and addresses[-1] == str(path)
+    *addresses, last = find_pictures([str(path)], Wanted(), WalkCount())
+    assert len(addresses) >= 2 and last == str(path)
+    for address in addresses:
+        assert decode(read_source(address, LIMITS), LIMITS).size == SIZE
 
 
 def test_a_frame_shows_what_the_clip_shows_there(clip: Path) -> None:

@@ -67,7 +67,10 @@ def decode_raw(data: bytes, kind: Kind, max_pixels: int) -> tuple[NDArray[np.uin
             if preview is not None:
                 return preview, (PREVIEW,)
             developed: NDArray[np.uint8] = raw.postprocess(use_camera_wb=True, output_bps=8)
-            return np.ascontiguousarray(developed), (DEVELOPED,)
+            # A sensor without colours gives one channel, with or without an axis for it.
+            grey = developed.ndim == 2 or developed.shape[2] < 3
+            colour = developed.reshape(*developed.shape[:2], -1)[:, :, :1].repeat(3, 2) if grey else developed[:, :, :3]
+            return np.ascontiguousarray(colour), (DEVELOPED,)
     except InputError:
         raise
     except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError, rawpy.NotSupportedError) as error:

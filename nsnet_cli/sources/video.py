@@ -7,6 +7,7 @@ nothing that opens other files or addresses, as playlists do, is ever tried; sou
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -32,6 +33,8 @@ _PLACES_A_FRAME = 3
 # Frames whose thumbnails differ by less than this, of 255 on average, show the same.
 _ALIKE, _THUMBNAIL = 2.0, 32
 _SECONDS = 120.0
+# Seconds to begin before the place that is asked for; times in names are rounded to milliseconds.
+_BACK, _SAME_TIME = (0.0, 2.0, 10.0), 0.001
 # Where the length is not known, so many packets are looked at.
 _MOST_PACKETS = 200_000
 
@@ -101,7 +104,7 @@ class VideoFrames:
             ) from None
         with _opened(self._path, max_bytes // 3) as (container, stream):
             for frame in _from(container, stream, wanted):
-                if frame.time is not None and frame.time >= wanted - 0.001:
+                if frame.time is not None and frame.time >= wanted - _SAME_TIME:
                     pixels = _pixels(frame, max_bytes // 3)
                     return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
         raise InputError("not_found", f"the video has no frame at {wanted:.3f} s")
@@ -181,11 +184,33 @@ def _is_cut(path: str) -> bool:
 
 
 def _from(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
-    """Key frames from the one at or before ``seconds`` on."""
-    start = 0 if stream.start_time is None else stream.start_time
-    place = int(Fraction(seconds).limit_denominator(1_000_000) / stream.time_base)
-    container.seek(max(start, place), stream=stream, backward=True)
+    """Key frames from the one at or before ``seconds`` on.
+
+    Containers without an index may lead to a later one; then the way begins further back, in the end at the start.
+    """
+    start = stream.start_time or 0
+    for back in _BACK:
+        place = int(Fraction(seconds - back).limit_denominator(1_000_000) / stream.time_base)
+        container.seek(max(start, place), stream=stream, backward=True)
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if first is not None and first.time is not None and first.time <= seconds + _SAME_TIME:
+            yield from _closest(first, frames, seconds) if back else itertools.chain((first,), frames)
+            return
+    container.seek(0, backward=True)
     yield from container.decode(stream)
+
+
+def _closest(frame: Any, frames: Iterator[Any], seconds: float) -> Iterator[Any]:
+    """``frame`` and those behind it, from the last one at or before ``seconds`` on."""
+    for later in frames:
+        if later.time is not None and later.time > seconds + _SAME_TIME:
+            yield from (frame, later)
+            break
+        frame = later
+    else:
+        yield frame
+    yield from frames
 
 
 def _pixels(frame: Any, max_pixels: int) -> NDArray[np.uint8]:
