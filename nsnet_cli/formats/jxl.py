@@ -85,8 +85,11 @@ def decode_jxl(data: bytes) -> NDArray[Any] | bytes:
 
     Of a JPEG that was packed without loss the bytes of that JPEG.  Raises `InputError`.
     """
-    from pillow_jxl import Decoder
-
+    try:
+        from pillow_jxl import Decoder
+    except ImportError as error:  # there is no wheel for this machine
+        what = "JPEG XL, for which the decoder is not installed: pip install pillow-jxl-plugin"
+        raise InputError("unsupported_format", what) from error
     try:
         is_jpeg, info, raw, _, _ = Decoder(num_threads=0)(data)
     except (KeyboardInterrupt, SystemExit, MemoryError):

@@ -11,12 +11,14 @@ Nothing is tone-mapped, and linear light stays linear: both would be a guess abo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 RANGE_CHOSEN = "sample_range"
+_PIECE = 1 << 20
 
 
 def grey_to_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -27,29 +29,43 @@ def grey_to_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def floats_to_8bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     """By the rule for floats; what is no number is 0."""
-    v = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(v.max(initial=0.0))
-    if top > 1.0 and np.count_nonzero(v > 1.0) * 2 > v.size:
-        v = v if top <= 255.0 else v * (255.0 / top)
-    else:
-        v = v * 255.0
-    return v.round().clip(0, 255).astype(np.uint8)
+    tops = [(float(v.max(initial=0.0)), int(np.count_nonzero(v > 1.0))) for v in _pieces(values)]
+    top, above = max((top for top, _ in tops), default=0.0), sum(count for _, count in tops)
+    scale = 255.0
+    if top > 1.0 and above * 2 > values.size:
+        scale = 1.0 if top <= 255.0 else 255.0 / top
+    return _scaled(values, lambda v: v * scale)
 
 
 def wide_integers_to_8bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     """By the rule for integers whose range is not sure."""
-    v = values.astype(np.float64)
-    top = float(v.max(initial=0.0))
-    if top > 255.0:
-        v = v / 257.0 if top <= 65535.0 else v * (255.0 / top)
-    return v.round().clip(0, 255).astype(np.uint8)
+    top = float(values.max(initial=0))
+    if top > 65535.0:
+        return _scaled(values, lambda v: v * (255.0 / top))
+    return _scaled(values, lambda v: v / 257.0 if top > 255.0 else v)
+
+
+def _scaled(values: NDArray[Any], to_8bit: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.uint8]:
+    out = np.empty(values.shape, np.uint8)
+    rows = 0
+    for v in _pieces(values):
+        out[rows : rows + len(v)] = to_8bit(v).round().clip(0, 255)
+        rows += len(v)
+    return out
+
+
+def _pieces(values: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """Rows as float64, a few megabytes at a time: a large picture would not fit eightfold."""
+    step = max(1, _PIECE * len(values) // max(1, values.size))
+    for row in range(0, len(values), step):
+        yield np.nan_to_num(values[row : row + step].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def integers_to_8bit(values: NDArray[Any], top: int) -> NDArray[np.uint8]:
     """Integers whose highest is ``top``, at least 255."""
     if top == 255:
         return values.clip(0, 255).astype(np.uint8)
-    return (values.astype(np.float32) * np.float32(255.0 / top)).round().clip(0, 255).astype(np.uint8)
+    return _scaled(values, lambda v: v * (255.0 / top))
 
 
 def over_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8], multiplied: bool) -> NDArray[np.uint8]:
