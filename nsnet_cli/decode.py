@@ -234,14 +234,14 @@ def _jxl(data: bytes, limits: DecodeLimits) -> Picture:
     _check_size(header.width, header.height, limits)
     if header.animated:
         raise InputError("unsupported_format", "animated JPEG XL, which is not read: export its first frame as PNG")
-    found = decode_jxl(data)
-    flags = (GAIN_MAP,) if header.gain_map else ()
+    found, said = decode_jxl(data, header.xyb)
+    flags = (*said, GAIN_MAP) if header.gain_map else said
     if isinstance(found, bytes):
         inner = _by_pillow(found, limits)
         return replace(inner, format="JXL", warnings=(*inner.warnings, *flags))
     colour = found[:, :, :3] if found.shape[2] > 2 else found[:, :, :1].repeat(3, axis=2)
     if found.shape[2] in (2, 4):
-        colour = over_white(colour, found[:, :, -1], multiplied=False)
+        colour = over_white(colour, found[:, :, -1], header.multiplied)
     return _picture(colour, "JXL", flags)
 
 

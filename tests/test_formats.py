@@ -139,6 +139,24 @@ def test_the_header_of_jpeg_xl_says_the_size(size: tuple[int, int]) -> None:
     assert header is not None and (header.width, header.height) == size and not header.animated
 
 
+def test_colours_that_alpha_multiplied_and_linear_light_are_told_by_the_header() -> None:
+    from nsnet_cli.formats.jxl import _is_linear
+
+    pytest.importorskip("pillow_jxl")
+    for mode, lossless in (("RGB", True), ("RGBA", True), ("RGB", False), ("LA", False)):
+        header = read_header(encoded(Image.fromarray(BASE).convert(mode), "JXL", lossless=lossless))
+        assert header is not None and (header.multiplied, header.xyb) == (False, not lossless)
+
+    def profile(curve: bytes) -> bytes:
+        tags = (1).to_bytes(4, "big") + b"rTRC" + (144).to_bytes(4, "big") + len(curve).to_bytes(4, "big")
+        return bytes(128) + tags + curve
+
+    one = b"\0\1\0\0"
+    assert _is_linear(profile(b"curv" + bytes(8))) and _is_linear(profile(b"para" + bytes(8) + one))
+    assert _is_linear(profile(b"para" + bytes(4) + b"\0\3\0\0" + one + one + bytes(4)))
+    assert not _is_linear(profile(b"para" + bytes(8) + b"\0\2\x33\x33")) and not _is_linear(b"")
+
+
 TIFFS = [
     (order, dtype, packed, planes, tile)
     for order, dtype, packed, planes, tile in itertools.product(

@@ -17,22 +17,33 @@ from numpy.typing import NDArray
 from nsnet_cli.errors import InputError
 from nsnet_cli.kinds import JXL_CODESTREAM, JXL_CONTAINER
 
+LINEAR_LIGHT = "linear_light"
 # width : height, by the three bits behind the height.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _SIZES = ((9, 1), (13, 1), (18, 1), (30, 1))
 _PREVIEW_BY_8, _PREVIEW = ((0, 16), (0, 32), (5, 1), (9, 33)), ((6, 1), (8, 65), (10, 321), (12, 1345))
+_DEPTHS, _FLOAT_DEPTHS = ((0, 8), (0, 10), (0, 12), (6, 1)), ((0, 32), (0, 16), (0, 24), (6, 1))
+_EXTRA_CHANNELS, _ENUM = ((0, 0), (0, 1), (4, 2), (12, 1)), ((0, 0), (0, 1), (4, 2), (6, 18))
+_SHIFTS, _NAME_LENGTHS = ((0, 0), (0, 3), (0, 4), (3, 1)), ((0, 0), (4, 0), (5, 16), (10, 48))
+_CFA_CHANNELS = ((0, 1), (2, 0), (4, 3), (8, 19))
+_ALPHA, _SPOT, _CFA = 0, 2, 5
 # Bytes of a codestream that hold its size and whether it moves.
 _HEADER = 64
 
 
 @dataclass(frozen=True)
 class JxlHeader:
-    """``width`` and ``height`` after orientation."""
+    """``width`` and ``height`` after orientation; ``multiplied`` where colours have been multiplied by alpha.
+
+    ``xyb``: it holds no RGB, so that decoded pixels are in a colour space of the decoder's choice.
+    """
 
     width: int
     height: int
     animated: bool
     gain_map: bool = False
+    multiplied: bool = False
+    xyb: bool = True
 
 
 class _Bits:
@@ -66,22 +77,55 @@ def read_header(data: bytes) -> JxlHeader | None:
     with suppress(EOFError):
         bits = _Bits(stream[2:_HEADER])
         height, width = _size(bits, _SIZES)
-        animated = False
-        if not bits.take(1) and bits.take(1):
-            orientation = bits.take(3)
-            if orientation >= 4:
-                width, height = height, width
+        animated, multiplied, xyb = False, False, True
+        if not bits.take(1):  # not all as usual
             if bits.take(1):
-                _size(bits, _SIZES)
-            if bits.take(1):
-                _size(bits, _PREVIEW, _PREVIEW_BY_8)
-            animated = bool(bits.take(1))
-        return JxlHeader(width, height, animated, gain_map)
+                if bits.take(3) >= 4:
+                    width, height = height, width
+                if bits.take(1):
+                    _size(bits, _SIZES)
+                if bits.take(1):
+                    _size(bits, _PREVIEW, _PREVIEW_BY_8)
+                animated = bool(bits.take(1))
+            if not animated:
+                with suppress(EOFError):
+                    multiplied, xyb = _channels(bits)
+        return JxlHeader(width, height, animated, gain_map, multiplied, xyb)
     return None
 
 
-def decode_jxl(data: bytes) -> NDArray[Any] | bytes:
-    """``(height, width, channels)`` uint8 of 1 to 4 channels, turned upright.
+def _channels(bits: _Bits) -> tuple[bool, bool]:
+    """Whether colours have been multiplied by alpha, and whether they are XYB, from the depth of samples on."""
+    _skip_depth(bits)
+    bits.take(1)  # 16-bit buffers are enough
+    multiplied = False
+    for _ in range(bits.choose(_EXTRA_CHANNELS)):
+        if bits.take(1):  # alpha of 8 bits, as usual
+            continue
+        kind = bits.choose(_ENUM)
+        _skip_depth(bits)
+        bits.choose(_SHIFTS)
+        bits.take(8 * bits.choose(_NAME_LENGTHS))
+        if kind == _ALPHA:
+            multiplied = bool(bits.take(1)) or multiplied
+        elif kind == _SPOT:
+            bits.take(64)
+        elif kind == _CFA:
+            bits.choose(_CFA_CHANNELS)
+    return multiplied, bool(bits.take(1))
+
+
+def _skip_depth(bits: _Bits) -> None:
+    floats = bits.take(1)
+    bits.choose(_FLOAT_DEPTHS if floats else _DEPTHS)
+    if floats:
+        bits.take(4)
+
+
+def decode_jxl(data: bytes, xyb: bool) -> tuple[NDArray[Any] | bytes, tuple[str, ...]]:
+    """``(height, width, channels)`` uint8 of 1 to 4 channels, turned upright, and what to say of it.
+
+    ``xyb`` is what the header says.
 
     Of a JPEG that was packed without loss the bytes of that JPEG.  Raises `InputError`.
     """
@@ -91,7 +135,7 @@ def decode_jxl(data: bytes) -> NDArray[Any] | bytes:
         what = "JPEG XL, for which the decoder is not installed: pip install pillow-jxl-plugin"
         raise InputError("unsupported_format", what) from error
     try:
-        is_jpeg, info, raw, _, _ = Decoder(num_threads=0)(data)
+        is_jpeg, info, raw, profile, _ = Decoder(num_threads=0)(data)
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic of its Rust part is no `Exception`
@@ -100,7 +144,7 @@ def decode_jxl(data: bytes) -> NDArray[Any] | bytes:
             raise InputError("decode_failed", "damaged: libjxl cannot decode it; get another copy") from error
         raise InputError("truncated", "cut short or damaged: libjxl cannot decode it to its end") from error
     if is_jpeg:
-        return bytes(raw)
+        return bytes(raw), ()
     channels = info.num_channels + bool(info.has_alpha_channel)
     samples = info.width * info.height * channels
     dtype: Any = {1: np.uint8, 2: np.uint16, 4: np.float32}.get(len(raw) // max(1, samples))
@@ -108,10 +152,39 @@ def decode_jxl(data: bytes) -> NDArray[Any] | bytes:
         raise InputError("unsupported_format", "JPEG XL of channels that are not read: save it as PNG and scan that")
     values = np.frombuffer(raw, dtype).reshape(info.height, info.width, channels)
     if dtype is np.uint16:  # the decoder does the same to colour
-        return (values >> 8).astype(np.uint8)
-    if dtype is np.float32:
-        return (np.nan_to_num(values, nan=0.0).clip(0.0, 1.0) * 255.0).round().astype(np.uint8)
-    return values
+        values = (values >> 8).astype(np.uint8)
+    elif dtype is np.float32:
+        values = (np.nan_to_num(values, nan=0.0).clip(0.0, 1.0) * 255.0).round().astype(np.uint8)
+    if not (xyb and _is_linear(bytes(profile))):
+        return values, ()
+    # libjxl gives such pictures in linear light, far too dark for anybody, where it cannot write their profile.
+    curved = values.copy()
+    curved[:, :, : info.num_channels] = _SRGB_CURVE[values[:, :, : info.num_channels]]
+    return curved, (LINEAR_LIGHT,)
+
+
+def _is_linear(profile: bytes) -> bool:
+    """Whether the ICC profile of decoded pixels has a straight line for a curve (ICC.1:2022, 10.6 and 10.18)."""
+    for at in range(132, min(132 + 12 * int.from_bytes(profile[128:132], "big"), len(profile) - 11), 12):
+        if profile[at : at + 4] in (b"rTRC", b"kTRC"):
+            start = int.from_bytes(profile[at + 4 : at + 8], "big")
+            curve = profile[start : start + 24]
+            if curve[:4] == b"curv":
+                return curve[8:12] == b"\0\0\0\0" or curve[8:14] == b"\0\0\0\1\1\0"
+            # Gamma 1, and of the longer forms those that scale by 1 and add 0.
+            one = b"\0\1\0\0"
+            straight = curve[12:16] == one and (curve[8:10] == b"\0\0" or curve[16:24] == one + bytes(4))
+            return curve[:4] == b"para" and straight
+    return False
+
+
+def _srgb_curve() -> NDArray[np.uint8]:
+    linear = np.arange(256) / 255.0
+    curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (curved * 255.0).round().astype(np.uint8)
+
+
+_SRGB_CURVE = _srgb_curve()
 
 
 def _size(

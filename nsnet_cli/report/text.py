@@ -18,6 +18,7 @@ WARNINGS = {
     "mostly_unseen": "less than a twentieth of so large a picture was looked at: the rest had no part in this",
     "gain_map": "the file also holds a gain map for bright screens: only the plain picture was scanned",
     "sample_range": "float or 32-bit samples: which of their values are black and white was chosen by a rule",
+    "linear_light": "JPEG XL with a colour profile of its own: decoded in linear light, its shadows are coarse",
     "raw_preview": "camera RAW: the full-size preview that the camera made was scanned",
     "raw_developed": "camera RAW without a full-size preview: it was developed by LibRaw",
     "video_frame": "a frame of a video: training saw single pictures, and video's compression was not measured",
@@ -67,6 +68,11 @@ _EXPLANATIONS = {
         "taken as black to white and the rest clipped, or, where most lie above 1, their own range; docs/inputs.md has "
         "the rule. Nothing was tone-mapped. If you know better, save it as 16-bit TIFF or PNG yourself and scan that. "
         "The verdict is not changed by this."
+    ),
+    "linear_light": (
+        "A lossy JPEG XL whose colour profile libjxl cannot apply: it gives linear light of 8 bits, which is brought "
+        "to sRGB's curve here. Shadows become coarse steps, which no camera made: take the verdict with caution, or "
+        "save the picture as PNG with a program that manages colour and scan that. The verdict is not changed by this."
     ),
     "raw_preview": (
         "A camera RAW file: scanned was the JPEG of full size that the camera put into it, which is what its owner saw "
