@@ -27,7 +27,14 @@ from nsnet_cli.formats.jxl import decode_jxl, is_jxl, read_header
 from nsnet_cli.formats.png import cgbi_size, decode_cgbi, is_cgbi, is_png, still, within_bounds
 from nsnet_cli.formats.raw import decode_raw, raw_in_tiff, raw_pixel_count
 from nsnet_cli.formats.samples import RANGE_CHOSEN, grey_to_rgb, over_white
-from nsnet_cli.formats.tiff import decode_tiff, is_tiff, needs_another_program, pillow_misreads, read_layout
+from nsnet_cli.formats.tiff import (
+    decode_tiff,
+    is_tiff,
+    may_be_read_apart,
+    needs_another_program,
+    pillow_misreads,
+    read_layout,
+)
 from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.kinds import FORMATS as FORMATS
 from nsnet_cli.kinds import (
@@ -199,7 +206,7 @@ def _by_other_means(data: bytes, limits: DecodeLimits, error: Exception) -> Pict
 
     layout = read_layout(data) if is_tiff(data) else None
     unread = isinstance(error, UnidentifiedImageError | KeyError | ValueError)
-    if layout is not None and (unread or needs_another_program(layout)):
+    if layout is not None and (unread or needs_another_program(layout) or may_be_read_apart(layout)):
         if (raw := raw_in_tiff(layout.tags, (layout.width, layout.height))) is not None:
             return _foreign(data, raw, limits)
         _check_size(layout.width, layout.height, limits)

@@ -28,7 +28,7 @@ from nsnet_cli.formats.samples import (
 )
 
 _UINT, _INT, _FLOAT = 1, 2, 3
-_GREY, _RGB, _CMYK, _LAB = (0, 1), 2, 5, (8, 9)
+_GREY, _RGB, _CMYK, _YCBCR, _LAB = (0, 1), 2, 5, 6, (8, 9)
 _CHANNELS = {0: 1, 1: 1, _RGB: 3, _CMYK: 4, 8: 3, 9: 3}
 _PLAIN, _LZW, _PACKBITS, _LZMA, _ZSTD = 1, 5, 32773, 34925, 50000
 _DEFLATE = (8, 32946)
@@ -39,10 +39,11 @@ _COMPRESSIONS = {
     52546: "JPEG XL", 32909: "Pixar log",
 }  # fmt: skip
 # Of these, what Pillow's libtiff unpacks.
-_BY_PILLOW = (2, 3, 4, 6, 7, 32809, 34676, 34677)
+_BY_PILLOW = (2, 3, 4, 6, 7, 34676, 34677)
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 # Rows whose bits are unpacked together hold about so many samples.
 _PIECE = 1 << 20
+_CLASSIC = {b"II": b"*\0", b"MM": b"\0*"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ def pillow_misreads(tags: Any) -> bool:
     return depth in (10, 12, 14, 24) or (tags.get(284, 1) == 2 and depth > 8 and tags.get(259, 1) == _PLAIN)
 
 
+def may_be_read_apart(t: TiffLayout) -> bool:
+    """Whether this module may read what Pillow stumbled over, or else know it for a kind that is not read."""
+    return t.compression in (_PLAIN, _LZW, _PACKBITS, _LZMA, _ZSTD, *_DEFLATE) and t.photometric in (*_CHANNELS, _YCBCR)
+
+
 def needs_another_program(t: TiffLayout) -> bool:
     """Whether its compression is one that neither Pillow's libtiff nor this module unpacks."""
     return t.compression in _COMPRESSIONS and t.compression not in _BY_PILLOW
@@ -130,8 +136,9 @@ def _layout(data: bytes) -> TiffLayout:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     little = data[:2] == b"II"
-    header = data[:16] if data[2:4] in (b"+\0", b"\0+") else data[:8]
-    tags: Any = ImageFileDirectory_v2(header)
+    tags: Any = ImageFileDirectory_v2(data[:16] if data[2:4] == b"+\0" else data[:2] + _CLASSIC[data[:2]] + data[4:8])
+    if data[2:4] == b"\0+":  # Pillow takes a BigTIFF for one by its third byte alone
+        tags._bigtiff, tags.next = True, int.from_bytes(data[8:16], "big")
     file = BytesIO(data)
     file.seek(tags.next)
     tags.load(file)
@@ -140,8 +147,9 @@ def _layout(data: bytes) -> TiffLayout:
     bits, kinds = _all_alike(tags.get(258, 1)), _all_alike(tags.get(339, _UINT))
     tiled = 322 in tags
     chunk = (int(tags[323]), int(tags[322])) if tiled else (min(height, int(tags.get(278, height))), width)
-    offsets = tuple(map(int, _several(tags[324 if tiled else 273])))
-    counts = tuple(map(int, _several(tags.get(325 if tiled else 279, ()))))
+    # Old writers have the places of tiles where those of strips belong.
+    offsets = tuple(map(int, _several(tags[324 if 324 in tags else 273])))
+    counts = tuple(map(int, _several(tags.get(325 if 325 in tags else 279, ()))))
     return TiffLayout(
         width=width,
         height=height,
@@ -187,8 +195,7 @@ def _check(t: TiffLayout) -> None:
         or (t.kind == _INT and t.bits not in (8, 16, 32, 64))
     ):
         raise _unsupported(t.says)
-    whole = t.bits in (8, 16, 32, 64)
-    if t.predictor not in (1, 2, 3) or (t.predictor == 2 and not whole) or (t.predictor == 3 and t.kind != _FLOAT):
+    if t.predictor not in (1, 2, 3) or (t.predictor == 2 and t.bits == 24) or (t.predictor == 3 and t.kind != _FLOAT):
         raise _unsupported(f"{t.says} behind predictor {t.predictor}")
     if t.photometric not in _CHANNELS or (t.photometric in _LAB and (t.kind == _FLOAT or t.bits not in (8, 16))):
         raise _unsupported(f"{t.says} of colour space {t.photometric}")
@@ -276,7 +283,8 @@ def _samples(raw: NDArray[np.uint8], t: TiffLayout, rows: int, columns: int) -> 
         whole = low | (middle << 8) | (high << 16)
         return _float24(whole) if t.kind == _FLOAT else whole
     if t.bits not in (8, 16, 32, 64):
-        return _from_bits(raw, t.bits, columns * together).reshape(shape)
+        narrow = _from_bits(raw, t.bits, columns * together).reshape(shape)
+        return np.cumsum(narrow, axis=1, dtype=np.uint16) & ((1 << t.bits) - 1) if t.predictor == 2 else narrow
     letter = {_UINT: "u", _INT: "i", _FLOAT: "f"}[t.kind]
     stored = np.dtype(f"{order}{'u' if t.predictor == 2 else letter}{t.bits // 8}")
     values = np.ascontiguousarray(raw).view(stored).reshape(shape)
