@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nsnet_cli.errors import InputError
+from nsnet_cli.formats.bmp import bitmap_size, decode_bitmap, has_masks
 from nsnet_cli.formats.jpeg import has_gain_map, is_jpeg, unread_variant, without_metadata
 from nsnet_cli.formats.jpeg import jpeg_quality as jpeg_quality
 from nsnet_cli.formats.jxl import decode_jxl, is_jxl, read_header
@@ -212,6 +213,9 @@ def _by_other_means(data: bytes, limits: DecodeLimits, error: Exception) -> Pict
         _check_size(layout.width, layout.height, limits)
         pixels, said = decode_tiff(data, layout)
         return _picture(pixels, "TIFF", ((_ANIMATED,) if layout.pages else ()) + said)
+    if has_masks(data):
+        _check_size(*bitmap_size(data), limits)
+        return _picture(decode_bitmap(data), "BMP")
     if is_jpeg(data) and (variant := unread_variant(data)) is not None:
         raise InputError("unsupported_format", f"{variant}, which is not read: save it as PNG and scan that")
     # Metadata never costs a verdict: once more without what Pillow may have stumbled over.
@@ -271,6 +275,8 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
 def _size_without_pillow(data: bytes) -> tuple[int, int]:
     if is_cgbi(data):
         return cgbi_size(data)
+    if has_masks(data):
+        return bitmap_size(data)
     header = read_header(data) if is_jxl(data) else None
     return (0, 0) if header is None else (header.width, header.height)
 

@@ -266,6 +266,25 @@ def test_what_is_not_read_is_named_and_told_what_to_do(head: bytes, name: str) -
     assert error.code == "unsupported_format" and name in str(error) and ": " in str(error)
 
 
+@pytest.mark.parametrize(
+    "masks", [(0xF00, 0xF0, 0xF, 0), (0x3FF00000, 0xFFC00, 0x3FF, 0), (0xFF, 0xFF00, 0xFF0000, 0xFF000000)]
+)
+@pytest.mark.parametrize("upright", [False, True])
+def test_bitmaps_whose_colours_lie_where_masks_say(masks: tuple[int, int, int, int], upright: bool) -> None:
+    depth = 16 if max(masks) < 0x10000 else 32
+    values = np.zeros(BASE.shape[:2], np.uint32)
+    for channel, mask in zip((*BASE.transpose(2, 0, 1), np.full(BASE.shape[:2], 255)), masks, strict=True):
+        low = mask & -mask
+        values |= (channel.astype(np.uint64) * (mask // max(1, low)) // 255).astype(np.uint32) * np.uint32(low)
+    rows = values.astype(f"<u{depth // 8}")[:: 1 if upright else -1]
+    padded = [row.tobytes() + bytes(-len(row.tobytes()) % 4) for row in rows]
+    header = struct.pack("<IiiHHIIiiII4I", 56, 125, -82 if upright else 82, 1, depth, 3, 0, 0, 0, 0, 0, *masks)
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(header)) + header + b"".join(padded)
+    assert difference(read(data)) <= 255 // 15 and pixel_count(data) == 125 * 82
+    assert error_of(data[:5000]).code == "truncated"
+    assert error_of(data, max_pixels=1000).code == "too_large"
+
+
 def test_variants_that_no_decoder_reads_are_not_called_damaged() -> None:
     twelve = bytearray(JPEG)
     twelve[twelve.index(b"\xff\xc0") + 4] = 12
