@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import warnings
 from collections.abc import Sequence
@@ -20,8 +19,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from nsnet_cli.damage import reason_of
 from nsnet_cli.errors import InputError
 from nsnet_cli.formats.bmp import bitmap_size, decode_bitmap, has_masks
+from nsnet_cli.formats.heif import is_avif, largest_size, without_gain_map
 from nsnet_cli.formats.jpeg import has_gain_map, is_jpeg, unread_variant, without_metadata
 from nsnet_cli.formats.jpeg import jpeg_quality as jpeg_quality
 from nsnet_cli.formats.jxl import decode_jxl, is_jxl, read_header
@@ -42,10 +43,8 @@ from nsnet_cli.kinds import (
     HEAD,
     Kind,
     Sort,
-    begins_like_picture,
     foreign_kind,
     kind_of_file,
-    other_format,
     register_formats,
 )
 
@@ -60,12 +59,6 @@ EXTREME_ASPECT = 4
 # Side in pixels of the thumbnails that the content control looks at.
 THUMBNAIL_SIDE = 32
 LOW_JPEG_QUALITY = 50
-# What Pillow's plugins say of a variant that they do not read.
-_UNREAD = re.compile(
-    r"unsupported|not supported|not implemented|cannot handle|unknown (pixel|compression|image)|unable to determine"
-    "|invalid palette size",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -167,7 +160,7 @@ def decode(data: bytes, limits: DecodeLimits) -> Picture:
     except MemoryError as error:
         raise InputError("too_large", "not enough memory to decode it; a smaller copy can be scanned") from error
     except Exception as error:
-        raise _reason(data, error) from error
+        raise reason_of(data, error) from error
 
 
 def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
@@ -218,17 +211,26 @@ def _by_other_means(data: bytes, limits: DecodeLimits, error: Exception) -> Pict
         return _picture(decode_bitmap(data), "BMP")
     if is_jpeg(data) and (variant := unread_variant(data)) is not None:
         raise InputError("unsupported_format", f"{variant}, which is not read: save it as PNG and scan that")
+    if is_avif(data):
+        _check_size(*largest_size(data), limits)
     # Metadata never costs a verdict: once more without what Pillow may have stumbled over.
     for plain in (_plain(data), still(data) if is_png(data) else data):
         if plain != data:
             with suppress(InputError, Exception):
-                return _by_pillow(plain, limits)
+                picture = _by_pillow(plain, limits)
+                # What was left out may be what said so.
+                lost = GAIN_MAP not in picture.warnings and has_gain_map(data, picture.format)
+                return replace(picture, warnings=(*picture.warnings, GAIN_MAP)) if lost else picture
     raise error
 
 
 def _plain(data: bytes) -> bytes:
     """The file without metadata that Pillow may stumble over."""
-    return within_bounds(data) if is_png(data) else without_metadata(data) if is_jpeg(data) else data
+    if is_png(data):
+        return within_bounds(data)
+    if is_jpeg(data):
+        return without_metadata(data)
+    return without_gain_map(data) if is_avif(data) else data
 
 
 def _foreign(data: bytes, kind: Kind, limits: DecodeLimits) -> Picture:
@@ -336,41 +338,3 @@ def _to_rgb(image: PilImage) -> NDArray[np.uint8]:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return np.array(image.convert("RGB"))
-
-
-def _reason(data: bytes, error: Exception) -> InputError:
-    """What is wrong with a file that nothing could decode."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        other = other_format(data[:64])
-        if other is not None:
-            return InputError("unsupported_format", other.refusal)
-        if not begins_like_picture(data[:HEAD]):
-            return InputError("not_an_image", "not a picture of any format that is known here; see docs/inputs.md")
-        error = _said_by_plugin(data) or error
-    # Pillow's plugins raise nearly anything on a damaged file: struct.error, SyntaxError, KeyError ...
-    text = " ".join(str(error).split())[:200] or type(error).__name__
-    if _UNREAD.search(text):
-        return InputError("unsupported_format", f"a variant that is not read ({text}): save it as PNG and scan that")
-    cut = "truncated" in text.lower() or isinstance(error, EOFError) or "end of file" in text.lower()
-    if cut:
-        return InputError("truncated", f"cut short: {text}; get a whole copy, half a picture is not judged")
-    if isinstance(error, UnidentifiedImageError):
-        text = "it begins like a picture"
-    return InputError("decode_failed", f"damaged or cut short: {text}; get another copy and scan that")
-
-
-def _said_by_plugin(data: bytes) -> Exception | None:
-    """What the plugin for a file's signature raises: `Image.open` says only that none would take it."""
-    from PIL import Image
-
-    for name in FORMATS:
-        factory, accept = Image.OPEN.get(name, (None, None))
-        try:
-            if factory is None or accept is None or accept(data[:16]) is not True:
-                continue
-            cast(Any, factory)(BytesIO(data), "")
-        except Exception as error:
-            return error
-    return None

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import stat
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -152,10 +153,19 @@ def foreign_kind(head: bytes) -> Kind | None:
         return None if any(brand.startswith((b"mif1", b"avif", b"heic")) for brand in brands) else _MP4
     if len(head) > 376 and head[0] == head[188] == head[376] == 0x47 and not head.startswith(b"GIF8"):
         return _MPEG_TS
+    if head.startswith(b"\x1f\x8b"):
+        head = _unpacked(head)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text):
         return _SVG
     return None
+
+
+def _unpacked(head: bytes) -> bytes:
+    """The beginning of what was packed by gzip: SVG often is."""
+    with suppress(zlib.error):
+        return zlib.decompressobj(31).decompress(head, HEAD)
+    return b""
 
 
 def begins_like_picture(head: bytes) -> bool:
