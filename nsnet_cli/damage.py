@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from nsnet_cli.errors import InputError
-from nsnet_cli.kinds import FORMATS, HEAD, begins_like_picture, other_format
+from nsnet_cli.kinds import FORMATS, HEAD, begins_like_picture, is_text, other_format
 
 # What Pillow's plugins say of a variant that they do not read.
 _UNREAD = re.compile(
@@ -26,7 +26,7 @@ def reason_of(data: bytes, error: Exception) -> InputError:
         if other is not None:
             return InputError("unsupported_format", other.refusal)
         if not begins_like_picture(data[:HEAD]):
-            return InputError("not_an_image", "not a picture of any format that is known here; see docs/inputs.md")
+            return InputError("not_an_image", _no_picture(data[:HEAD]))
         error = _said_by_plugin(data) or error
     # Pillow's plugins raise nearly anything on a damaged file: struct.error, SyntaxError, KeyError ...
     text = " ".join(str(error).split())[:200] or type(error).__name__
@@ -38,6 +38,14 @@ def reason_of(data: bytes, error: Exception) -> InputError:
     if isinstance(error, UnidentifiedImageError):
         text = "it begins like a picture"
     return InputError("decode_failed", f"damaged or cut short: {text}; get another copy and scan that")
+
+
+def _no_picture(head: bytes) -> str:
+    if is_text(head):
+        return "text, not a picture; if it lists the paths of pictures, scan it with --from-file"
+    if not any(head):
+        return "not a picture: it begins with zeros alone, as files do whose contents were lost"
+    return "not a picture of any format that is known here (docs/inputs.md has them)"
 
 
 def _said_by_plugin(data: bytes) -> Exception | None:

@@ -25,7 +25,8 @@ from nsnet_cli.formats.bmp import bitmap_size, decode_bitmap, has_masks
 from nsnet_cli.formats.heif import is_avif, largest_size, without_gain_map
 from nsnet_cli.formats.jpeg import has_gain_map, is_jpeg, unread_variant, without_metadata
 from nsnet_cli.formats.jpeg import jpeg_quality as jpeg_quality
-from nsnet_cli.formats.jxl import decode_jxl, is_jxl, read_header
+from nsnet_cli.formats.jxl import decode_jxl, is_jxl
+from nsnet_cli.formats.jxl_header import read_header
 from nsnet_cli.formats.png import cgbi_size, decode_cgbi, is_cgbi, is_png, still, within_bounds
 from nsnet_cli.formats.raw import decode_raw, raw_in_tiff, raw_pixel_count
 from nsnet_cli.formats.samples import RANGE_CHOSEN, grey_to_rgb, over_white
@@ -98,7 +99,9 @@ def read_file(path: Path, limits: DecodeLimits) -> bytes:
             data = file.read(limits.max_bytes + 1)
             after = os.fstat(file.fileno())
     except FileNotFoundError as error:
-        raise InputError("not_found", "no such file") from error
+        # A path of another system is a common reason, above all in lists.
+        hint = "; folders are separated by / here" if "\\" in str(path) and os.sep == "/" else ""
+        raise InputError("not_found", f"no such file{hint}") from error
     except PermissionError as error:
         raise InputError("permission", "permission denied") from error
     except (OSError, ValueError) as error:
@@ -247,7 +250,7 @@ def _jxl(data: bytes, limits: DecodeLimits) -> Picture:
     _check_size(header.width, header.height, limits)
     if header.animated:
         raise InputError("unsupported_format", "animated JPEG XL, which is not read: export its first frame as PNG")
-    found, said = decode_jxl(data, header.xyb)
+    found, said = decode_jxl(data, header)
     flags = (*said, GAIN_MAP) if header.gain_map else said
     if isinstance(found, bytes):
         inner = _by_pillow(found, limits)

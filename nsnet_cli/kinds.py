@@ -178,7 +178,7 @@ def begins_like_picture(head: bytes) -> bool:
     if re.match(rb"P[1-6f]\s+[0-9#]", head) or head.startswith(JXL_CONTAINER):
         return True
     if head.startswith(JXL_CODESTREAM):
-        from nsnet_cli.formats.jxl import read_header
+        from nsnet_cli.formats.jxl_header import read_header
 
         return read_header(head) is not None
     if head.startswith(b"BM"):
@@ -207,7 +207,7 @@ def why_no_picture(head: bytes, name: str) -> str | None:
         return "empty"
     if has_picture_suffix(name):
         return MISNAMED
-    return "text" if _is_text(head) else "no picture by its content"
+    return "text" if is_text(head) else "no picture by its content"
 
 
 def why_passed_over(path: Path) -> str | None:
@@ -288,7 +288,8 @@ def _weakly(head: bytes, name: str) -> bool:
     return False
 
 
-def _is_text(head: bytes) -> bool:
+def is_text(head: bytes) -> bool:
+    """Whether first bytes are those of text: UTF-16 by its mark, or no control characters."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     return not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)

@@ -18,7 +18,7 @@ from unusual import cgbi, chunk, dng, packed_tiff
 
 from nsnet_cli.decode import Picture, decode, pixel_count
 from nsnet_cli.errors import InputError
-from nsnet_cli.formats.jxl import read_header
+from nsnet_cli.formats.jxl_header import read_header
 from nsnet_cli.inputs import DecodeLimits
 
 BASE = textured(125, 82)
@@ -155,6 +155,35 @@ def test_colours_that_alpha_multiplied_and_linear_light_are_told_by_the_header()
     assert _is_linear(profile(b"curv" + bytes(8))) and _is_linear(profile(b"para" + bytes(8) + one))
     assert _is_linear(profile(b"para" + bytes(4) + b"\0\3\0\0" + one + one + bytes(4)))
     assert not _is_linear(profile(b"para" + bytes(8) + b"\0\2\x33\x33")) and not _is_linear(b"")
+
+
+def with_linear_original(data: bytes) -> bytes:
+    """A lossy JPEG XL of which the original is said to have been in linear light."""
+    header = read_header(data)
+    assert header is not None and header.colours_at is not None
+    bits, at = int.from_bytes(data, "little"), header.colours_at
+    assert (bits >> at) & 1  # sRGB, as usual
+    # Not as usual, no profile, RGB, D65, sRGB's primaries, curve LINEAR (8), relative.
+    parts = ((0, 1), (0, 1), (0, 2), (1, 2), (1, 2), (0, 1), (2, 2), (8 - 2, 4), (1, 2))
+    rest = (bits >> (at + 1)) & ((1 << 3) - 1)
+    value, length = bits & ((1 << at) - 1), at
+    for part, count in (*parts, (rest, 3)):
+        value |= part << length
+        length += count
+    behind = data[-(-(at + 4) // 8) :]
+    return value.to_bytes(-(-length // 8), "little") + behind
+
+
+def test_lossy_jpeg_xl_of_an_original_in_other_colours_is_decoded_to_srgb() -> None:
+    pytest.importorskip("pillow_jxl")
+    smooth = Image.fromarray(BASE).convert("RGBA").resize((250, 164), Image.Resampling.BICUBIC)
+    data = encoded(smooth, "JXL", quality=95)
+    header = read_header(data)
+    if header is None or header.colours_at is None or not header.xyb or header.more:
+        pytest.skip("this encoder writes another header")
+    plain = read(data).pixels
+    picture = read(with_linear_original(data))
+    assert plain is not None and difference(picture, plain) <= 1 and picture.warnings == ()
 
 
 TIFFS = [
