@@ -27,6 +27,7 @@ def merge(
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Write what is there though some is missing.")] = False,
     force: Force = False,
+    csv_bom: options.CsvBom = False,
 ) -> None:
     """Make one output of several, in the order of the inputs.
 
@@ -36,6 +37,7 @@ def merge(
     Exit codes: 0 done, 2 wrong usage or a refusal.
     """
     check_outputs([output], _SUFFIXES, force)
+    options.check_csv_bom(csv_bom, output.suffix.lower() == ".csv")
     if output.exists() and any(output.samefile(path) for path in files if path.exists()):
         raise UsageError(f"{output} is one of the files to be merged")
 
@@ -50,7 +52,7 @@ def merge(
         raise UsageError("; ".join(merged.gaps) + " (--partial writes what is there)")
     for gap in merged.gaps:
         say(f"warning: {gap}")
-    _write(merged.rows(), output)
+    _write(merged.rows(), output, csv_bom)
     say(f"{len(merged.places):,} rows of {len(files)} files written to {output}")
 
 
