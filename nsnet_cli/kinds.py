@@ -62,6 +62,7 @@ class Kind:
 _NO_PIXELS = "it holds no pixels; if there are pictures in it, save them as PNG and scan those"
 _P, _R, _V, _O = Sort.PICTURE, Sort.RAW, Sort.VIDEO, Sort.OTHER
 _HDR = "tone-map it to 8 or 16 bits in a program that opens it, save that as PNG or TIFF, and scan it"
+_SOUND = Kind("sound", _O, "there is nothing to see in it")
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"8BPS\x00\x01", Kind("Photoshop document (PSD)", _P, "flatten it, save it as PNG or TIFF, and scan that")),
     (0, b"8BPS\x00\x02", Kind("large Photoshop document (PSB)", _P, "flatten it, save it as TIFF, and scan that")),
@@ -84,7 +85,14 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"SIMPLE  =", Kind("FITS picture", _P)),
     (128, b"DICM", Kind("DICOM picture", _P)),
     (0, b"AT&TFORM", Kind("DjVu document", _P)),
-    (0, b"\x00\x00\x01\x00", Kind("Windows icon", _P)),
+    (0, b"Paint Shop Pro Image File\n", Kind("Paint Shop Pro picture", _P)),
+    (0, b"id=ImageMagick", Kind("ImageMagick picture (MIFF)", _P)),
+    (0, b"\xffWPC", Kind("WordPerfect graphic", _P)),
+    (0, b"PGF6", Kind("PGF picture", _P)),
+    (0, b"XISF0100", Kind("XISF picture", _P)),
+    (0, b"ZISRAWFILE", Kind("Zeiss microscope picture (CZI)", _P)),
+    (0, b"\x89LFP\r\n\x1a\n", Kind("Lytro light field", _P)),
+    (0, b"\x06\x06\xed\xf5\xd8\x1d\x46\xe5", Kind("InDesign document", _O)),
     (0, b"DDS ", Kind("DirectDraw texture", _P)),
     (0, b"\xabKTX ", Kind("KTX texture", _P)),
     (0, b"icns", Kind("macOS icon", _P)),
@@ -104,7 +112,15 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\xc5\xd0\xd3\xc6", Kind("PostScript document", _O)),
     (0, b"PK\x03\x04", Kind("ZIP archive or office document", _O, "name it to scan what is in it, or give --archives")),
     (0, b"\xd0\xcf\x11\xe0", Kind("document of an older office program, or thumbnail cache", _O)),
-    (4, b"ftypM4A", Kind("sound", _O, "there is nothing to see in it")),
+    (4, b"ftypM4A", _SOUND),
+    (8, b"WAVE", _SOUND),
+    (0, b"ID3", _SOUND),
+    (0, b"fLaC", _SOUND),
+    (4, b"RED1", Kind("video (Redcode)", _V)),
+    (4, b"RED2", Kind("video (Redcode)", _V)),
+    (0, b".RMF", Kind("video (RealMedia)", _V)),
+    (0, b"\xb7\xd8\x00\x20", Kind("video (Windows recording)", _V)),
+    (0, b"\x1f\x07\x00", Kind("video (DV)", _V)),
     (8, b"AVI ", Kind("video (AVI)", _V)),
     (0, b"\x1a\x45\xdf\xa3", Kind("video (Matroska or WebM)", _V)),
     (0, b"\x00\x00\x01\xba", Kind("video (MPEG)", _V)),
@@ -118,6 +134,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
 )
 _MP4 = Kind("video (MP4 or QuickTime)", _V)
 _MPEG_TS = Kind("video (MPEG transport stream)", _V)
+_ICON = Kind("Windows icon or cursor", _P)
 _SVG = Kind("SVG drawing", _P, _NO_PIXELS)
 # What of ISO's base media format is a picture, by the brand behind `ftyp`.
 _PICTURE_BRANDS = (
@@ -151,14 +168,29 @@ def foreign_kind(head: bytes) -> Kind | None:
         end = min(int.from_bytes(head[:4], "big"), len(head))
         brands = [head[k : k + 4] for k in range(16, end - 3, 4)]
         return None if any(brand.startswith((b"mif1", b"avif", b"heic")) for brand in brands) else _MP4
-    if len(head) > 376 and head[0] == head[188] == head[376] == 0x47 and not head.startswith(b"GIF8"):
+    if _is_transport_stream(head):
         return _MPEG_TS
+    # Beside its first bytes, which others share, an icon says how many pictures it holds, and where the first is.
+    if (
+        head.startswith((b"\0\0\1\0", b"\0\0\2\0"))
+        and len(head) >= 22
+        and head[5] == head[9] == head[21] == 0 < head[4]
+    ):
+        return _ICON if int.from_bytes(head[18:22], "little") >= 22 else None
     if head.startswith(b"\x1f\x8b"):
         head = _unpacked(head)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text):
         return _SVG
     return None
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Packets of 188 bytes, or of 192 with a time in front, each of which begins with the same byte."""
+    for first, apart in ((0, 188), (4, 192)):
+        if len(head) > first + 2 * apart and all(head[first + k * apart] == 0x47 for k in range(3)):
+            return not head.startswith(b"GIF8")
+    return False
 
 
 def _unpacked(head: bytes) -> bytes:

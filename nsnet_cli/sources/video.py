@@ -26,8 +26,11 @@ from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.kinds import HEAD, Kind, Sort, foreign_kind
 
 # FFmpeg's demuxers by what is between brackets in the name of a kind.
-_DEMUXERS = (("MP4", "mov"), ("QuickTime", "mov"), ("AVI", "avi"), ("Matroska", "matroska"), ("transport", "mpegts"),
-             ("MPEG", "mpeg"), ("Flash", "flv"), ("Windows", "asf"), ("Ogg", "ogg"), ("MXF", "mxf"))  # fmt: skip
+_DEMUXERS = (
+    ("recording", "wtv"), ("MP4", "mov"), ("QuickTime", "mov"), ("AVI", "avi"), ("Matroska", "matroska"),
+    ("transport", "mpegts"), ("MPEG", "mpeg"), ("Flash", "flv"), ("Windows", "asf"), ("Ogg", "ogg"), ("MXF", "mxf"),
+    ("Redcode", "r3d"), ("RealMedia", "rm"), ("DV", "dv"),
+)  # fmt: skip
 # So many places are looked at for each frame that is wanted, because some show the same.
 _PLACES_A_FRAME = 3
 # Frames whose thumbnails differ by less than this, of 255 on average, show the same.
