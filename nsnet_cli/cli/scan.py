@@ -64,7 +64,7 @@ class FailOn(StrEnum):
 def scan(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Pictures, directories, archives, tables, URLs; - for standard input."),
+        typer.Argument(metavar="INPUT...", help="Pictures, directories, archives, tables, videos, URLs; - for stdin."),
     ] = None,
     from_file: Annotated[
         str | None,
