@@ -25,7 +25,9 @@ from PIL import Image, PngImagePlugin
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import tifffile
 from credentials import AI, signed_jpeg
+from unusual import cgbi, dng, packed_tiff
 
 from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.preparing import Prepared, Preparer
@@ -143,6 +145,20 @@ def seeds() -> list[tuple[str, bytes]]:
     add("tga", rgb, "TGA", compression="tga_rle")
     add("pcx", rgb, "PCX")
     add("sgi", rgb, "SGI")
+    import pillow_jxl  # noqa: F401 - makes Pillow write JPEG XL
+
+    add("jxl", rgb, "JXL", quality=80)
+    add("ll.jxl", rgba, "JXL", lossless=True, use_container=True)
+    pixels = np.asarray(rgb)
+    for name, options in (("float.tif", {}), ("planes.tif", {"planarconfig": "separate", "tile": (64, 64)})):
+        out, values = io.BytesIO(), (pixels / 255).astype(np.float32)
+        values = values if not options else np.moveaxis(values, -1, 0)
+        tifffile.imwrite(out, values, photometric="rgb", compression="zlib", **options)  # type: ignore[arg-type]
+        made.append((name, out.getvalue()))
+    made.append(("12.tif", packed_tiff(pixels.astype(np.uint16) * 16, 12)))
+    made.append(("ios.png", cgbi(pixels, 255)))
+    made.append(("dng", dng(240, 232)))
+    made.append(("preview.dng", dng(240, 232, preview=made[0][1])))
     return made
 
 

@@ -8,25 +8,50 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from nsnet_cli.decode import begins_like_picture, has_picture_suffix, looks_like_picture
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.inputs import STDIN
-from nsnet_cli.sources.address import DAMAGED, Address, is_hidden, is_url, looks_like_container
+from nsnet_cli.inputs import DEFAULT_FRAMES, STDIN, DecodeLimits
+from nsnet_cli.kinds import MISNAMED, has_picture_suffix, why_no_picture, why_passed_over
+from nsnet_cli.sources.address import DAMAGED, Address, frame_of, is_hidden, is_url, looks_like_container
 from nsnet_cli.sources.archives import unsafe
 from nsnet_cli.sources.read import Container, names_in, open_container
 from nsnet_cli.sources.remote import walk_remote
 from nsnet_cli.sources.tables import ParquetPictures
+from nsnet_cli.sources.video import Clip, VideoFrames, frame_name, look_through, video_kind
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was met and is no picture, and ``what`` it is as far as its first bytes tell."""
+
+    path: str
+    what: str
 
 
 @dataclass
 class WalkCount:
-    """Files met on a walk that are no pictures, by content."""
+    """Files met on a walk that are no pictures, by content; ``listed`` where ``keep`` asks for their names.
 
+    ``takes`` leaves out what another shard counts.  ``clips`` are the videos that were looked through, by path.
+    """
+
+    keep: bool = False
+    takes: Callable[[str], bool] = lambda path: True
     skipped: int = 0
+    misnamed: int = 0
+    listed: list[Skipped] = field(default_factory=list)
+    clips: dict[str, Clip] = field(default_factory=dict)
+
+    def add(self, path: str, what: str) -> None:
+        if not self.takes(path):
+            return
+        self.skipped += 1
+        self.misnamed += what == MISNAMED
+        if self.keep:
+            self.listed.append(Skipped(path, what))
 
 
 @dataclass(frozen=True)
@@ -48,7 +73,8 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def takes(self, path: str) -> bool:
-        digest = hashlib.sha256(os.fsencode(path)).digest()
+        frame = frame_of(path)  # frames go with their clip, whose row needs them all
+        digest = hashlib.sha256(os.fsencode(path if frame is None else frame[0])).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 
@@ -102,13 +128,17 @@ class Wanted:
     """What of directories, archives, tables and buckets is meant.
 
     ``include`` and ``exclude`` are globs on the name or on the path below the directory; ``column`` is that of
-    tables; with ``archives`` those that are met on a walk are opened, too, not only those that were named.
+    tables; with ``archives`` those that are met on a walk are opened, too, not only those that were named, and with
+    ``videos`` clips.  Of a clip at most ``frames`` are looked at.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     column: str = "image"
     archives: bool = False
+    videos: bool = False
+    frames: int = DEFAULT_FRAMES
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
 
     def takes(self, relative: str) -> bool:
         """Whether a picture of this path below what was named is meant."""
@@ -160,19 +190,31 @@ def _members(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str] 
         found = open_container(container)
     except InputError:
         return iter((str(Address(container, DAMAGED)),))  # becomes a row that says what is wrong
+    if isinstance(found, VideoFrames):
+        return _frames_of(container, wanted, count)
     return None if found is None else _pictures_in(container, found, wanted, count)
 
 
-def _met(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def _frames_of(path: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+    """The chosen frames of a clip, and then the clip itself, whose row sums them up, or says what was wrong."""
+    try:
+        count.clips[path] = clip = look_through(path, wanted.frames, wanted.limits)
+        yield from (str(Address(path, frame_name(time))) for time in clip.times)
+    except InputError:
+        pass  # its row says so
+    yield path
+
+
+def _met(container: str, what: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
     """The same for what nobody named: a table without the column, or a package that is missing, ends no walk."""
     try:
         inside = _members(container, wanted, count)
         if inside is None:
-            count.skipped += 1
+            count.add(container, what)
         else:
             yield from inside
-    except UsageError:
-        count.skipped += 1
+    except UsageError as error:
+        count.add(container, str(error))
 
 
 def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCount) -> Iterator[str]:
@@ -184,10 +226,11 @@ def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCo
             if named and unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
                 continue
             said = head is None
-            if head is None or begins_like_picture(head):
+            what = None if head is None else why_no_picture(head, name)
+            if what is None:
                 yield str(Address(container, name))
             else:
-                count.skipped += 1
+                count.add(str(Address(container, name)), what)
     except InputError:
         # Said by the member that was cut, if one was; else nobody would know that something is missing.
         if not said:
@@ -209,9 +252,9 @@ def _remote(url: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
                 if wanted.takes(relative):
                     yield address
             elif wanted.archives and looks_like_container(relative):
-                yield from _met(address, wanted, count)
+                yield from _met(address, "archive", wanted, count)
             elif wanted.takes(relative):
-                count.skipped += 1
+                count.add(address, "not named like a picture")
     except InputError:
         yield url  # becomes a row that says why it could not be listed
 
@@ -245,11 +288,15 @@ def _walk(root: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
             relative = os.path.relpath(entry.path, root)
             if wanted.leaves_out(relative):
                 continue
-            if looks_like_picture(Path(entry.path)):
+            what = why_passed_over(Path(entry.path))
+            if what is None:
                 if wanted.takes(relative):
                     yield entry.path
-            elif wanted.archives:
-                yield from _met(entry.path, wanted, count)
+            elif wanted.videos and video_kind(entry.path) is not None:
+                if wanted.takes(relative):
+                    yield from _members(entry.path, wanted, count) or (entry.path,)
+            elif wanted.archives and not what.startswith("video"):
+                yield from _met(entry.path, what, wanted, count)
             elif wanted.takes(relative):
-                count.skipped += 1
+                count.add(entry.path, what)
         stack.extend(reversed(below))

@@ -84,8 +84,39 @@ class ErrorInfo:
 
 
 @dataclass(frozen=True)
+class FrameInfo:
+    """Which frame of which clip a picture is."""
+
+    clip: str
+    time_s: float
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What the frames of a clip say together: how many got which verdict, and the spread of their probabilities.
+
+    ``places`` is how many key frames were compared to choose ``frames``; nothing is known of sound or motion.
+    """
+
+    seconds: float | None
+    codec: str
+    places: int
+    frames: int
+    generated: int
+    real: int
+    uncertain: int
+    errors: int
+    low: float | None
+    median: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class PictureResult:
-    """One row: everything that is known of one picture.  ``verdict`` is None when there is an ``error``."""
+    """One row: everything that is known of one picture.  ``verdict`` is None when there is an ``error``.
+
+    ``frame`` says which frame of a video it is; a row with ``clip`` sums up the frames of one.
+    """
 
     path: str
     scanned_at: str
@@ -106,6 +137,8 @@ class PictureResult:
     provenance: dict[str, Any] | None = None
     stability: StabilityResult | None = None
     error: ErrorInfo | None = None
+    frame: FrameInfo | None = None
+    clip: ClipResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON data.  A path that is not UTF-8 also stands in ``path_bytes``, in base64."""
@@ -131,7 +164,8 @@ class PictureResult:
         if found["stability"] is not None:
             deliveries = tuple(DeliveredResult(**item) for item in found["stability"]["deliveries"])
             found["stability"] = StabilityResult(**{**found["stability"], "deliveries": deliveries})
-        found["error"] = None if found["error"] is None else ErrorInfo(**found["error"])
+        for key, of in (("error", ErrorInfo), ("frame", FrameInfo), ("clip", ClipResult)):
+            found[key] = None if found.get(key) is None else of(**found[key])
         return cls(**{**found, "warnings": tuple(found["warnings"])})
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 # Where a path is asked for: one picture on standard input.
 STDIN = "-"
 
+# Frames of a clip that are looked at, at most.
+DEFAULT_FRAMES = 16
+
 
 @dataclass(frozen=True)
 class DecodeLimits:

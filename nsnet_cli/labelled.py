@@ -20,11 +20,17 @@ from pathlib import Path
 
 from nsnet_cli.discover import WalkCount, Wanted, find_pictures
 from nsnet_cli.errors import UsageError
+from nsnet_cli.written_text import read_table, read_text
 
 # Names of class folders, real and generated, as the benchmarks write them.
 _LAYOUTS = (("0_real", "1_fake"), ("nature", "ai"), ("real", "fake"))
 # Folders that say when a picture was used, not where it is from.
 _SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
+# Names of the column of paths, as data sets have it.
+_PATH_COLUMNS = ("path", "file_name", "filename", "image", "file")
+# The group of all generated pictures where nothing says which generator made which.
+_ONE_GROUP = "generated"
+WITHOUT_GENERATORS = "manifest without a column generator: all generated pictures are one group"
 _CLASS_FOLDERS = {name: label for pair in _LAYOUTS for label, name in enumerate(pair)}
 
 
@@ -41,47 +47,57 @@ class LabelledPicture:
 
 
 def read_manifest(path: Path, split: str | None) -> list[LabelledPicture]:
-    """Read a manifest CSV with ``path`` (relative to it or absolute), ``label``, ``generator``, maybe ``split``.
+    """Read a manifest: a table with ``path`` (relative to it or absolute), ``label``, maybe ``generator``, ``split``.
 
-    Without ``split`` all rows are read.  Raises `UsageError` naming the line for a missing column, an empty
-    path, or a label other than 0 and 1.
+    Cells lie between commas, semicolons or tabs; ``file_name``, ``filename``, ``image`` and ``file`` are other names
+    of ``path``.  Without ``generator`` all generated pictures are one group.  Without ``split`` all rows are read.
+    Raises `UsageError` naming the line for a missing column, an empty path, or a label other than 0 and 1.
     """
-    return _read_splits(path, split)[split or ""]
+    return _read_splits(path, split)[0][split or ""]
 
 
-def _read_splits(path: Path, split: str | None) -> dict[str, list[LabelledPicture]]:
-    """Pictures by split; all under ``""`` where no ``split`` is asked for."""
+def _read_splits(path: Path, split: str | None) -> tuple[dict[str, list[LabelledPicture]], str]:
+    """Pictures by split, all under ``""`` where no ``split`` is asked for; and how the manifest is laid out."""
     if not path.is_file():
-        raise UsageError(f"{path}: no such manifest")
+        raise UsageError(f"{path}: no such manifest, and no directory: expected a table with path and label")
     found: dict[str, list[LabelledPicture]] = defaultdict(list)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = {"path", "label", "generator", *(() if split is None else ("split",))}
-            missing -= set(reader.fieldnames or ())
-            if missing:
-                raise UsageError(f"{path}: the manifest lacks the columns {', '.join(sorted(missing))}")
-            for row in reader:
-                part = row["split"] if split is not None else ""
-                if part == (split or "") or row["label"] in ("0", "1"):  # other splits may have no labels
-                    found[part].append(_labelled(row, path, reader.line_num))
+        reader = read_table(read_text(path), (*_PATH_COLUMNS, "label", "generator", "split"))
+        columns = list(reader.fieldnames or ())
+        path_column = next((name for name in _PATH_COLUMNS if name in columns), None)
+        missing = [name for name in ("label", *(() if split is None else ("split",))) if name not in columns]
+        if missing or path_column is None:
+            wanted = ", ".join([*([] if path_column else ["path"]), *missing])
+            raise UsageError(
+                f"{path}: the manifest lacks the columns {wanted}; found {', '.join(columns)[:200]}; expected "
+                "path, label (0 real, 1 generated), and maybe generator and split, between commas, semicolons or tabs"
+            )
+        for row in reader:
+            part = row["split"] if split is not None else ""
+            if part == (split or "") or row["label"] in ("0", "1"):  # other splits may have no labels
+                found[part].append(_labelled(row, path_column, path, reader.line_num))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+        raise UsageError(
+            f"{path}: not a table in UTF-8, nor in UTF-16 with its mark ({error}); save it as CSV UTF-8"
+        ) from error
     if not found[split or ""]:
-        raise UsageError(f"{path}: no pictures{f' with split {split!r}' if split else ''}")
-    return found
+        there = f"; its splits are {', '.join(sorted(found))[:200]}" if split and len(found) > 1 else ""
+        raise UsageError(f"{path}: no pictures{f' with split {split!r}' if split else ''}{there}")
+    return found, "manifest" if "generator" in columns else WITHOUT_GENERATORS
 
 
-def _labelled(row: dict[str, str], manifest: Path, line: int) -> LabelledPicture:
-    if row["label"] not in ("0", "1"):
-        raise UsageError(f"{manifest}:{line}: label must be 0 or 1, found {row['label']!r}")
-    if not row["path"]:
-        raise UsageError(f"{manifest}:{line}: no path")
+def _labelled(row: dict[str, str], path_column: str, manifest: Path, line: int) -> LabelledPicture:
+    label = (row["label"] or "").strip()
+    if label not in ("0", "1"):
+        raise UsageError(f"{manifest}:{line}: label must be 0 (real) or 1 (generated), found {row['label']!r}")
+    if not row[path_column]:
+        raise UsageError(f"{manifest}:{line}: no path in the column {path_column}")
+    generator = row.get("generator") if "generator" in row else (_ONE_GROUP if label == "1" else "")
     return LabelledPicture(
-        path=manifest.parent / row["path"],
-        name=row["path"],
-        label=int(row["label"]),
-        group=row["generator"] or row.get("source") or "unnamed",
+        path=manifest.parent / row[path_column],
+        name=row[path_column],
+        label=int(label),
+        group=generator or row.get("source") or ("unnamed" if "generator" in row else "real"),
         photo_like=row.get("photo_like") or "",
         repository=row.get("source_repo") or "",
     )
@@ -123,11 +139,11 @@ def find_labelled(dataset: Path, split: str | None = None, real_dir: Path | None
         return _beside_reals(dataset, real_dir) if real_dir is not None else _class_folders(dataset)
     if real_dir is not None:
         raise UsageError(f"{dataset}: --real-dir is for a directory of generators")
-    by_split = _read_splits(dataset, split)
+    by_split, layout = _read_splits(dataset, split)
     pictures = by_split.pop(split or "")
     elsewhere = [p for others in by_split.values() for p in others]
     shared = frozenset({p.repository for p in pictures} & {p.repository for p in elsewhere}) - {""}
-    return LabelledSet(str(dataset), "manifest", split, tuple(pictures), tuple(elsewhere), shared)
+    return LabelledSet(str(dataset), layout, split, tuple(pictures), tuple(elsewhere), shared)
 
 
 def _class_folders(root: Path) -> LabelledSet:
@@ -147,7 +163,7 @@ def _class_folders(root: Path) -> LabelledSet:
             raise UsageError(f"{path}: this folder cannot be read")
         if at is None:
             # Neither class: a preview, say, or a folder that the layout does not speak of.
-            count.skipped += 1
+            count.add(path, "in no class folder")
             continue
         label = _CLASS_FOLDERS[folders[at].lower()]
         found.add((folders[at].lower(), label))

@@ -26,8 +26,10 @@ from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.sources import read_source, stat_source
+from nsnet_cli.sources.address import frame_of
 from nsnet_cli.views import View, Views, make_views
 
+VIDEO_FRAME = "video_frame"
 # Below this side a picture is too small to be judged, whatever its patches say.
 _TOO_SMALL = 64
 # From this share of flat patches on the user is told of borders or plain graphics.
@@ -98,6 +100,9 @@ class Preparer:
 
     def _decoded(self, prepared: Prepared, data: bytes) -> Prepared:
         picture = decode(data, self.limits)
+        is_frame = frame_of(prepared.path) is not None
+        if is_frame:
+            picture = replace(picture, format="VIDEO", warnings=(*picture.warnings, VIDEO_FRAME))
         assert picture.pixels is not None
         views = make_views(channels_first(picture.pixels), self.recipe, self.views)
         return replace(
@@ -110,7 +115,8 @@ class Preparer:
             windows=views.windows,
             warnings=_warnings(picture, views, self.recipe.count),
             thumbnail=thumbnail_of(picture.pixels) if self.thumbnails else None,
-            provenance=None if self.provenance is None else self.provenance(data, picture.format),
+            # A frame is pixels alone: what the clip says of itself is nothing of its.
+            provenance=None if self.provenance is None or is_frame else self.provenance(data, picture.format),
             delivered=tuple(self._delivered(picture.pixels, d, prepared.facts) for d in self.deliveries),
         )
 

@@ -282,7 +282,7 @@ def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
     # Ctrl-C and a scheduler's SIGTERM, which go to the whole group, are for the process that began the scan.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    _limit_memory()
+    limit_memory()
     pipe.send_bytes(_READY)
 
     @contextlib.contextmanager
@@ -318,7 +318,7 @@ def _alone(lock: str) -> Iterator[None]:
         yield
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
     """A file that eats memory meets a `MemoryError` in its worker, not the end of everything."""
     try:
         import resource

@@ -26,6 +26,7 @@ from nsnet_cli.cli import (
 )
 from nsnet_cli.cli.allocator import keep_freed_memory
 from nsnet_cli.cli.state import STATE
+from nsnet_cli.cli.usage import say_what_was_expected, with_options_everywhere
 from nsnet_cli.errors import ExitCode, NsnetError
 
 app = typer.Typer(
@@ -104,8 +105,9 @@ def main() -> None:
 
 
 def _run() -> int:
+    group = with_options_everywhere(typer.main.get_command(app))
     try:
-        code = app(standalone_mode=False)
+        code = group(prog_name="nsnet", standalone_mode=False)
         sys.stdout.flush()
         return int(code or ExitCode.OK)
     except BrokenPipeError:
@@ -135,9 +137,11 @@ def _run() -> int:
         if type(error).__name__ == "Abort":
             _complain("interrupted")
             return ExitCode.INTERRUPTED
-        show = getattr(error, "show", None)
-        if callable(show):
-            show()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error, err=True)
+            return ExitCode.USAGE
+        if callable(getattr(error, "format_message", None)):
+            _complain(say_what_was_expected(error, group))
             return ExitCode.USAGE
         return _internal(error)
 

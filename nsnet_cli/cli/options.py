@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from nsnet_cli.errors import UsageError
+
 Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is fp32.")]
@@ -16,12 +18,20 @@ Views = Annotated[int | None, typer.Option(min=1, max=16, help="Views a picture 
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")]
 MaxBytes = Annotated[int, typer.Option(min=1, help="Refuse larger files.")]
 
+CsvBom = Annotated[bool, typer.Option("--csv-bom", help="Begin CSV with a byte-order mark, for Excel.")]
+
 # Of commands that measure on labelled pictures (`nsnet_cli.labelled`).
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A manifest CSV, or a directory with class folders.")]
 Split = Annotated[str | None, typer.Option(help="Rows of this split of a manifest only.")]
 RealDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Real pictures; DATASET is then a folder of generators.")
 ]
+
+
+def check_csv_bom(wanted: bool, csv: bool) -> None:
+    """Raises `UsageError` where there is no CSV to mark."""
+    if wanted and not csv:
+        raise UsageError("--csv-bom is for CSV: add --format csv, or name an output that ends in .csv")
 
 
 class Format(StrEnum):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nsnet_cli.cli import options
 from nsnet_cli.cli.output import check_outputs
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import UsageError
@@ -26,6 +27,7 @@ def merge(
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Write what is there though some is missing.")] = False,
     force: Force = False,
+    csv_bom: options.CsvBom = False,
 ) -> None:
     """Make one output of several, in the order of the inputs.
 
@@ -35,6 +37,7 @@ def merge(
     Exit codes: 0 done, 2 wrong usage or a refusal.
     """
     check_outputs([output], _SUFFIXES, force)
+    options.check_csv_bom(csv_bom, output.suffix.lower() == ".csv")
     if output.exists() and any(output.samefile(path) for path in files if path.exists()):
         raise UsageError(f"{output} is one of the files to be merged")
 
@@ -49,32 +52,36 @@ def merge(
         raise UsageError("; ".join(merged.gaps) + " (--partial writes what is there)")
     for gap in merged.gaps:
         say(f"warning: {gap}")
-    _write(merged.rows(), output)
+    _write(merged.rows(), output, csv_bom)
     say(f"{len(merged.places):,} rows of {len(files)} files written to {output}")
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL output or journal of a scan.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .json or .jsonl output of a scan, or its journal.")],
     output: Output,
     force: Force = False,
+    csv_bom: options.CsvBom = False,
 ) -> None:
-    """Make CSV or Parquet of the rows of a scan, finished or not."""
+    """Make CSV, Parquet or JSON lines of the rows of a scan, finished or not."""
     check_outputs([output], _SUFFIXES, force)
+    options.check_csv_bom(csv_bom, output.suffix.lower() == ".csv")
     if not file.is_file():
-        raise UsageError(f"{file}: no such file")
+        raise UsageError(f"{file}: no such file; expected the .json or .jsonl output of a scan")
+    if output.exists() and output.samefile(file):
+        raise UsageError(f"{output} is the file to be converted: name another")
 
-    from nsnet_cli.journal import read_journal
+    from nsnet_cli.result_files import scan_rows
 
-    _write(read_journal(file), output)
+    _write(scan_rows(file), output, csv_bom)
     say(f"written to {output}")
 
 
-def _write(rows: Iterable[dict[str, Any]], output: Path) -> None:
+def _write(rows: Iterable[dict[str, Any]], output: Path, csv_bom: bool = False) -> None:
     suffix = output.suffix.lower()
     if suffix == ".csv":
         from nsnet_cli.report.convert import write_csv
 
-        write_csv(rows, output)
+        write_csv(rows, output, csv_bom)
     elif suffix == ".parquet":
         from nsnet_cli.report.convert import write_parquet
 

@@ -19,9 +19,10 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.output import stdout_utf8
+from nsnet_cli.cli.skipped import check_skipped, write_skipped
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
-from nsnet_cli.inputs import STDIN, DecodeLimits
+from nsnet_cli.inputs import DEFAULT_FRAMES, STDIN, DecodeLimits
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FailOn(StrEnum):
 def scan(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Pictures, directories, archives, tables, URLs; - for standard input."),
+        typer.Argument(metavar="INPUT...", help="Pictures, directories, archives, tables, videos, URLs; - for stdin."),
     ] = None,
     from_file: Annotated[
         str | None,
@@ -75,6 +76,12 @@ def scan(
     archives: Annotated[
         bool, typer.Option("--archives", help="Open archives and tables that lie in directories, too.")
     ] = False,
+    videos: Annotated[
+        bool, typer.Option("--videos", help="Scan frames of videos that lie in directories, too.")
+    ] = False,
+    frames: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Key frames of a video to scan, at most.")
+    ] = DEFAULT_FRAMES,
     column: Annotated[str, typer.Option(metavar="NAME", help="The column of pictures in Parquet tables.")] = "image",
     format: Annotated[Format | None, typer.Option("--format", help="How to write results [default: table].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
@@ -82,6 +89,7 @@ def scan(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write to FILE; its suffix says the format."),
     ] = None,
+    csv_bom: options.CsvBom = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with FILE where an earlier scan ended.")] = False,
     resume_by: Annotated[
@@ -131,6 +139,10 @@ def scan(
     trust_list: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Certificates whose content credentials are to be trusted.")
     ] = None,
+    skipped: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="List what was met and is no picture (.csv, .jsonl or text)."),
+    ] = None,
     sidecar: Annotated[bool, typer.Option("--sidecar", help="Write FILE.nsnet.json beside each picture, too.")] = False,
     sort: Annotated[SortKey | None, typer.Option(help="Order of rows [default: as found].")] = None,
     only: Annotated[list[Kind] | None, typer.Option(help="Show only these rows; repeatable.")] = None,
@@ -176,16 +188,19 @@ def scan(
             f"actors have a CPU or a CUDA device: --device auto, cpu or cuda, not {device}",
         ),
     )
+    options.check_csv_bom(csv_bom, style == Format.CSV)
     from nsnet_cli.cli.scan_output import ScanRun, Target
 
     target = Target.of(style, output, force, resume, bool(only))
+    check_skipped(skipped, output, force or resume)
 
     from nsnet_cli.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many
 
     part = None if shard is None else Shard.parse(shard)
-    count = WalkCount()
+    count = WalkCount(keep=skipped is not None, takes=part.takes if part else lambda path: True)
     single = from_file is None and len(named) == 1 and not names_many(named[0])
-    wanted = Wanted(include or [], exclude or [], column, archives)
+    limits = DecodeLimits(max_pixels, max_bytes)
+    wanted = Wanted(include or [], exclude or [], column, archives, videos, frames, limits)
     discovery = Discovery(find_pictures(given, wanted, count), part.takes if part else lambda path: True)
 
     from nsnet_cli.detector import Detector
@@ -198,7 +213,7 @@ def scan(
         precision=precision,
         views=views,
         threshold=threshold,
-        limits=DecodeLimits(max_pixels, max_bytes),
+        limits=limits,
         patches=_wants_patches(style, single) if patches is None else patches,
         stability=stability,
         profile=profile,
@@ -231,15 +246,20 @@ def scan(
             only=frozenset(map(str, only)) if only else None,
             sort=sort,
             single=single,
+            folder=named[0] if len(named) == 1 and from_file is None and not single else None,
             resume=resume,
             sidecar=sidecar,
+            csv_bom=csv_bom,
             unchanged=lambda row: unchanged(row) and not (retry_errors and failed_in_passing(row)),
         )
-        run.write(target)
+        try:
+            run.write(target)
+        finally:
+            write_skipped(skipped, count)
     if not run.summary.total:
         where = ", ".join([*named, *([f"the list {from_file}"] if from_file else [])])
-        skipped = f"; {count.skipped:,} other files skipped (archives: --archives)" if count.skipped else ""
-        say(f"no pictures found in {where}{skipped}")
+        others = f"; {count.skipped:,} other files skipped (archives: --archives; --skipped FILE lists them)"
+        say(f"no pictures found in {where}{others if count.skipped else ''}")
     raise typer.Exit(_exit_code(run.summary, fail_on or []))
 
 
@@ -333,20 +353,18 @@ def _listed(source: str, null: bool) -> Iterator[str]:
         # Not through `sys.stdin`: whoever waits in it at the end of the program would bring the program down.
         descriptor = os.dup(0) if source == "-" else os.open(source, os.O_RDONLY)
     except OSError as error:
-        raise UsageError(f"--from-file {source}: {error.strerror}") from error
+        raise UsageError(f"--from-file {source}: {error.strerror}; expected a text file with a path a line") from error
 
-    def path_of(part: bytes) -> str:
-        path = os.fsdecode(part if null else part.removesuffix(b"\r"))
-        return "./-" if path == STDIN else path  # a file of that name: the list has standard input for itself
-
-    def paths() -> Iterator[str]:
-        left = b""
+    def pieces() -> Iterator[bytes]:
         with contextlib.closing(io.FileIO(descriptor)) as stream:
             while data := stream.read(_LIST_CHUNK):
-                *whole, left = (left + data).split(b"\0" if null else b"\n")
-                yield from filter(None, map(path_of, whole))
-        if left:
-            yield path_of(left)
+                yield data
+
+    def paths() -> Iterator[str]:
+        from nsnet_cli.written_text import listed_paths
+
+        # A file of that name: the list has standard input for itself.
+        yield from ("./-" if path == STDIN else path for path in listed_paths(pieces(), null))
 
     return paths()
 

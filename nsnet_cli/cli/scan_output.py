@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -25,9 +26,11 @@ from nsnet_cli.document import SCHEMA, ModelInfo, PictureResult, RowContext, Sca
 from nsnet_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from nsnet_cli.clips import ClipRows
     from nsnet_cli.discover import Discovery, WalkCount
 
 _SECONDS_BETWEEN_LINES = 30.0
+_FILE_WIDTH = 1000
 _JOURNAL_SUFFIX = ".journal.jsonl"
 # Rows that become CSV, JSON or Parquet well within two seconds.
 _QUICKLY_CONVERTED = 5_000
@@ -104,10 +107,24 @@ class ScanRun:
     only: frozenset[str] | None
     sort: SortKey | None
     single: bool
+    folder: str | None
     resume: bool
     sidecar: bool
+    csv_bom: bool
     unchanged: Callable[[dict[str, Any]], bool]
     summary: Summary = field(default_factory=Summary)
+
+    @cached_property
+    def clip_rows(self) -> ClipRows:
+        """The clips among the inputs, and what is known of their frames."""
+        from nsnet_cli.clips import ClipRows
+
+        return ClipRows(self.skipped.clips)
+
+    def _kept(self, row: dict[str, Any]) -> None:
+        """Count a row of an earlier sitting."""
+        self.summary.add_row(row)
+        self.clip_rows.remember(row)
 
     @property
     def context(self) -> RowContext:
@@ -133,7 +150,7 @@ class ScanRun:
 
     def results(self, done: Counter[str] | None = None) -> Iterator[tuple[int, PictureResult]]:
         """Results with their place among all inputs, those in ``done`` left out, counted and shown as they come."""
-        left = Counter(done or {})
+        left, clips = Counter(done or {}), self.clip_rows
         indices: list[int] = []
 
         def todo() -> Iterator[str]:
@@ -141,17 +158,25 @@ class ScanRun:
                 if left[path]:
                     left[path] -= 1
                     continue
+                if clips.holds(index, path):
+                    continue
                 indices.append(index)
                 yield path
 
+        def all_rows() -> Iterator[tuple[int, PictureResult]]:
+            for position, result in self.engine(todo()):
+                yield indices[position], clips.add(result)
+                yield from clips.ready()
+            yield from clips.ready()
+
         failed = 0
         with _shown(self.discovery, self.summary, sum((done or {}).values())) as advance:
-            for position, result in self.engine(todo()):
+            for index, result in all_rows():
                 self.summary.add(result)
                 advance()
                 if self.sidecar and not self._wrote_sidecar(result):
                     failed += 1
-                yield indices[position], result
+                yield index, result
         self.summary.skipped = self.skipped.skipped
         if failed:
             say(f"{failed:,} sidecars could not be written: no right to, or a file of that name that is not ours")
@@ -185,7 +210,7 @@ class ScanRun:
     def _by_journal(self, target: Target, path: Path) -> None:
         from nsnet_cli.journal import Journal, reorder
 
-        with Journal(path, self.context, self.resume, self.unchanged, self.summary.add_row) as journal:
+        with Journal(path, self.context, self.resume, self.unchanged, self._kept) as journal:
             kept = sum(journal.done.values())
             if kept:
                 say(f"{kept:,} row{'s are' if kept > 1 else ' is'} in {path} already")
@@ -223,7 +248,7 @@ class ScanRun:
         rows = (row for row in read_journal(path) if self._wanted(row["verdict"]))
         try:
             if target.style == Format.CSV:
-                write_csv(rows, target.output)
+                write_csv(rows, target.output, self.csv_bom)
             elif target.style == Format.PARQUET:
                 (write_parquet_parts if target.in_parts else write_parquet)(rows, target.output)
             else:
@@ -236,7 +261,7 @@ class ScanRun:
     def _stream_rows(self, style: Format, stream: TextIO) -> None:
         from nsnet_cli.report.rows import CsvWriter, JsonlWriter, RowWriter
 
-        writer: RowWriter = JsonlWriter(stream) if style == Format.JSONL else CsvWriter(stream)
+        writer: RowWriter = JsonlWriter(stream) if style == Format.JSONL else CsvWriter(stream, self.csv_bom)
         writer.begin()
         for index, result in self.results():
             if self._wanted(result.verdict):
@@ -252,14 +277,15 @@ class ScanRun:
 
         from nsnet_cli.report.table import print_card, print_rows, summary_line
 
-        console = Console(file=stream, highlight=False)
+        # A file has no width of its own, and keeps every path whole.
+        console = Console(file=stream, highlight=False, width=None if stream is self.stdout else _FILE_WIDTH)
         results = self._sorted(results, lambda r: r.path, lambda r: r.probability)
         model, threshold = self.model, self.options.threshold
         if self.single:
             for result in results:
                 print_card(console, result, model, threshold)
         elif results:
-            print_rows(console, results)
+            print_rows(console, results, self.folder)
             console.print(summary_line(self.summary, model, threshold), markup=False)
         if not results and self.summary.total:
             self._say_counts()  # all were left out by --only

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import os
@@ -18,8 +17,9 @@ from typing import Any
 from nsnet_cli.document import EVALUATION_SCHEMA, FORMULA_STARTS, SCHEMA, PictureResult
 from nsnet_cli.errors import UsageError
 from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.written_text import read_table
 
-_PATH_COLUMNS = ("path", "file", "filename", "image")
+_PATH_COLUMNS = ("path", "file", "file_name", "filename", "image")
 _SCORE_COLUMNS = ("probability", "score", "prob", "prediction", "p_fake")
 
 
@@ -172,7 +172,7 @@ def _known(path: Path, rows: list[Any]) -> list[dict[str, Any]]:
 
 
 def _csv_rows(path: Path, text: str) -> list[dict[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = read_table(text, (*_PATH_COLUMNS, *_SCORE_COLUMNS))
     names = list(reader.fieldnames or ())
     path_column = next((n for n in _PATH_COLUMNS if n in names), None)
     score_column = next((n for n in _SCORE_COLUMNS if n in names), None)

@@ -16,19 +16,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
-_INTEGERS = ("width", "height", "bytes", "views", "input_index")
-_FLOATS = ("probability", "score", "stability_spread", "stability_low", "stability_high", "elapsed_ms")
+_INTEGERS = ("width", "height", "bytes", "views", "input_index", "clip_frames")
+_FLOATS = (
+    "probability", "score", "stability_spread", "stability_low", "stability_high", "elapsed_ms", "frame_time_s",
+    "clip_seconds", "clip_low", "clip_high",
+)  # fmt: skip
 _GROUP = 10_000
 # Rows a file in a directory of them.
 _PART = 50_000
 
 
-def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """The flat fields of ``rows``; ``path`` appears whole or not at all."""
+def write_csv(rows: Iterable[Row], path: Path, mark: bool = False) -> None:
+    """The flat fields of ``rows``, behind a byte-order ``mark``; ``path`` appears whole or not at all."""
 
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = CsvWriter(stream)
+            writer = CsvWriter(stream, mark)
             writer.begin()
             for row in rows:
                 writer.write(row)

@@ -12,7 +12,8 @@ from nsnet_cli.document import FORMULA_STARTS
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",
-    "warnings", "stability_spread", "stability_low", "stability_high", "provenance_claims", "c2pa_state",
+    "warnings", "stability_spread", "stability_low", "stability_high", "frame_time_s",
+    "clip_seconds", "clip_frames", "clip_low", "clip_high", "provenance_claims", "c2pa_state",
     "error_code", "error_message", "scanned_at",
     "elapsed_ms", "schema", "weights_sha256", "views", "precision", "options_hash", "input_index", "shard",
 )  # fmt: skip
@@ -40,12 +41,17 @@ class JsonlWriter:
 
 
 class CsvWriter:
-    """Flat fields; warnings joined by spaces; cells that a spreadsheet would run are quoted with an apostrophe."""
+    """Flat fields; warnings joined by spaces; cells that a spreadsheet would run are quoted with an apostrophe.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    ``mark`` puts a byte-order mark in front, without which Excel takes UTF-8 for something else.
+    """
+
+    def __init__(self, stream: TextIO, mark: bool = False) -> None:
+        self._stream, self._mark = stream, mark
 
     def begin(self) -> None:
+        if self._mark:
+            self._stream.write("\ufeff")
         self._write_cells(CSV_FIELDS)
 
     def write(self, row: dict[str, Any]) -> None:
@@ -68,6 +74,9 @@ def flat_row(row: dict[str, Any]) -> dict[str, Any]:
     flat["c2pa_state"] = (provenance.get("c2pa") or {}).get("state")
     flat |= {"error_code": error.get("code"), "error_message": error.get("message")}
     flat |= {f"stability_{name}": stability.get(name) for name in ("spread", "low", "high")}
+    clip = row.get("clip") or {}
+    flat |= {"frame_time_s": (row.get("frame") or {}).get("time_s")}
+    flat |= {f"clip_{name}": clip.get(name) for name in ("seconds", "frames", "low", "high")}
     return flat | {"warnings": " ".join(row.get("warnings") or ())}
 
 

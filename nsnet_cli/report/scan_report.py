@@ -95,6 +95,9 @@ def _card(
     if result["error"] is not None:
         card["why_no_picture"] = "could not be scanned"
         return card
+    if result["clip"]:
+        card["why_no_picture"] = "a clip: its frames have cards of their own"
+        return card
     image = _picture(result, limits)
     if image is None:
         card["why_no_picture"] = "the file is gone, or is no longer the one that was scanned"

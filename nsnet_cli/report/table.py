@@ -9,11 +9,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
+from nsnet_cli.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
 from nsnet_cli.provenance.findings import PROGRAM_FIELDS
+from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
 from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
 
-_STYLE = {"generated": "bold red", "real": "bold green", "uncertain": "bold yellow"}
 _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.
 _MOST_SAID, _LONGEST_SAID = 8, 120
@@ -60,29 +60,28 @@ def verdict_rows(result: PictureResult, model: ModelInfo, threshold: float | Non
     """Name and content of the lines that say the verdict of a picture that could be read, and how sure it is."""
     assert result.verdict is not None and result.probability is not None
     return [
-        ("verdict", Text(result.verdict.upper(), style=_STYLE[result.verdict])),
+        ("verdict", Text(f"{MARKS[result.verdict]} {result.verdict.upper()}", style=STYLES[result.verdict])),
         ("", verdict_in_words(result.verdict, result.warnings, model, threshold)),
         ("probability", f"{result.probability:.3f} that it is generated, if both were equally likely before"),
         ("", _bar(result.probability, model, threshold)),
     ]
 
 
-def print_rows(console: Console, results: list[PictureResult]) -> None:
-    """A row for each of many pictures."""
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("prob.", justify="right", no_wrap=True)
-    table.add_column("picture", overflow="fold", ratio=1)
-    table.add_column("notes", overflow="fold")
-    for result in results:
-        if result.error is not None:
-            verdict, probability = Text("error", style="magenta"), ""
-            notes = f"{result.error.code}: {printable(result.error.message)}"
-        else:
-            verdict = Text(result.verdict or "", style=_STYLE[result.verdict or "uncertain"])
-            probability, notes = f"{result.probability:.3f}", _notes(result)
-        table.add_row(verdict, probability, Text(printable(result.path)), Text(notes))
-    console.print(table)
+def print_rows(console: Console, results: list[PictureResult], below: str | None = None) -> None:
+    """A line for each of many pictures; paths are those below the folder ``below``, if one was named."""
+    if below is not None:
+        console.print(Text("in " + cut_in_the_middle(printable(below), max(20, console.width - 3)), style="dim"))
+    lines = [
+        Line(
+            "error" if result.error is not None else result.verdict or "uncertain",
+            result.probability,
+            printable(below_folder(result.path, below)),
+            _notes(result) if result.error is None else f"{result.error.code}: {printable(result.error.message)}",
+        )
+        for result in results
+    ]
+    for line in picture_lines(lines, console.width):
+        console.print(line, soft_wrap=True)
 
 
 def _notes(result: PictureResult) -> str:
@@ -90,7 +89,24 @@ def _notes(result: PictureResult) -> str:
     claims = [] if result.provenance is None else result.provenance["claims"]
     told = ", ".join(claim.replace("_", " ") for claim in claims if claim not in ("unknown", "captured"))
     span = "" if result.stability is None else f"{result.stability.low:.3f}–{result.stability.high:.3f}"
-    return "; ".join(filter(None, (told and f"file says {told}", span, " ".join(result.warnings))))
+    if result.clip is not None:
+        return _clip_note(result.clip)
+    # That a frame is one stands in its name.
+    warnings = " ".join(code for code in result.warnings if result.frame is None or code != "video_frame")
+    return "; ".join(filter(None, (told and f"file says {told}", span, warnings)))
+
+
+def _clip_note(clip: ClipResult) -> str:
+    """How far the frames of a clip agree."""
+    counts = (
+        (clip.generated, "generated"),
+        (clip.real, "real"),
+        (clip.uncertain, "uncertain"),
+        (clip.errors, "unread"),
+    )
+    told = ", ".join(f"{count} {name}" for count, name in counts if count)
+    span = "" if clip.low is None or clip.high is None else f"; {clip.low:.3f}–{clip.high:.3f}"
+    return f"{clip.frames} frame{'s' if clip.frames != 1 else ''}: {told}{span}"
 
 
 def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) -> str:
@@ -101,7 +117,8 @@ def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) ->
     if c["errors"]:
         parts.append(f"{c['errors']} could not be read")
     if c["skipped"]:
-        parts.append("1 other file skipped" if c["skipped"] == 1 else f"{c['skipped']} other files skipped")
+        others = "1 other file" if c["skipped"] == 1 else f"{c['skipped']:,} other files"
+        parts.append(f"{others} skipped (--skipped FILE lists them)")
     rule = (
         f"one cut at {threshold:g}"
         if threshold is not None

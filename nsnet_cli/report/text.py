@@ -16,6 +16,12 @@ WARNINGS = {
     "extreme_aspect": "more than four times as long as wide: training saw nothing like it",
     "low_quality_jpeg": "JPEG of a quality below 50: compressed harder than anything in training",
     "mostly_unseen": "less than a twentieth of so large a picture was looked at: the rest had no part in this",
+    "gain_map": "the file also holds a gain map for bright screens: only the plain picture was scanned",
+    "sample_range": "float or 32-bit samples: which of their values are black and white was chosen by a rule",
+    "linear_light": "JPEG XL with a colour profile of its own: decoded in linear light, its shadows are coarse",
+    "raw_preview": "camera RAW: the full-size preview that the camera made was scanned",
+    "raw_developed": "camera RAW without a full-size preview: it was developed by LibRaw",
+    "video_frame": "a frame of a video: training saw single pictures, and video's compression was not measured",
     "unstable": "another verdict after mild re-encoding, resizing or cropping: take this one with caution",
 }
 _EXPLANATIONS = {
@@ -51,6 +57,36 @@ _EXPLANATIONS = {
         "of many megapixels that is a small part. What was put in elsewhere is not seen, and what was put in where the "
         "window lies decides. Crop to the part in doubt, look at more with --views, or at every part with nsnet "
         "explain. The verdict is not changed by this."
+    ),
+    "gain_map": (
+        "Ultra HDR and the like: beside the picture that every program shows lies a second one that makes it brighter "
+        "on screens that can. The first was scanned, and nothing is said of the second. The verdict is not changed "
+        "by this."
+    ),
+    "sample_range": (
+        "Samples of this file are floats or integers of 32 bits, which have no fixed range. Floats from 0 to 1 were "
+        "taken as black to white and the rest clipped, or, where most lie above 1, their own range; docs/inputs.md has "
+        "the rule. Nothing was tone-mapped. If you know better, save it as 16-bit TIFF or PNG yourself and scan that. "
+        "The verdict is not changed by this."
+    ),
+    "linear_light": (
+        "A lossy JPEG XL whose colour profile libjxl cannot apply: it gives linear light of 8 bits, which is brought "
+        "to sRGB's curve here. Shadows become coarse steps, which no camera made: take the verdict with caution, or "
+        "save the picture as PNG with a program that manages colour and scan that. The verdict is not changed by this."
+    ),
+    "raw_preview": (
+        "A camera RAW file: scanned was the JPEG of full size that the camera put into it, which is what its owner saw "
+        "on the camera. Nothing is said of the sensor's data beside it. The verdict is not changed by this."
+    ),
+    "raw_developed": (
+        "A camera RAW file without a preview of full size: LibRaw developed the sensor's data with the camera's white "
+        "balance. Such a picture has never been through a camera's own processing, and training saw none like it: take "
+        "the verdict with caution. The verdict is not changed by this."
+    ),
+    "video_frame": (
+        "The picture is a key frame of a video. Training knows single pictures; what the compression of video does to "
+        "their traces was not measured, and nothing is said of sound or motion. The row of the clip says how far its "
+        "frames agree. The verdict is not changed by this."
     ),
     "unstable": (
         "With --stability a picture is scored again after JPEG 85, WebP 85, resizing to 90 % and cropping 8 pixels. "

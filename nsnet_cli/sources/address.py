@@ -12,6 +12,8 @@ MARK = "!"
 DAMAGED = ""
 # Names of what may have members: where nobody can look, at a URL, the name has to say so.
 _CONTAINER = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tzst|tar\.(gz|bz2|xz|zst)|parquet)$", re.IGNORECASE)
+# A frame of a clip, behind the clip's path.
+_FRAME = re.compile(r"!frame/(\d+\.\d{3})s$")
 _URL = re.compile(r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?|hf)://", re.IGNORECASE)
 
 
@@ -51,3 +53,9 @@ def looks_like_container(name: str) -> bool:
 def is_hidden(path: str) -> bool:
     """Whether a part of a path is what walks leave out: names that begin with a dot, and macOS' shadow files."""
     return any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in path.split("/"))
+
+
+def frame_of(path: str) -> tuple[str, float] | None:
+    """The clip and the time in seconds of a frame's address; None for any other address."""
+    found = _FRAME.search(path)
+    return None if found is None else (path[: found.start()], float(found[1]))

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.kinds import HEAD
 from nsnet_cli.sources.streams import Positioned
 
-HEAD = 64
 # A compressed tar may grow to so many times its size, beyond the first gigabyte: pictures hardly grow at all.
 _GROWTH, _FREE = 100, 1 << 30
 _PIECE = 1 << 20

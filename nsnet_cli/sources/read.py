@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nsnet_cli.decode import begins_like_picture, read_file
+from nsnet_cli.decode import read_file
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs import DecodeLimits
+from nsnet_cli.kinds import Sort, begins_like_picture, foreign_kind
 from nsnet_cli.sources.address import DAMAGED, Address, is_url, looks_like_container
 from nsnet_cli.sources.archives import Archive, open_archive
 from nsnet_cli.sources.remote import open_remote, read_remote, stat_remote
 from nsnet_cli.sources.tables import MAGIC, ParquetPictures
+from nsnet_cli.sources.video import VideoFrames, can_read_video, video_kind, why_not_scanned
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class SourceStat:
     mtime_ns: int | None
 
 
-Container = Archive | ParquetPictures
+Container = Archive | ParquetPictures | VideoFrames
 _HEAD = 512
 
 
@@ -39,7 +41,12 @@ def read_source(text: str, limits: DecodeLimits) -> bytes:
     address = Address.parse(text)
     if address.member is not None:
         return _containers.read(address.container, address.member, limits.max_bytes)
-    return read_remote(text, limits.max_bytes) if is_url(text) else read_file(Path(text), limits)
+    if is_url(text):
+        return read_remote(text, limits.max_bytes)
+    kind = video_kind(text) if os.path.isfile(text) else None  # a FIFO is never opened
+    if kind is not None:
+        raise why_not_scanned(text, kind, limits)
+    return read_file(Path(text), limits)
 
 
 def stat_source(text: str) -> SourceStat:
@@ -73,7 +80,11 @@ def open_container(path: str) -> Container | None:
         file.seek(0)
     except (OSError, ValueError):
         return None  # whoever reads it as a picture says why
-    if not named_so and begins_like_picture(head[:64]):
+    kind = foreign_kind(head)
+    if kind is not None and kind.sort == Sort.VIDEO and not is_url(path) and can_read_video():
+        file.close()
+        return VideoFrames(path)
+    if not named_so and begins_like_picture(head):
         found: Container | None = None
     else:
         found = ParquetPictures(file) if head.startswith(MAGIC) else open_archive(file, head, size, named_so)
@@ -83,7 +94,12 @@ def open_container(path: str) -> Container | None:
 
 
 def names_in(container: Container, column: str) -> Iterator[tuple[str, bytes | None]]:
-    """Names of what a container holds, with the first bytes of each; None where they are not at hand."""
+    """Names of what a container holds, with the first bytes of each; None where they are not at hand.
+
+    Of the frames of a video none are named: `nsnet_cli.sources.video.look_through` chooses some.
+    """
+    if isinstance(container, VideoFrames):
+        return
     if isinstance(container, ParquetPictures):
         yield from ((name, None) for name in container.members(column))
     else:

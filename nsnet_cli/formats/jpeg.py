@@ -1,0 +1,77 @@
+"""JPEG beside its pixels: quality by its tables, variants that libjpeg does not decode, segments that are no pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+# Sum of the luminance table of ITU-T T.81, annex K.1: quality 50 in the scale of the IJG.
+_QUALITY_50_SUM = 3688
+_SOI, _SOS, _EOI = 0xD8, 0xDA, 0xD9
+_HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, *_HIERARCHICAL, 0xC9, 0xCA, 0xCB)
+# What says that a second picture in the file makes the first brighter: Adobe, Google and ISO 21496-1; Apple.
+_GAIN_MAPS = (b"http://ns.adobe.com/hdr-gain-map/", b"urn:iso:std:iso:ts:21496:-1", b"http://ns.apple.com/HDRGainMap/")
+_APPLE_AUXILIARY, _TONE_MAPPED = b"urn:com:apple:photo:2020:aux:hdrgainmap", b"tmap"
+_HEIF_HEADER = 1 << 20
+
+
+def is_jpeg(data: bytes) -> bool:
+    return data.startswith(b"\xff\xd8\xff")
+
+
+def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
+    """Quality on the IJG's scale of 1 to 100 that the luminance table (the first) comes closest to; None without."""
+    if not tables:
+        return None
+    scale = 100.0 * sum(tables[min(tables)]) / _QUALITY_50_SUM
+    return max(1, min(100, round(5000.0 / scale if scale > 100.0 else (200.0 - scale) / 2.0)))
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment before the first scan; the last one is the scan, to the file's end."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill bytes
+            at += 1
+            continue
+        if marker in (_SOS, _EOI):
+            yield marker, at, len(data)
+            return
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        yield marker, at, end
+        at = end
+
+
+def unread_variant(data: bytes) -> str | None:
+    """What variant of JPEG this is, where it is one that libjpeg-turbo does not decode to 8 bits."""
+    for marker, start, _ in segments(data):
+        if marker in _FRAMES:
+            if marker in _HIERARCHICAL:
+                return "hierarchical JPEG"
+            bits = data[start + 4] if len(data) > start + 4 else 8
+            return f"JPEG of {bits} bits a sample" if bits in (*range(2, 8), *range(9, 17)) else None
+    return None
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The file with JFIF, Adobe and EXIF segments alone of all that are no pixels."""
+    kept = [data[:2]]
+    for marker, start, end in segments(data):
+        body = data[start + 4 : start + 10]
+        application = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        if not application or body.startswith((b"JFIF", b"Adobe", b"Exif")):
+            kept.append(data[start:end])
+    return b"".join(kept)
+
+
+def has_gain_map(data: bytes, file_format: str) -> bool:
+    """Whether a JPEG, HEIF or AVIF holds a gain map beside the picture that is decoded."""
+    if file_format in ("JPEG", "MPO"):
+        return any(sign in data for sign in _GAIN_MAPS)
+    if file_format in ("HEIF", "AVIF"):
+        head = data[:_HEIF_HEADER]
+        return _APPLE_AUXILIARY in head or (_TONE_MAPPED in head[:4096] and b"infe" in head[:4096])
+    return False

@@ -1,0 +1,63 @@
+"""Options where people type them, and messages that say what to type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Call, textured
+from PIL import Image
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    (tmp_path / "notes.txt").write_text("words")
+    return tmp_path
+
+
+@pytest.mark.parametrize("flag", ["-q", "--quiet"])
+def test_quiet_stands_before_a_command_or_behind_it(flag: str, empty: Path, tiny_weights: Path, call: Call) -> None:
+    scan = ("scan", str(empty), "--json", "--weights", str(tiny_weights))
+    assert "no pictures found" in call(*scan)[2]
+    for words in ((flag, *scan), (*scan, flag), (scan[0], flag, *scan[1:])):
+        assert call(*words)[2] == ""
+    assert "no pictures found" in call(*scan)[2]
+
+
+def test_debug_stands_behind_a_command_too(call: Call) -> None:
+    from nsnet_cli.errors import UsageError
+
+    assert call("explain-warning", "nonsense")[0] == 2
+    for words in (("--debug", "explain-warning", "nonsense"), ("explain-warning", "nonsense", "--debug")):
+        with pytest.raises(UsageError):
+            call(*words)
+    assert call("weights", "list", "--debug", "-q")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("scan --forma json x.jpg", "No such option: --forma. Did you mean --format?"),
+        ("scan --qiet x.jpg", "Did you mean --quiet?"),
+        ("scan --treshold 1 x.jpg", "Did you mean --threshold?"),
+        ("merge x.jsonl --archives", "It is an option of nsnet scan"),
+        ("evaluate x --patches", "It is an option of nsnet scan"),
+        ("scna x.jpg", "Did you mean 'scan'"),
+        ("scan x.jpg --views many", "'--views': expected a whole number, found 'many'"),
+        ("scan x.jpg --views=99", "'--views': expected at most 16, found '99'"),
+        ("scan x.jpg --format jsn", "'jsn' is not one of 'table', 'json'"),
+        ("explain", "Missing argument 'PICTURE'; expected nsnet explain [OPTIONS]"),
+        ("report x.jpg", "Missing option '--output'"),
+        ("scan --from-file none.txt", "expected a text file with a path a line"),
+    ],
+)
+def test_a_refusal_says_what_to_type(words: str, said: str, call: Call) -> None:
+    code, out, err = call(*words.split())
+    assert code == 2 and out == "" and said in err and "Traceback" not in err
+    assert "nsnet: " in err and "python -m" not in err
+
+
+def test_remarks_stay_where_nobody_is_quiet(tmp_path: Path, tiny_weights: Path, call: Call) -> None:
+    Image.fromarray(textured(240, 240)).save(tmp_path / "a.png")
+    code, _, err = call("scan", str(tmp_path / "a.png"), "none.jpg", "--format", "csv", "--weights", str(tiny_weights))
+    assert code == 3 and "2 pictures" in err

@@ -1,0 +1,150 @@
+"""Videos: key frames as rows, and a row that sums them up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from conftest import Call, jsonl_rows, textured
+
+from nsnet_cli.decode import decode
+from nsnet_cli.discover import Shard, WalkCount, Wanted, find_pictures
+from nsnet_cli.document import json_schema
+from nsnet_cli.errors import InputError
+from nsnet_cli.inputs import DecodeLimits
+from nsnet_cli.sources import read_source
+from nsnet_cli.sources.video import look_through
+
+av = pytest.importorskip("av")
+LIMITS = DecodeLimits()
+SIZE = (320, 240)
+
+
+def write_clip(path: Path, scenes: list[int], rotation: int = 0, codec: str = "mpeg4") -> Path:
+    """A second of 8 frames a scene, each of a texture of its own; the first of a second is a key frame."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=8)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = *SIZE, "yuv420p", 8
+        stream.bit_rate = 4_000_000
+        for number, scene in enumerate(scene for scene in scenes for _ in range(8)):
+            frame = av.VideoFrame.from_ndarray(textured(*SIZE, seed=scene), format="rgb24")
+            frame.pict_type = 1 if number % 8 == 0 else 0
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("video") / "clip ü.mp4", [0, 1, 1, 1, 2, 3])
+
+
+def test_frames_are_spread_over_the_clip_and_near_duplicates_are_left_out(clip: Path) -> None:
+    found = look_through(str(clip), 16, LIMITS)
+    assert found.times == (0.0, 1.0, 4.0, 5.0) and found.seconds == pytest.approx(6.0)
+    assert (found.width, found.height) == SIZE and found.places == 6
+    fewer = look_through(str(clip), 2, LIMITS)
+    assert len(fewer.times) == 2 and fewer.times[0] < 3 < fewer.times[1]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi", "mpg", "ts", "flv"])
+def test_containers_of_every_kind(suffix: str, tmp_path: Path) -> None:
+    codec = {"mpg": "mpeg2video", "flv": "flv", "ts": "mpeg2video"}.get(suffix, "mpeg4")
+    try:
+        path = write_clip(tmp_path / f"clip.{suffix}", [0, 1, 2], codec=codec)
+    except (av.error.FFmpegError, ValueError) as error:
+        pytest.skip(f"this FFmpeg cannot write {suffix}: {error}")
+    *addresses, last = find_pictures([str(path)], Wanted(), WalkCount())
+    assert len(addresses) >= 2 and last == str(path)
+    for address in addresses:
+        assert decode(read_source(address, LIMITS), LIMITS).size == SIZE
+
+
+def test_a_frame_shows_what_the_clip_shows_there(clip: Path) -> None:
+    for time, scene in ((0.0, 0), (1.0, 1), (4.0, 2), (5.0, 3)):
+        pixels = decode(read_source(f"{clip}!frame/{time:.3f}s", LIMITS), LIMITS).pixels
+        assert pixels is not None
+        away = [np.abs(pixels.astype(int) - textured(*SIZE, seed=other)).mean() for other in range(4)]
+        assert int(np.argmin(away)) == scene and min(away) < 12
+    with pytest.raises(InputError, match="no frame") as refused:
+        read_source(f"{clip}!frame/99.000s", LIMITS)
+    assert refused.value.code == "not_found"
+
+
+def test_damaged_videos_are_rows_that_say_so(clip: Path, tmp_path: Path) -> None:
+    whole = clip.read_bytes()
+    for name, data, code in (("cut.mp4", whole[: len(whole) // 2], "truncated"),
+                             ("noise.mkv", b"\x1a\x45\xdf\xa3" + bytes(range(256)), "decode_failed")):  # fmt: skip
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert list(find_pictures([str(path)], Wanted(), WalkCount())) == [str(path)]
+        with pytest.raises(InputError) as refused:
+            read_source(str(path), LIMITS)
+        assert refused.value.code == code
+    with pytest.raises(InputError) as refused:
+        look_through(str(clip), 16, DecodeLimits(max_pixels=1000))
+    assert refused.value.code == "too_large"
+
+
+def test_a_clip_alone_says_how_to_scan_it(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"one of them is .*!frame/\d+\.\d{3}s") as refused:
+        read_source(str(clip), LIMITS)
+    assert refused.value.code == "unsupported_format"
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert list(find_pictures([str(clip)], Wanted(), WalkCount())) == [str(clip)]
+    with pytest.raises(InputError, match=r"nsnet-cli\[video\]"):
+        read_source(str(clip), LIMITS)
+
+
+def test_a_scan_gives_a_row_a_frame_and_one_for_the_clip(
+    clip: Path, tiny_weights: Path, call: Call, tmp_path: Path
+) -> None:
+    weights = ("--weights", str(tiny_weights))
+    code, out, _ = call("scan", str(clip), "--json", *weights)
+    document = json.loads(out)
+    jsonschema.validate(document, json_schema())
+    *frames, last = document["results"]
+    assert code == 0 and [row["frame"]["time_s"] for row in frames] == [0.0, 1.0, 4.0, 5.0]
+    assert all(row["format"] == "VIDEO" and "video_frame" in row["warnings"] for row in frames)
+    assert all(row["provenance"] is None and row["frame"]["clip"] == str(clip) for row in frames)
+    assert last["path"] == str(clip) and last["clip"]["frames"] == 4 and last["bytes"] == clip.stat().st_size
+    spread = sorted(row["probability"] for row in frames)
+    assert (last["clip"]["low"], last["clip"]["high"]) == (spread[0], spread[-1])
+    assert last["probability"] == pytest.approx((spread[1] + spread[2]) / 2)
+    table = call("scan", str(clip), *weights)[1]
+    assert "4 frames: " in table and max(map(len, table.splitlines())) <= 80
+    assert call("scan", str(clip), "--frames", "1", "--format", "csv", *weights)[1].count("\n") == 3
+    page = tmp_path / "page.html"
+    assert call("scan", str(clip), "-o", str(page), *weights)[0] == 0
+    assert "its frames have cards of their own" in page.read_text("utf-8")
+
+
+def test_a_clip_is_resumed_where_it_ended(clip: Path, tiny_weights: Path, call: Call, tmp_path: Path) -> None:
+    out, weights = tmp_path / "rows.jsonl", ("--weights", str(tiny_weights))
+    assert call("scan", str(clip), "-o", str(out), *weights)[0] == 0
+    whole = jsonl_rows(out)
+    lines = out.read_text("utf-8").splitlines(keepends=True)
+    for kept in (2, 4, 5):
+        out.write_text("".join(lines[:kept]), "utf-8")
+        assert call("scan", str(clip), "-o", str(out), "--resume", *weights)[0] == 0
+        rows = jsonl_rows(out)
+        assert [row["path"] for row in rows] == [row["path"] for row in whole]
+        assert [row["input_index"] for row in rows] == list(range(5))
+        assert rows[-1]["clip"] == pytest.approx(whole[-1]["clip"], abs=1e-3)  # frames share batches by chance
+
+
+def test_frames_and_their_clip_go_to_one_shard(clip: Path) -> None:
+    addresses = list(find_pictures([str(clip)], Wanted(), WalkCount()))
+    for number in range(1, 6):
+        assert len({Shard(number, 5).takes(address) for address in addresses}) == 1
+
+
+def test_a_walk_passes_over_videos_unless_they_are_asked_for(clip: Path) -> None:
+    count = WalkCount(keep=True)
+    assert list(find_pictures([str(clip.parent)], Wanted(), count)) == []
+    assert count.listed[0].what.startswith("video (MP4")
+    assert len(list(find_pictures([str(clip.parent)], Wanted(videos=True), WalkCount()))) == 5
