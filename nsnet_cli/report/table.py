@@ -44,9 +44,9 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
         grid.add_row("", _patch_map(result))
         if result.patch_score_kind is not None:
             grid.add_row("strongest", _strongest(result.patches))
-    for window in result.windows or ():
-        where = f"{window.width} x {window.height} pixels at ({window.x}, {window.y})"
-        grid.add_row("window", where)
+    for n, window in enumerate(result.windows or ()):
+        where = f"{window.width} x {window.height} pixels at ({window.x}, {window.y}), scaled to 224 x 224"
+        grid.add_row("" if n else "windows" if len(result.windows or ()) > 1 else "window", where)
     grid.add_row(
         "model",
         f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {model.views} views"

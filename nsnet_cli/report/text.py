@@ -53,9 +53,9 @@ _EXPLANATIONS = {
         "is not changed by this."
     ),
     "mostly_unseen": (
-        "A scan looks at 49 patches of 32 x 32 pixels and at a window of 384 x 384, at native resolution; of a picture "
-        "of many megapixels that is a small part. What was put in elsewhere is not seen, and what was put in where the "
-        "window lies decides. Crop to the part in doubt, look at more with --views, or at every part with nsnet "
+        "A scan looks at 49 patches of 32 x 32 pixels, and at windows at both ends of the picture; of a long strip or a "
+        "panorama they are a small part. What was put in elsewhere is not seen, and what was put in where the "
+        "windows lie decides. Crop to the part in doubt, look at more with --views, or at every part with nsnet "
         "explain. The verdict is not changed by this."
     ),
     "gain_map": (
