@@ -16,6 +16,7 @@ WARNINGS = {
     "extreme_aspect": "more than four times as long as wide: training saw nothing like it",
     "low_quality_jpeg": "JPEG of a quality below 50: compressed harder than anything in training",
     "mostly_unseen": "less than a twentieth of so large a picture was looked at: the rest had no part in this",
+    "contradiction": "the verdict and what the file says of itself, or two things that it says, cannot both be right",
     "unstable": "another verdict after mild re-encoding, resizing or cropping: take this one with caution",
 }
 _EXPLANATIONS = {
@@ -52,6 +53,13 @@ _EXPLANATIONS = {
         "window lies decides. Crop to the part in doubt, look at more with --views, or at every part with nsnet "
         "explain. The verdict is not changed by this."
     ),
+    "contradiction": (
+        "One of four things: the verdict is 'real' and the file declares that it was generated; the verdict is "
+        "'generated' and a signature that fits the file says that a camera took it; a camera is named beside a "
+        "declaration that the picture was generated; or content credentials are there that do not fit the file. "
+        "Unsigned text can be written by anybody, a verdict can be wrong, and a file can have been put together from "
+        "several: look at 'file says' for what each rests on. The verdict is not changed by this."
+    ),
     "unstable": (
         "With --stability a picture is scored again after JPEG 85, WebP 85, resizing to 90 % and cropping 8 pixels. "
         "The probabilities lie on both sides of a threshold, so a copy of this picture might get another verdict. "
@@ -63,6 +71,8 @@ _EXPLANATIONS = {
 BACKINGS = {
     "signed_trusted": "signed, signer in your trust list",
     "signed_untrusted": "signed by an unknown signer",
+    "signed_doubtful": "signed, but not by the rules",
+    "signed_unchecked": "signed, signature not checked",
     "broken": "signature does not fit the file",
     "unsigned": "anybody can write this",
 }
