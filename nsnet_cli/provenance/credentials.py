@@ -140,7 +140,7 @@ def _described(store: Mapping[str, Any], validity: Mapping[str, Any], listed: bo
 
 def _validity(reader: Any) -> dict[str, dict[str, Any]]:
     """By manifest the time in which its signer's certificate is valid, where the reader tells it."""
-    if not hasattr(reader, "crjson"):  # before c2pa-python 0.35
+    if not hasattr(reader, "crjson"):  # older versions do not
         return {}
     try:
         manifests = json.loads(reader.crjson()).get("manifests") or []

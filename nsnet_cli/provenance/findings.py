@@ -43,7 +43,7 @@ class Backing(StrEnum):
 class Finding:
     """One thing that the file says.
 
-    ``source`` is c2pa, xmp, iptc, exif, text, pixels or jpeg; ``where`` the field within it; ``value`` what it says;
+    ``source`` is c2pa, xmp, iptc, exif, text or jpeg; ``where`` the field within it; ``value`` what it says;
     ``carrier`` the part of the file that it stands in.
     """
 

@@ -33,15 +33,19 @@ _NAMES = {
     "denoising strength": ("denoisingstrength", "strength", "denoise", "promptstrength"),
 }  # fmt: skip
 _OURS = {theirs: ours for ours, names in _NAMES.items() for theirs in names}
-# Settings that only generators have; a prompt or a model may be something else.
-_TECHNICAL = frozenset({"seed", "steps", "sampler", "cfg scale", "negative prompt", "loras", "model hash"})
+# Settings that only generators have, under names that mean nothing else.  A seed, steps and a model have many programs;
+# "scale", "strength" and the like are words of every trade.
+_STRONG = frozenset({"prompt", "negative prompt", "sampler", "cfg scale", "loras", "model hash"})
+_SUPPORTING = frozenset({*_STRONG, "seed", "steps", "model"})
+_WORDS = frozenset({
+    "scale", "strength", "guidance", "positive", "negative", "c", "sampling", "lora", "models", "size", "resolution",
+})  # fmt: skip
 # Objects that hold the settings of the program that is named beside them.
 _WRAPPERS = {
     "sui_image_params": "SwarmUI", "invokeai_metadata": "InvokeAI", "sd-metadata": "InvokeAI",
     "generation_data": "Tensor.Art", "fooocus_scheme": "Fooocus",
 }  # fmt: skip
 _INNER = ("image", "parameters", "params", "metadata", "settings", "input", "data", "v2")
-_PROGRAM_FIELDS = ("software", "app", "app_id", "generator", "program", "created_by", "version", "swarm_version")
 _LONGEST_TEXT = 1_000_000
 _MOST_SETTINGS = 60
 
@@ -90,13 +94,18 @@ def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | Non
     values: dict[str, str] = {}
     _collect(found, values, 0)
     program = program or _program(found)
-    technical = len(_TECHNICAL & values.keys())
-    named = "prompt" in values or "model" in values
-    if not (known or (technical and named) or technical >= 3):
-        return None
-    if not values:
+    certain = names_in(found) if not known else _SUPPORTING
+    if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or not values:
         return None
     return Settings(program, values)
+
+
+def names_in(found: Mapping[str, Any]) -> frozenset[str]:
+    """Our names of the settings that stand in an object under names that mean nothing else."""
+    plain = {re.sub(r"[\s_\-]", "", str(key)).casefold() for key in list(found)[:500]}
+    inner = [_as_object(v) for k, v in list(found.items())[:500] if str(k).casefold() in _INNER]
+    plain |= {re.sub(r"[\s_\-]", "", str(key)).casefold() for values in inner for key in values or ()}
+    return frozenset(_OURS[name] for name in plain - _WORDS if name in _OURS)
 
 
 def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> None:

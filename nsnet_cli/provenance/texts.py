@@ -11,7 +11,7 @@ from nsnet_cli.provenance.findings import Claim, Finding, cut
 from nsnet_cli.provenance.graphs import graph_of
 from nsnet_cli.provenance.parameters import parameters_of
 from nsnet_cli.provenance.programs import PROGRAM_KEYS, claim_of_credit, claim_of_label, claim_of_software
-from nsnet_cli.provenance.settings import Settings, json_object, settings_of
+from nsnet_cli.provenance.settings import Settings, json_object, names_in, settings_of
 from nsnet_cli.provenance.source_types import claim_of_source_type
 
 # Keys that only generators write: the key is the claim, a parser only says which program it was.
@@ -33,19 +33,19 @@ _HOSTED = frozenset({"hf-job-id", "hf_job_id", "hf-space-id", "hf-space", "hf_sp
 _SPACE = re.compile(r"(?:huggingface\.co/spaces/|\bhf\.space\b|hugging ?face spaces?\b)", re.IGNORECASE)
 _DREAM = re.compile(r'^\s*"(.*?)"((?:\s+-\S+.*)?)$', re.DOTALL)
 _DREAM_NAMES = {"s": "steps", "S": "seed", "C": "cfg scale", "A": "sampler", "W": "width", "H": "height"}
+# Galaxy phones' editor leaves this where one of its tools that generate was used; 0 where none was.
+_SAMSUNG = re.compile(r'genAI\w*"?\s*[:=]\s*"?(\d+)', re.IGNORECASE)
 _POSTPROCESSING = frozenset({"postprocessing", "extras"})
 
 
 def read_texts(texts: Sequence[Text]) -> list[Finding]:
     """All texts of one file, each for itself, and those that only together are a program's settings."""
-    found: list[Finding] = []
-    for text in texts:
-        found += read_text("text", text.key, text.value, text.where)
     plain = {text.key: text.value for text in texts if text.key and len(text.value) < 10_000}
-    if len(plain) > 1 and not any(finding.where == "generator" for finding in found):
-        together = settings_of(plain)
-        if together is not None:
-            found += together.findings("text", "texts together")
+    together = settings_of(plain) if len(plain) > 1 else None
+    found = [] if together is None else together.findings("text", "a text for each setting")
+    for text in texts:
+        if together is None or not names_in({text.key: text.value}):
+            found += read_text("text", text.key, text.value, text.where)
     return found
 
 
@@ -59,6 +59,10 @@ def read_text(source: str, key: str, value: str, carrier: str) -> list[Finding]:
     found = found or _by_generator(source, name, text, carrier)
     if found:
         return found
+    samsung = _SAMSUNG.search(text)
+    if samsung is not None:
+        claim = Claim.PARTLY_GENERATED if samsung.group(1).strip("0") else Claim.NONE
+        return [Finding(source, key or "text", cut(text), claim, carrier=carrier)]
     return [Finding(source, key or "text", cut(text), claim_of_text(name, text), carrier=carrier)]
 
 

@@ -96,10 +96,10 @@ def _packet(data: bytes) -> bytes:
     for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark) and len(data) > 8:
             return _trimmed(data.decode(name, "replace"))
-    head = data[:200]
-    if b"<\0" in head or b"\0<" in head:
-        end = "utf-16-le" if head.find(b"<\0") >= 0 and head.find(b"<\0") % 2 == 0 else "utf-16-be"
-        return _trimmed(data.decode(end, "replace"))
+    for letters, name in ((rb"<\0[?x\w]\0", "utf-16-le"), (rb"\0<\0[?x\w]", "utf-16-be")):
+        found = re.search(letters, data[:200])
+        if found is not None:
+            return _trimmed(data[found.start() :].decode(name, "replace"))
     start, end_at = data.find(b"<"), data.rfind(b">")
     return data[start : end_at + 1] if 0 <= start < end_at else data.strip(b"\0 ")
 
