@@ -238,8 +238,9 @@ _PLAIN = st.text(st.characters(whitelist_categories=("L", "N")), min_size=1, max
 @given(_PLAIN, _PLAIN, _PLAIN, st.integers(0, 2**63), st.integers(1, 150))
 def test_parameters_come_back_as_they_were_written(a: str, b: str, model: str, seed: int, steps: int) -> None:
     text = (
-        f'{a}\nNegative prompt: {b}\nSteps: {steps}, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: {seed}, Model: "{model}, x"'
-        ', Hashes: {"model": "00", "lora:x": "1,2"}, Version: v1.10.1'
+        f"{a}\nNegative prompt: {b}\nSteps: {steps}, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: {seed}, "
+        f'Model: "{model}, x",'
+        ' Hashes: {"model": "00", "lora:x": "1,2"}, Version: v1.10.1'
     )
     found = parameters_of(text)
     assert found is not None and found.program == "Stable Diffusion web UI v1.10.1"

@@ -75,7 +75,7 @@ def walk_chain(store: Mapping[str, Any], answers: Answers, listed: bool) -> Chai
         chain.findings.extend(_said_by(manifest, place))
         for ingredient in _list(manifest.get("ingredients")):
             child = _ingredient(ingredient, place, store, listed, chain)
-            inner = str(ingredient.get("active_manifest", ""))
+            inner = str(ingredient.get("active_manifest") or "")
             if inner and inner in manifests and inner not in seen and child.depth <= _DEEPEST:
                 if len(seen) >= _MOST_MANIFESTS:
                     text = f"more than {_MOST_MANIFESTS} manifests; the rest was not walked"
@@ -92,7 +92,7 @@ def _ingredient(
     """What is told of an ingredient, and where its own manifest stands."""
     relation = str(ingredient.get("relationship", ""))
     scope = {_PARENT: place.scope, _COMPONENT: "part" if place.scope != "input" else "input"}.get(relation, "input")
-    label = str(ingredient.get("active_manifest", ""))
+    label = str(ingredient.get("active_manifest") or "")
     title = cut(str(ingredient.get("title") or "without a name"))[:120]
     found = answers_of_ingredient(ingredient, store, listed) if label else None
     own = Backing.UNSIGNED if found is None else found.backing
@@ -119,7 +119,7 @@ def _ingredient(
 
 def answers_of_ingredient(ingredient: Mapping[str, Any], store: Mapping[str, Any], listed: bool) -> Answers:
     """What was recorded of it when it was taken in, and what was found of it now."""
-    label = str(ingredient.get("active_manifest", ""))
+    label = str(ingredient.get("active_manifest") or "")
     recorded = _dict(_dict(ingredient.get("validation_results")).get("activeManifest"))
     failed = codes_in(recorded, "failure") + [str(s.get("code")) for s in _list(ingredient.get("validation_status"))]
     good = codes_in(recorded, "success")

@@ -11,6 +11,7 @@ from typing import Any
 from nsnet_cli.provenance.chain import SOURCE, generator_of, software_of, source_types_in, walk_chain
 from nsnet_cli.provenance.containers.carried import Carried
 from nsnet_cli.provenance.containers.jumbf import holds_credentials
+from nsnet_cli.provenance.detailed import with_dropped
 from nsnet_cli.provenance.findings import Backing, Finding, Trouble, cut
 from nsnet_cli.provenance.validation import Answers, answers_of, codes_in
 from nsnet_cli.provenance.words import certificate_words, integrity_words, state_words, time_stamp_words, trust_words
@@ -56,6 +57,8 @@ def read_credentials(
         return _not_read("content credentials are in the file; to read them: pip install c2pa-python")
     settings: dict[str, Any] = {
         "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True},
+        # To check who is behind a signature would need a network, and a fault there spoils the manifest around it.
+        "core": {"decode_identity_assertions": False},
         "builder": {"thumbnail": {"enabled": False}},
     }
     if trust_list is not None:
@@ -68,7 +71,7 @@ def read_credentials(
             text = reader.json()
             if len(text) > _LARGEST_STORE:
                 return _not_read("the content credentials are larger than anybody writes")
-            store, validity = json.loads(text), _validity(reader)
+            store, validity = with_dropped(json.loads(text), reader.detailed_json), _validity(reader)
     except c2pa.C2paError as error:
         return _failed(error, remote)
     return _described(store, validity, trust_list is not None, remote)
