@@ -10,7 +10,7 @@ from nsnet_cli.provenance.containers.tiff import numbers_of
 from nsnet_cli.provenance.findings import Claim, Finding, cut
 from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software
 from nsnet_cli.provenance.settings import json_object
-from nsnet_cli.provenance.texts import read_text
+from nsnet_cli.provenance.texts import claim_of_text, read_text
 
 _PROGRAMS = {
     0x0131: "Software", 0x000B: "ProcessingSoftware", 0xA438: "ImageEditor", 0xA439: "CameraFirmware",
@@ -57,7 +57,7 @@ def _block(tags: list[Tag], carrier: str) -> Iterator[Finding]:
     texts = {number: comment_of(tag) if number == _USER_COMMENT else text_in(tag) for number, tag in first.items()}
     for number, name in _PROGRAMS.items():
         if texts.get(number):
-            claim = claim_of_software(texts[number])
+            claim = claim_of_text("software", texts[number])
             yield from _program(name, texts[number], claim, carrier)
     yield from _camera(texts, carrier)
     grok = _SIGNATURE.match(texts.get(0x010E, "")) and _UUID.match(texts.get(0x013B, ""))

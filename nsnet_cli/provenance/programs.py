@@ -49,7 +49,7 @@ _EDITORS = (
 )  # fmt: skip
 # A version, an edition, or a place behind a name that is a word: "Flux 1.1 [pro]", "Gemini 2.5 Flash Image", "Sora 2".
 _BEHIND = (
-    r"(?:[ .]*(?:v?\d[\w.]*|ai|api|pro|dev|schnell|flash|ultra|image|turbo|kontext|preview|gen|max|\[\w+\]|\(\w+\)))*"
+    r"(?:[ .-]*(?:v?\d[\w.]*|ai|api|pro|dev|schnell|flash|ultra|image|turbo|kontext|preview|gen|max|\[\w+\]|\(\w+\)))*"
 )
 _MAKERS = r"(?:google |adobe |openai |bfl |black forest labs |xai |bytedance |baidu |tencent |kuaishou |meta )?"
 

@@ -41,7 +41,7 @@ _WORDS = frozenset({
     "scale", "strength", "guidance", "positive", "negative", "c", "sampling", "lora", "models", "size", "resolution",
 })  # fmt: skip
 # Objects that hold the settings of the program that is named beside them.
-_WRAPPERS = {
+WRAPPERS = {
     "sui_image_params": "SwarmUI", "invokeai_metadata": "InvokeAI", "sd-metadata": "InvokeAI",
     "generation_data": "Tensor.Art", "fooocus_scheme": "Fooocus",
 }  # fmt: skip
@@ -85,7 +85,7 @@ def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | Non
     None where nothing says that a generator wrote it.
     """
     program = None
-    for wrapper, name in _WRAPPERS.items():
+    for wrapper, name in WRAPPERS.items():
         if wrapper in found:
             program, known = name, True
             inner = _as_object(found[wrapper])

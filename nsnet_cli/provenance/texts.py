@@ -11,7 +11,7 @@ from nsnet_cli.provenance.findings import Claim, Finding, cut
 from nsnet_cli.provenance.graphs import graph_of
 from nsnet_cli.provenance.parameters import parameters_of
 from nsnet_cli.provenance.programs import PROGRAM_KEYS, claim_of_credit, claim_of_label, claim_of_software
-from nsnet_cli.provenance.settings import Settings, json_object, names_in, settings_of
+from nsnet_cli.provenance.settings import WRAPPERS, Settings, json_object, names_in, settings_of
 from nsnet_cli.provenance.source_types import claim_of_source_type
 
 # Keys that only generators write: the key is the claim, a parser only says which program it was.
@@ -89,11 +89,12 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
     known = name in CLAIMING_KEYS
     settings = _settings(name, text, known)
     if settings is not None:
+        settings.program = settings.program or WRAPPERS.get(name)
         found = settings.findings(source, carrier)
         # What could not be understood is shown, cut short.
-        return (
-            found if settings.values else [*found, Finding(source, name, cut(text), Claim.GENERATED, carrier=carrier)]
-        )
+        if not settings.values:
+            found.append(Finding(source, name, cut(text), Claim.GENERATED, carrier=carrier))
+        return found
     job = _JOB.search(text)
     if job is not None:
         prompt = text[: job.start()].strip()
