@@ -55,17 +55,9 @@ def read_credentials(
         import c2pa
     except ImportError:
         return _not_read("content credentials are in the file; to read them: pip install c2pa-python")
-    settings: dict[str, Any] = {
-        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True},
-        # To check who is behind a signature would need a network, and a fault there spoils the manifest around it.
-        "core": {"decode_identity_assertions": False},
-        "builder": {"thumbnail": {"enabled": False}},
-    }
-    if trust_list is not None:
-        settings["trust"] = {"user_anchors": trust_list}
     try:
         with (
-            c2pa.Context.from_dict(settings) as context,
+            c2pa.Context.from_dict(reader_settings(trust_list)) as context,
             c2pa.Reader(_TYPES[file_format], BytesIO(data), context=context) as reader,
         ):
             text = reader.json()
@@ -75,6 +67,24 @@ def read_credentials(
     except c2pa.C2paError as error:
         return _failed(error, remote)
     return _described(store, validity, trust_list is not None, remote)
+
+
+def reader_settings(trust_list: str | None) -> dict[str, Any]:
+    """Of c2pa-python: nothing is fetched, and only whom ``trust_list`` vouches for is trusted."""
+    settings: dict[str, Any] = {
+        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True},
+        # To check who is behind a signature would need a network, and a fault there spoils the manifest around it.
+        "core": {"decode_identity_assertions": False},
+        "builder": {"thumbnail": {"enabled": False}},
+    }
+    if trust_list is not None:
+        settings["trust"] = {"user_anchors": trust_list}
+    return settings
+
+
+def media_type(file_format: str | None) -> str | None:
+    """What the reader calls a format of Pillow's; None where it has no name for it."""
+    return _TYPES.get(file_format or "")
 
 
 def _failed(error: Exception, remote: str | None) -> Credentials:

@@ -90,7 +90,7 @@ def _notes(result: PictureResult) -> str:
     """What stands beside the verdict of one of many: what the file claims of itself, the span of scores, warnings."""
     told = "" if result.provenance is None else claims_in_words(result.provenance)
     span = "" if result.stability is None else f"{result.stability.low:.3f}–{result.stability.high:.3f}"
-    return "; ".join(filter(None, (told and f"file says {told}", span, " ".join(result.warnings))))
+    return "; ".join(filter(None, (told, span, " ".join(result.warnings))))
 
 
 def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) -> str:
@@ -131,7 +131,7 @@ def _provenance_lines(provenance: dict[str, Any] | None) -> list[str]:
     lines = [f"cannot both be right: {text}" for text in provenance.get("contradictions") or ()]
     lines += [printable(f"{trouble['source']} not read: {trouble['message']}") for trouble in provenance["errors"]]
     # What claims nothing and is on nearly every file stands in the JSON.
-    told = [said for said in said_by(provenance) if said.claim or said.where.startswith("c2pa")]
+    told = [said for said in said_by(provenance) if said.telling]
     room = max(1, _MOST_SAID - len(lines))
     lines += [_shortened(said).line for said in told[:room]]
     if len(told) > room:

@@ -71,8 +71,8 @@ _EXPLANATIONS = {
 BACKINGS = {
     "signed_trusted": "signed, signer in your trust list",
     "signed_untrusted": "signed by an unknown signer",
-    "signed_doubtful": "signed, but not by the rules",
-    "signed_unchecked": "signed, signature not checked",
+    "signed_doubtful": "the signature fits the file, with a reservation",
+    "signed_unchecked": "signed, but the signature could not be checked",
     "broken": "signature does not fit the file",
     "unsigned": "anybody can write this",
 }

@@ -30,6 +30,7 @@ class Part:
     size: int
     note: str = ""
     parts: list[Part] = field(default_factory=list)
+    tag: Tag | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ def walk_jumbf(block: Block, into: list[Part], carried: Carried) -> None:
     _walk(block, 0, len(block.data), into, carried, 0)
 
 
-def _walk(block: Block, at: int, end: int, into: list[Part], carried: Carried, depth: int) -> None:
+def _walk(block: Block, at: int, end: int, into: list[Part], carried: Carried, depth: int, label: str = "") -> None:
     if depth > DEEPEST:
         raise TooMuchError(f"JUMBF nested deeper than {DEEPEST}: the rest was not looked at")
     data = block.data
@@ -27,7 +27,9 @@ def _walk(block: Block, at: int, end: int, into: list[Part], carried: Carried, d
         part = carried.part(into, Part(name, None if block.offset is None else block.offset + at, size))
         if kind == b"jumb":
             part.note = _label(data[body : min(body + 400, at + size)])
-            _walk(block, body, at + size, part.parts, carried, depth + 1)
+            _walk(block, body, at + size, part.parts, carried, depth + 1, part.note)
+        elif kind == b"bidb" and "thumbnail" in label:
+            carried.block("thumbnails", f"C2PA {label}", data[body : at + size], part.offset)
         at += size
 
 

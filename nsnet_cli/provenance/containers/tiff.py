@@ -50,7 +50,9 @@ def walk_exif(block: Block, into: list[Part], carried: Carried) -> None:
                 return
             carried.tags.append(tag)
             found.setdefault(tag.number, tag)
-            inner = carried.part(part.parts, Part(f"tag {tag.number:#06x}", _place(block, offset), len(tag.data)))
+            inner = carried.part(
+                part.parts, Part(f"tag {tag.number:#06x}", _place(block, offset), len(tag.data), tag=tag)
+            )
             _hand_over(tag, inner, carried)
             if tag.number in _DIRECTORIES:
                 todo += [(_DIRECTORIES[tag.number], int(n)) for n in numbers_of(tag)]
