@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LETTERS = 15
+# PNG for iOS: its alpha was multiplied in, so no lowest bit is what it was.
+_IOS = b"CgBI"
 _ALPHA = (b"stealth_pnginfo", b"stealth_pngcomp")
 _RGB = (b"stealth_rgbinfo", b"stealth_rgbcomp")
 _LARGEST = 8 * 1024 * 1024
@@ -29,7 +31,10 @@ _LOSSLESS = ("PNG", "BMP", "TIFF", "TGA", "QOI", "PPM", "SGI", "PCX", "SUN", "DI
 
 def hidden_text(data: bytes, file_format: str, carried: Carried) -> tuple[str, str] | None:
     """The form's name and the text; None where there is none.  Raises `ValueError` where a text is cut or damaged."""
+    seen = None
     if data.startswith(SIGNATURE):
+        if data[12:16] == _IOS:
+            return None
         seen = first_letters(data)
         if seen is not None and not (seen[0] in _ALPHA or seen[1] in _RGB):
             return None
@@ -38,7 +43,12 @@ def hidden_text(data: bytes, file_format: str, carried: Carried) -> tuple[str, s
             return None
     elif file_format not in _LOSSLESS:
         return None
-    pixels = _pixels(data)
+    try:
+        pixels = _pixels(data)
+    except Exception:
+        if seen is None:  # of a kind that Pillow does not open, and so without the 8 bits that a text would be in
+            return None
+        raise
     if pixels is None:
         return None
     if pixels.shape[2] == 4 and (found := _read(pixels[:, :, 3:], _ALPHA)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -15,16 +16,15 @@ def read_tables(data: bytes) -> Iterator[Finding]:
     """Said of JPEG alone."""
     from PIL import Image
 
-    with warnings.catch_warnings():
+    with contextlib.suppress(OSError, SyntaxError, ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             tables: Mapping[int, Any] = getattr(image, "quantization", None) or {}
             progressive = ", progressive" if image.info.get("progressive") else ""
             quality = jpeg_quality(tables)
-            if image.format not in ("JPEG", "MPO") or quality is None:
-                return
-    own = "libjpeg's tables" if _is_ijg(tables, quality) else "tables of another encoder, closest to"
-    yield Finding("jpeg", "quantisation", f"{own} quality {quality}{progressive}")
+            if image.format in ("JPEG", "MPO") and quality is not None:
+                own = "libjpeg's tables" if _is_ijg(tables, quality) else "tables of another encoder, closest to"
+                yield Finding("jpeg", "quantisation", f"{own} quality {quality}{progressive}")
 
 
 def _is_ijg(tables: Mapping[int, Any], quality: int) -> bool:

@@ -141,6 +141,6 @@ _CREDENTIALS = {
 def claims_in_words(provenance: Mapping[str, Any]) -> str:
     """The claims of one of many pictures; a camera's name is on nearly every photograph, and says little."""
     told = [CLAIMS[claim] for claim in provenance["claims"] if claim not in ("unknown", "captured") and claim in CLAIMS]
-    state = (provenance["c2pa"] or {}).get("state")
+    state = str((provenance["c2pa"] or {}).get("state"))
     said = f"file says {', '.join(told)}" if told else ""
     return "; ".join(filter(None, (said, _CREDENTIALS.get(state, ""))))
