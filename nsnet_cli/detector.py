@@ -37,7 +37,7 @@ from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safe
 from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.provenance.declared import CONTRADICTION, contradicts_verdict
+from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import tower_info
 from nsnet_cli.views import kinds_of, plan_views
@@ -318,9 +318,7 @@ class Detector:
 
 def _contradiction(verdict: str, provenance: dict[str, Any] | None) -> tuple[str, ...]:
     """The warning that verdict and file, or what the file says itself, cannot all be right."""
-    if provenance is None or not (provenance["contradictions"] or contradicts_verdict(verdict, provenance)):
-        return ()
-    return (CONTRADICTION,)
+    return (CONTRADICTION,) if all_contradictions(verdict, provenance) else ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.document import SCHEMA, ModelInfo, PictureResult, RowContext, ScanOptions, Summary, scan_document
 from nsnet_cli.errors import ExitCode, UsageError
-from nsnet_cli.provenance.read import NOT_READ
+from nsnet_cli.provenance.read import unread_in
 
 if TYPE_CHECKING:
     from nsnet_cli.discover import Discovery, WalkCount
@@ -145,19 +145,19 @@ class ScanRun:
                 indices.append(index)
                 yield path
 
-        failed = unread = 0
+        failed = 0
+        unread: Counter[str] = Counter()
         with _shown(self.discovery, self.summary, sum((done or {}).values())) as advance:
             for position, result in self.engine(todo()):
                 self.summary.add(result)
-                unread += result.provenance is not None and result.provenance["state"] == NOT_READ
+                unread.update(unread_in(result.provenance))
                 advance()
                 if self.sidecar and not self._wrote_sidecar(result):
                     failed += 1
                 yield indices[position], result
         self.summary.skipped = self.skipped.skipped
-        if unread:
-            files = "1 file has" if unread == 1 else f"{unread:,} files have"
-            say(f"{files} metadata or credentials that could not be read (provenance state not_read; errors say why)")
+        for what, count in sorted(unread.items()):
+            say(f"1 file has {what}" if count == 1 else f"{count:,} files have {what}")
         if failed:
             say(f"{failed:,} sidecars could not be written: no right to, or a file of that name that is not ours")
 

@@ -141,7 +141,7 @@ def answers_of_ingredient(ingredient: Mapping[str, Any], store: Mapping[str, Any
 
 def _words_of(answers: Answers) -> str:
     if answers.integrity == "broken":
-        return f"its credentials are damaged ({', '.join(answers.codes[:4])})"
+        return f"its credentials are damaged ({', '.join(answers.broken[:4])})"
     if answers.integrity == "not_checked":
         return "its credentials could not be checked"
     faults = {"valid": "", "not_checked": ""}

@@ -39,9 +39,8 @@ def declared(findings: Iterable[Finding], c2pa: Mapping[str, Any] | None) -> dic
             (f.value for place in places for f in sound if f.where == place and f.claim in _GENERATED), None
         )
     types = [f.value for f in sound if f.source == "xmp" and f.where.casefold() in _SOURCE_TYPES]
-    types += [a["source_type"] for a in (c2pa or {}).get("actions", []) if a["source_type"]]
-    if c2pa is not None and c2pa["state"] == "damaged":
-        types = types[: sum(f.source == "xmp" and f.where.casefold() in _SOURCE_TYPES for f in sound)]
+    if c2pa is not None and c2pa["integrity"] != "broken":
+        types += [action["source_type"] for action in c2pa["actions"] if action["source_type"]]
     found["source_type"] = types[0].rstrip("/").rsplit("/", 1)[-1] if types else None
     return found
 
@@ -58,7 +57,14 @@ def contradictions(findings: Iterable[Finding], c2pa: Mapping[str, Any] | None) 
     return found
 
 
-def contradicts_verdict(verdict: str, provenance: Mapping[str, Any]) -> list[str]:
+def all_contradictions(verdict: str | None, provenance: Mapping[str, Any] | None) -> list[str]:
+    """Those of the file, and those of the file with its verdict."""
+    if provenance is None:
+        return []
+    return [*provenance.get("contradictions", ()), *(_contradicts_verdict(verdict, provenance) if verdict else ())]
+
+
+def _contradicts_verdict(verdict: str, provenance: Mapping[str, Any]) -> list[str]:
     """What a verdict and the file's own words cannot both be right about."""
     claims = set(provenance["claims"])
     if verdict == "real" and Claim.GENERATED in claims:

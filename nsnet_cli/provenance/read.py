@@ -132,5 +132,14 @@ def unread(message: str) -> dict[str, Any]:
     return _document(_Reading(), Carried(troubles=[Trouble("file", message)]), Credentials())
 
 
+def unread_in(provenance: dict[str, Any] | None) -> list[str]:
+    """What of a file could not be read, in words that its like can be counted by."""
+    if provenance is None or provenance["state"] != NOT_READ:
+        return []
+    if (provenance["c2pa"] or {}).get("state") == NOT_READ:
+        return ["content credentials that were not read (errors in the result say why)"]
+    return ["metadata that could not be read (errors in the result say why)"]
+
+
 def _trouble(source: str, error: Exception) -> Trouble:
     return Trouble(source, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -7,7 +7,7 @@ into one "invalid"; to a court they are different things.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from nsnet_cli.provenance.findings import Backing
@@ -52,7 +52,7 @@ class Answers:
     """``integrity``: intact, broken, not_checked.  ``certificate``: valid, expired, revoked, unsuited,
     unknown_algorithm, not_checked.  ``trust``: trusted, not_listed, no_list.  ``time_stamp``: valid, invalid, none.
     ``identity``: not_checked where an identity assertion is there, else none.  ``rules``: the codes of rules of the
-    standard that it breaks without being changed.
+    standard that it breaks without being changed, ``broken`` those of what does not fit, ``codes`` all failures.
     """
 
     integrity: str
@@ -61,8 +61,8 @@ class Answers:
     time_stamp: str
     identity: str = "none"
     rules: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
-    ingredients: tuple[str, ...] = field(default=())
 
     @property
     def state(self) -> str:
@@ -110,7 +110,8 @@ def answers_of(
     trust = "trusted" if _TRUSTED in good and _UNTRUSTED not in failed else "not_listed" if listed else "no_list"
     stamped = any(code.casefold() in ("timestamp.validated", "timestamp.trusted") for code in good)
     known = {*broken, *_CERTIFICATE, _UNTRUSTED, *stamps, *identity, *_NOT_CHECKED}
-    inner = tuple(code for code in failed if code.startswith("ingredient.") and code not in known)
+    # What is the matter with an ingredient is told of the ingredient.
+    inner = {code for code in failed if code.startswith("ingredient.")}
     return Answers(
         integrity=integrity,
         certificate=certificate,
@@ -118,8 +119,8 @@ def answers_of(
         time_stamp="valid" if stamped else "invalid" if stamps else "none",
         identity="not_checked" if identity else "none",
         rules=tuple(code for code in failed if code not in known and code not in inner),
+        broken=tuple(broken),
         codes=tuple(failed),
-        ingredients=inner,
     )
 
 

@@ -26,7 +26,7 @@ def state_words(answers: Answers, valid_until: str | None) -> str:
 
 def integrity_words(answers: Answers) -> str:
     if answers.integrity == "broken":
-        codes = ", ".join(answers.codes[:5]) or "its parts do not hold together"
+        codes = ", ".join(answers.broken[:5]) or "its parts do not hold together"
         return f"the file is no longer what was signed, or the credentials were changed ({codes})"
     if answers.integrity == "not_checked":
         return "whether the file is what was signed could not be checked"

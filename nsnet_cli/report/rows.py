@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
 from nsnet_cli.document import FORMULA_STARTS
+from nsnet_cli.provenance.declared import all_contradictions
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",
@@ -68,6 +69,7 @@ def flat_row(row: dict[str, Any]) -> dict[str, Any]:
     provenance = row.get("provenance") or {}
     flat["provenance_claims"] = " ".join(provenance.get("claims") or ()) or None
     flat |= _declared(provenance)
+    flat["contradictions"] = "; ".join(all_contradictions(row.get("verdict"), provenance or None)) or None
     flat |= {"error_code": error.get("code"), "error_message": error.get("message")}
     flat |= {f"stability_{name}": stability.get(name) for name in ("spread", "low", "high")}
     return flat | {"warnings": " ".join(row.get("warnings") or ())}
@@ -78,7 +80,6 @@ def _declared(provenance: dict[str, Any]) -> dict[str, Any]:
     c2pa, declared = provenance.get("c2pa") or {}, provenance.get("declared") or {}
     return {
         "provenance_state": provenance.get("state"),
-        "contradictions": "; ".join(provenance.get("contradictions") or ()) or None,
         "c2pa_state": c2pa.get("state"),
         "c2pa_integrity": c2pa.get("integrity"),
         "c2pa_certificate": (c2pa.get("certificate") or {}).get("state"),

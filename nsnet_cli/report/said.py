@@ -17,7 +17,6 @@ CLAIMS = {
     "captured": "taken by a camera or scanner",
     "edited": "edited",
     "made_digitally": "made on a computer by people",
-    "not_read": "something that could not be read",
 }
 _SOURCES = {"c2pa": "content credentials", "xmp": "XMP", "iptc": "IPTC", "exif": "EXIF", "text": "text", "jpeg": "JPEG"}
 # Of a generator's settings those that have a line of their own; the others share one.
@@ -85,6 +84,8 @@ def _said(finding: Mapping[str, Any]) -> Said:
     claim = CLAIMS.get(finding["claim"], "")
     if not claim and where in PROGRAM_FIELDS and source != "c2pa":
         claim = "made or saved by"
+    if finding["backing"] == "broken" and claim:
+        claim, value = "", f"said {claim}, which does not count: {value}"
     if _is_setting(finding):
         value = f"{'program' if where == 'generator' else where}: {value}"
         where = finding.get("carrier") or where
@@ -131,6 +132,7 @@ def _rank(finding: Mapping[str, Any]) -> tuple[int, int]:
     return 6 if where in PROGRAM_FIELDS else 8 if source == "jpeg" else 7, 0
 
 
+_LEFT_OUT = frozenset({"unknown", "captured", "not_read"})
 _CREDENTIALS = {
     "damaged": "credentials damaged",
     "remote": "credentials kept elsewhere",
@@ -140,7 +142,8 @@ _CREDENTIALS = {
 
 def claims_in_words(provenance: Mapping[str, Any]) -> str:
     """The claims of one of many pictures; a camera's name is on nearly every photograph, and says little."""
-    told = [CLAIMS[claim] for claim in provenance["claims"] if claim not in ("unknown", "captured") and claim in CLAIMS]
+    told = [CLAIMS[claim] for claim in provenance["claims"] if claim not in _LEFT_OUT]
+    unread = "not all of the file could be read" if provenance["state"] == "not_read" else ""
     state = str((provenance["c2pa"] or {}).get("state"))
     said = f"file says {', '.join(told)}" if told else ""
-    return "; ".join(filter(None, (said, _CREDENTIALS.get(state, ""))))
+    return "; ".join(filter(None, (said, _CREDENTIALS.get(state, unread))))

@@ -18,7 +18,7 @@ from nsnet_cli import __version__
 from nsnet_cli.decode import decode, facts_of
 from nsnet_cli.document import ModelInfo, PictureResult, Summary
 from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.provenance.declared import CONTRADICTION
+from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.report.colours import css_colour
 from nsnet_cli.report.said import said_by
 from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
@@ -89,6 +89,7 @@ def _card(
     card: dict[str, Any] = {"number": number, "verdict": verdict, "result": result, "picture": None, "strip": None}
     card["name"] = printable(result["path"])
     card["said"] = said_by(result["provenance"]) if result["provenance"] else []
+    card["contradictions"] = all_contradictions(result["verdict"], result["provenance"])
     card["said_kinds"] = " ".join(_kinds_said(result))
     card["words"] = (
         f"{result['error']['code']}: {printable(result['error']['message'])}"

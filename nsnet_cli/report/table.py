@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nsnet_cli.document import ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
+from nsnet_cli.provenance.declared import all_contradictions
 from nsnet_cli.report.said import Said, claims_in_words, said_by
 from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
 
@@ -35,7 +35,7 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
         grid.add_row(name, said)
     if result.stability is not None:
         grid.add_row("stability", _stability_line(result.stability))
-    for n, line in enumerate(_provenance_lines(result.provenance)):
+    for n, line in enumerate(_provenance_lines(result)):
         grid.add_row("" if n else "file says", line)
     grid.add_row("picture", f"{result.format}, {result.width} x {result.height}, {result.bytes:,} bytes")
     for code in result.warnings:
@@ -124,11 +124,12 @@ def _bar(probability: float, model: ModelInfo, threshold: float | None) -> Group
     return Group(bar, Text("".join(line).rstrip(), style="dim"))
 
 
-def _provenance_lines(provenance: dict[str, Any] | None) -> list[str]:
+def _provenance_lines(result: PictureResult) -> list[str]:
     """What the file declares, the most telling first; that it declares nothing is said once."""
+    provenance = result.provenance
     if provenance is None:
         return []
-    lines = [f"cannot both be right: {text}" for text in provenance.get("contradictions") or ()]
+    lines = [f"cannot both be right: {text}" for text in all_contradictions(result.verdict, provenance)]
     lines += [printable(f"{trouble['source']} not read: {trouble['message']}") for trouble in provenance["errors"]]
     # What claims nothing and is on nearly every file stands in the JSON.
     told = [said for said in said_by(provenance) if said.telling]
