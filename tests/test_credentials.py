@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import sys
 from typing import Any
 
 import jsonschema
 import pytest
 from carriers import encoded
-from credentials import AI, EMAIL_PROTECTION, SERVERS, Signer
+from credentials import AI, CREATED, EMAIL_PROTECTION, SERVERS, Signer
 
 from nsnet_cli.document import json_schema
 from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.provenance.containers.walk import walk
+from nsnet_cli.provenance.hardbinding import LEFT_OUT, MISMATCH, with_hash_checked
 from nsnet_cli.provenance.validation import answers_of
 
 JPEG = encoded(quality=90)
@@ -82,6 +87,44 @@ def test_what_time_stamps_prove() -> None:
     assert answers_of(["timeStamp.mismatch"], VALID, False).time_stamp == "invalid"
     assert answers_of([], [*VALID, "timeStamp.validated"], False).time_stamp == "valid"
     assert answers_of([], VALID, False).time_stamp == "none"
+
+
+def test_a_hash_that_leaves_out_the_header_is_computed_here() -> None:
+    """As Truepic's cameras signed: a validator of today says mismatch, though nothing was changed."""
+    carried = walk(JPEG)
+    pixels = next(part.offset for part in carried.parts if part.name == "SOS")
+    assert pixels is not None
+    header = {"exclusions": [{"start": 0, "length": pixels - 20}], "alg": "sha256"}
+    digest = base64.b64encode(hashlib.sha256(JPEG[pixels - 20 :]).digest()).decode()
+    whole = {"m": {"assertion_store": {"c2pa.hash.data": {**header, "hash": digest}}}}
+    said = "data hash exclusion does not match the manifest location in the asset"
+    failure = [{"code": MISMATCH, "explanation": said}]
+    store = {"active_manifest": "m", "validation_results": {"activeManifest": {"failure": failure, "success": []}}}
+
+    def checked(data: bytes, manifests: dict[str, Any]) -> list[str]:
+        found = with_hash_checked(store, data, walk(data), lambda: json.dumps({"manifests": manifests}))
+        return [f["code"] for f in found["validation_results"]["activeManifest"]["failure"]]
+
+    assert checked(JPEG, whole) == [LEFT_OUT]
+    assert checked(JPEG[:-10] + b"x" + JPEG[-9:], whole) == [MISMATCH]
+    everything = {"m": {"assertion_store": {"c2pa.hash.data": {
+        "exclusions": [{"start": 0, "length": len(JPEG)}], "alg": "sha256",
+        "hash": base64.b64encode(hashlib.sha256(b"").digest()).decode(),
+    }}}}  # fmt: skip
+    assert checked(JPEG, everything) == [MISMATCH]
+    assert answers_of([LEFT_OUT], VALID, False).state == "breaks_rules"
+
+
+def test_what_a_generator_made_and_changed_is_generated(signer: Signer) -> None:
+    """As Gemini writes it: created, then opened and changed by the same generator."""
+    made = signer.sign(JPEG, [CREATED | {"description": "Created by Google Generative AI."}])
+    change = [{"action": "c2pa.resized", "digitalSourceType": AI, "description": "Resized by Google Generative AI."}]
+    found = read(
+        signer.sign(JPEG, change, parents=[("parentOf", made)], generator="Google C2PA Core Generator Library")
+    )
+    assert found["claims"] == ["generated"]
+    declared = found["declared"]
+    assert (declared["model"], declared["source_type"]) == ("Imaginary Painter", "trainedAlgorithmicMedia")
 
 
 def test_an_identity_that_cannot_be_checked_spoils_nothing(signer: Signer) -> None:

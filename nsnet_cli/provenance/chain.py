@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nsnet_cli.provenance.findings import Backing, Claim, Finding, cut
@@ -46,11 +46,23 @@ _AI_ASSERTIONS = ("c2pa.ai_generated_content", "c2pa.ai-generated", "com.adobe.g
 
 
 @dataclass(frozen=True)
+class Maker:
+    """Who says in a sound manifest that it generated this picture, or a part of it: program, model, source type."""
+
+    program: str | None
+    model: str | None
+    source_type: str | None
+
+
+@dataclass
 class Chain:
-    """Findings of all manifests in the order of their closeness, and what is told of each ingredient in JSON."""
+    """Findings of all manifests in the order of their closeness, what is told of each ingredient in JSON, and who
+    generated it.
+    """
 
     findings: list[Finding]
     ingredients: list[dict[str, Any]]
+    makers: list[Maker]
 
 
 @dataclass(frozen=True)
@@ -67,12 +79,14 @@ def walk_chain(store: Mapping[str, Any], answers: Answers, listed: bool) -> Chai
     """Everything that the manifests of ``store`` say; ``answers`` are those of the active one."""
     manifests = _dict(store.get("manifests"))
     active = str(store.get("active_manifest", ""))
-    chain = Chain([], [])
+    chain = Chain([], [], [])
     todo, seen = [(active, _Place("self", answers.backing, "", 0))], {active}
     while todo:
         label, place = todo.pop(0)
         manifest = _dict(manifests.get(label))
         chain.findings.extend(_said_by(manifest, place))
+        if place.scope == "self" and place.backing != Backing.BROKEN:
+            chain.makers.extend(_makers(manifest))
         for ingredient in _list(manifest.get("ingredients")):
             child = _ingredient(ingredient, place, store, listed, chain)
             inner = str(ingredient.get("active_manifest") or "")
@@ -83,7 +97,34 @@ def walk_chain(store: Mapping[str, Any], answers: Answers, listed: bool) -> Chai
                     return chain
                 seen.add(inner)
                 todo.append((inner, child))
+    chain.findings = _whole(chain.findings)
     return chain
+
+
+def _whole(findings: list[Finding]) -> list[Finding]:
+    """What a generator made as a whole and then changed is no photograph with a generated part."""
+    sound = {f.claim for f in findings if f.backing != Backing.BROKEN}
+    if Claim.GENERATED not in sound or Claim.CAPTURED in sound:
+        return findings
+    return [replace(f, claim=Claim.GENERATED) if _of_the_whole(f) else f for f in findings]
+
+
+def _of_the_whole(finding: Finding) -> bool:
+    """Whether a finding is of a change by a generator to the picture itself."""
+    changed = finding.where.startswith("action ") and "component" not in finding.where
+    by_generator = ", trainedAlgorithmicMedia" in finding.value and not finding.value.startswith("c2pa.placed")
+    return finding.claim == Claim.PARTLY_GENERATED and changed and by_generator
+
+
+def _makers(manifest: Mapping[str, Any]) -> Iterator[Maker]:
+    """Of the actions of one manifest those that generate."""
+    for assertion in _list(manifest.get("assertions")):
+        if not str(assertion.get("label", "")).startswith("c2pa.actions"):
+            continue
+        for action in _list(_dict(assertion.get("data")).get("actions"))[:_MOST_ACTIONS]:
+            types = [value for _, value in source_types_in(action)]
+            if _of_action(action, False)[1] in (Claim.GENERATED, Claim.PARTLY_GENERATED):
+                yield Maker(generator_of(manifest), software_of(action), types[0] if types else None)
 
 
 def _ingredient(
@@ -167,6 +208,9 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
                 yield finding(f"action {action.get('action', '')}".strip(), *_of_action(action, parented))
         elif label.startswith(_AI_ASSERTIONS):
             yield finding(label, str(data), Claim.GENERATED)
+            for name in ("prompt", "model"):
+                if isinstance(_dict(data).get(name), str):
+                    yield finding(name, _dict(data)[name], Claim.GENERATED)
         elif not label.startswith(("c2pa.thumbnail", "c2pa.hash")):
             for key, value in source_types_in(data):
                 yield finding(f"{label} {key}", value, claim_of_source_type(value))

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from nsnet_cli.provenance.chain import SOURCE, generator_of, software_of, source_types_in, walk_chain
+from nsnet_cli.provenance.chain import SOURCE, Maker, generator_of, software_of, source_types_in, walk_chain
 from nsnet_cli.provenance.containers.carried import Carried
 from nsnet_cli.provenance.containers.jumbf import holds_credentials
 from nsnet_cli.provenance.detailed import with_dropped
 from nsnet_cli.provenance.findings import Backing, Finding, Trouble, cut
+from nsnet_cli.provenance.hardbinding import with_hash_checked
 from nsnet_cli.provenance.validation import Answers, answers_of, codes_in
 from nsnet_cli.provenance.words import certificate_words, integrity_words, state_words, time_stamp_words, trust_words
 
@@ -36,6 +37,7 @@ class Credentials:
     detail: dict[str, Any] | None = None
     findings: list[Finding] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
+    makers: list[Maker] = field(default_factory=list)
 
 
 def read_credentials(
@@ -64,6 +66,7 @@ def read_credentials(
             if len(text) > _LARGEST_STORE:
                 return _not_read("the content credentials are larger than anybody writes")
             store, validity = with_dropped(json.loads(text), reader.detailed_json), _validity(reader)
+            store = with_hash_checked(store, data, carried, reader.detailed_json)
     except c2pa.C2paError as error:
         return _failed(error, remote)
     return _described(store, validity, trust_list is not None, remote)
@@ -148,6 +151,7 @@ def _described(store: Mapping[str, Any], validity: Mapping[str, Any], listed: bo
     chain = walk_chain(store, answers, listed)
     found.findings += chain.findings
     detail["ingredients"] = chain.ingredients
+    found.makers = chain.makers
     return found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nsnet_cli.provenance.chain import Maker
 from nsnet_cli.provenance.findings import Backing, Claim, Finding
 
 _GENERATED = (Claim.GENERATED, Claim.PARTLY_GENERATED, Claim.POSSIBLY_GENERATED)
@@ -30,15 +31,24 @@ REAL_AND_GENERATED = "the verdict is real, and the file declares that it was gen
 GENERATED_AND_SIGNED_CAPTURE = "the verdict is generated, and a signature that fits the file says that a camera took it"
 
 
-def declared(findings: Iterable[Finding], c2pa: Mapping[str, Any] | None) -> dict[str, str | None]:
-    """One value for each column, None where nothing is said; what a broken signature says is left out."""
+def declared(
+    findings: Iterable[Finding], c2pa: Mapping[str, Any] | None, makers: Sequence[Maker] = ()
+) -> dict[str, str | None]:
+    """One value for each column, None where nothing is said; what a broken signature says is left out.
+
+    ``makers`` are those who say in credentials that they generated the picture.
+    """
     sound = [f for f in findings if f.backing != Backing.BROKEN]
     found: dict[str, str | None] = {}
     for name, places in _PLACES.items():
         found[name] = next(
             (f.value for place in places for f in sound if f.where == place and f.claim in _GENERATED), None
         )
-    types = [f.value for f in sound if f.source == "xmp" and f.where.casefold() in _SOURCE_TYPES]
+    for maker in makers:
+        found["generator"] = found["generator"] or maker.program
+        found["model"] = found["model"] or (maker.model if maker.model != maker.program else None)
+    types = [maker.source_type for maker in makers if maker.source_type]
+    types += [f.value for f in sound if f.source == "xmp" and f.where.casefold() in _SOURCE_TYPES]
     if c2pa is not None and c2pa["integrity"] != "broken":
         types += [action["source_type"] for action in c2pa["actions"] if action["source_type"]]
     found["source_type"] = types[0].rstrip("/").rsplit("/", 1)[-1] if types else None

@@ -119,7 +119,7 @@ def _document(reading: _Reading, carried: Carried, credentials: Credentials) -> 
     return {
         "state": NOT_READ if troubles else "read",
         "claims": claims or [NOT_READ if troubles else UNKNOWN],
-        "declared": declared(findings, detail),
+        "declared": declared(findings, detail, credentials.makers),
         "contradictions": contradictions(findings, detail),
         "findings": [asdict(finding) for finding in findings],
         "c2pa": detail,

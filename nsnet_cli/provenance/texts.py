@@ -43,6 +43,11 @@ def read_texts(texts: Sequence[Text]) -> list[Finding]:
     plain = {text.key: text.value for text in texts if text.key and len(text.value) < 10_000}
     together = settings_of(plain) if len(plain) > 1 else None
     found = [] if together is None else together.findings("text", "a text for each setting")
+    # NovelAI's older form has the prompt beside its settings.
+    if "novelai" in plain.get("Software", "").casefold() and plain.get("Description"):
+        settings = settings_of(json_object(plain.get("Comment", "")) or {})
+        if settings is not None and "prompt" not in settings.values:
+            found.append(Finding("text", "prompt", cut(plain["Description"]), Claim.GENERATED, carrier="Description"))
     for text in texts:
         if together is None or not names_in({text.key: text.value}):
             found += read_text("text", text.key, text.value, text.where)

@@ -50,7 +50,8 @@ _NOT_CHECKED = (
 @dataclass(frozen=True)
 class Answers:
     """``integrity``: intact, broken, not_checked.  ``certificate``: valid, expired, revoked, unsuited,
-    unknown_algorithm, not_checked.  ``trust``: trusted, not_listed, no_list.  ``time_stamp``: valid, invalid, none.
+    unknown_algorithm, not_checked.  ``trust``: trusted, not_listed, no_list.  ``time_stamp``: trusted, valid (it fits; who made it is
+    vouched for by nobody here), invalid, none.
     ``identity``: not_checked where an identity assertion is there, else none.  ``rules``: the codes of rules of the
     standard that it breaks without being changed, ``broken`` those of what does not fit, ``codes`` all failures.
     """
@@ -108,7 +109,8 @@ def answers_of(
     integrity = "broken" if broken else "intact" if signed and bound else "not_checked"
     certificate = next((fault for fault in _WORST if fault in faults), "valid" if signed else "not_checked")
     trust = "trusted" if _TRUSTED in good and _UNTRUSTED not in failed else "not_listed" if listed else "no_list"
-    stamped = any(code.casefold() in ("timestamp.validated", "timestamp.trusted") for code in good)
+    told = {code.casefold() for code in good}
+    stamp = "trusted" if "timestamp.trusted" in told else "valid" if "timestamp.validated" in told else "none"
     known = {*broken, *_CERTIFICATE, _UNTRUSTED, *stamps, *identity, *_NOT_CHECKED}
     # What is the matter with an ingredient is told of the ingredient.
     inner = {code for code in failed if code.startswith("ingredient.")}
@@ -116,7 +118,7 @@ def answers_of(
         integrity=integrity,
         certificate=certificate,
         trust=trust,
-        time_stamp="valid" if stamped else "invalid" if stamps else "none",
+        time_stamp="invalid" if stamps and stamp == "none" else stamp,
         identity="not_checked" if identity else "none",
         rules=tuple(code for code in failed if code not in known and code not in inner),
         broken=tuple(broken),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from nsnet_cli.provenance.hardbinding import LEFT_OUT
 from nsnet_cli.provenance.validation import Answers
 
 
@@ -31,22 +33,25 @@ def integrity_words(answers: Answers) -> str:
     if answers.integrity == "not_checked":
         return "whether the file is what was signed could not be checked"
     said = "the file is what was signed: nothing that the signature covers was changed since"
-    if answers.rules:
-        said += f"; rules of the standard that were not kept: {', '.join(answers.rules[:5])}"
+    if LEFT_OUT in answers.rules:
+        said += "; it leaves out what stands before the pixels, such as EXIF, which may have been changed"
+    others = [code for code in answers.rules if code != LEFT_OUT]
+    if others:
+        said += f"; rules of the standard that were not kept: {', '.join(others[:5])}"
     return said
 
 
 def certificate_words(answers: Answers, certificate: Mapping[str, Any], signed_at: str | None) -> str:
     """Says as of when, because what is valid today is not tomorrow."""
-    until = certificate["valid_until"]
-    span = (
-        f" (valid from {certificate['valid_from'][:10]} to {until[:10]})" if until and certificate["valid_from"] else ""
-    )
+    since, until = certificate["valid_from"], certificate["valid_until"]
+    span = f" (valid from {since[:10]} to {until[:10]})" if since and until else ""
+    stamped = signed_at if answers.time_stamp in ("trusted", "valid") else None
     if answers.certificate == "expired":
-        when = (
-            f"when it was signed, {signed_at}" if signed_at and answers.time_stamp == "valid" else "when this was read"
-        )
-        return f"the signer's certificate had expired {when}{span}; this does not mean that anything was changed"
+        said = f"the signer's certificate had run out when this was read{span}; by that nothing was changed"
+        if stamped and until:
+            when = "while it was valid" if _moment(stamped) <= _moment(until) else "when it had run out already"
+            said += f"; a time stamp says that it was signed no later than {stamped[:10]}, {when}"
+        return said
     if answers.certificate == "revoked":
         return f"the signer's certificate was withdrawn by its issuer{span}"
     if answers.certificate == "unsuited":
@@ -55,7 +60,17 @@ def certificate_words(answers: Answers, certificate: Mapping[str, Any], signed_a
         return f"the signature uses a method that is not allowed or not known{span}"
     if answers.certificate == "not_checked":
         return "the signer's certificate could not be checked"
-    return f"the signer's certificate was valid{span}; whether it was withdrawn is not looked up"
+    when = f"when it was signed, by the time stamp on {stamped[:10]}" if stamped else "when this was read"
+    return f"the signer's certificate was valid {when}{span}; whether it was withdrawn is not looked up"
+
+
+def _moment(text: str) -> datetime:
+    """A time of a report; one that is not told lies before all others."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def trust_words(answers: Answers) -> str:
@@ -68,7 +83,10 @@ def trust_words(answers: Answers) -> str:
 
 def time_stamp_words(answers: Answers, signed_at: str | None) -> str:
     if answers.time_stamp == "valid":
-        return f"a time stamp says that it was signed by {signed_at or 'a time that is not told'}"
+        when = signed_at or "a time that is not told"
+        return f"a time stamp that nobody vouches for here says that it was signed no later than {when}"
+    if answers.time_stamp == "trusted":
+        return f"a time stamp says that it was signed no later than {signed_at or 'a time that is not told'}"
     if answers.time_stamp == "invalid":
         return "a time stamp is there that cannot be relied on: when it was signed is not proved"
     return "no time stamp: when it was signed is not proved" + (f" (it says {signed_at})" if signed_at else "")
