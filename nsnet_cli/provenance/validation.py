@@ -49,11 +49,13 @@ _NOT_CHECKED = (
 
 @dataclass(frozen=True)
 class Answers:
-    """``integrity``: intact, broken, not_checked.  ``certificate``: valid, expired, revoked, unsuited,
-    unknown_algorithm, not_checked.  ``trust``: trusted, not_listed, no_list.  ``time_stamp``: trusted, valid (it fits; who made it is
-    vouched for by nobody here), invalid, none.
-    ``identity``: not_checked where an identity assertion is there, else none.  ``rules``: the codes of rules of the
-    standard that it breaks without being changed, ``broken`` those of what does not fit, ``codes`` all failures.
+    """What codes say.
+
+    ``integrity``: intact, broken, not_checked.  ``certificate``: valid, expired, revoked, unsuited, unknown_algorithm,
+    not_checked.  ``trust``: trusted, not_listed, no_list.  ``time_stamp``: trusted, valid (it fits; nobody vouches here
+    for who made it), invalid, none.  ``identity``: not_checked where an identity assertion is there, else none.
+    ``rules``: the codes of rules of the standard that it breaks without being changed; ``broken``: those of what does
+    not fit; ``codes``: all failures.
     """
 
     integrity: str
