@@ -29,7 +29,7 @@ _NAMES = {
     "model hash": "model hash", "hashes": "hashes", "lora hashes": "lora hashes", "schedule type": "scheduler",
     "denoising strength": "denoising strength", "vae": "vae", "clip skip": "clip skip",
 }  # fmt: skip
-_MOST_KEYS = 80
+_MOST_KEYS, _MOST_STEPS, _LONGEST_SETTINGS = 80, 500, 100_000
 
 
 def parameters_of(text: str, known: bool = False) -> Settings | None:
@@ -47,7 +47,7 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
         "prompt": (head if negative is None else head[: negative.start()]).strip(),
         "negative prompt": "" if negative is None else head[negative.end() :].strip(),
     }
-    settings = {} if line is None else _settings(text[line.start(1) :])
+    settings = {} if line is None else _settings(text[line.start(1) : line.start(1) + _LONGEST_SETTINGS])
     for key, value in settings.items():
         values.setdefault(_NAMES.get(key.casefold(), key), value)
     return Settings(_program(settings) if settings else None, values)
@@ -57,7 +57,9 @@ def _settings(text: str) -> dict[str, str]:
     """``Key: value`` pairs; values in quotes, braces or brackets may hold commas."""
     found: dict[str, str] = {}
     at = 0
-    while len(found) < _MOST_KEYS:
+    for _ in range(_MOST_STEPS):
+        if len(found) >= _MOST_KEYS:
+            break
         key = _KEY.match(text, at)
         if key is None:
             following = _NEXT.search(text, at)

@@ -50,8 +50,10 @@ _EDITORS = (
 )  # fmt: skip
 # A version, an edition, or a place behind a name that is a word: "Flux 1.1 [pro]", "Gemini 2.5 Flash Image", "Sora 2".
 _BEHIND = (
-    r"(?:[ .-]*(?:v?\d[\w.]*|ai|api|pro|dev|schnell|flash|ultra|image|turbo|kontext|preview|gen|max|\[\w+\]|\(\w+\)))*"
+    r"(?:[ .-]*+(?>v?\d[\w.]*+|ai|api|pro|dev|schnell|flash|ultra|image|turbo|kontext|preview|gen|max|"
+    r"\[\w++\]|\(\w++\)))*+"
 )
+_LONGEST_NAME = 200
 _MAKERS = r"(?:google |adobe |openai |bfl |black forest labs |xai |bytedance |baidu |tencent |kuaishou |meta )?"
 
 # What a label says that is nothing but a label.  A sentence that only has such words in it is none.
@@ -80,7 +82,7 @@ _CHANGED_LABEL = re.compile(
 
 def claim_of_software(value: str) -> Claim:
     """What the name of a program claims: a generator, an editor, or nothing that is known here."""
-    text = _plain(value)
+    text = _plain(value[:_LONGEST_NAME])
     if any(_names(text, name) for name in _GENERATORS):
         return Claim.GENERATED
     if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in _EDITORS):
@@ -90,9 +92,9 @@ def claim_of_software(value: str) -> Claim:
 
 def claim_of_label(value: str) -> Claim:
     """What a credit, a caption or a comment claims: only where it is a label and nothing else."""
-    text = " ".join(value.split())
-    if len(text) > 120:
+    if len(value) > _LONGEST_NAME:
         return Claim.NONE
+    text = " ".join(value.split())
     if _GENERATED_LABEL.fullmatch(text):
         return Claim.GENERATED
     return Claim.EDITED if _CHANGED_LABEL.fullmatch(text) else Claim.NONE
@@ -100,7 +102,7 @@ def claim_of_label(value: str) -> Claim:
 
 def claim_of_credit(value: str) -> Claim:
     """What a credit line claims: a label, or the name of a generator and nothing else."""
-    text = _plain(value)
+    text = _plain(value[:_LONGEST_NAME])
     named = next((name for name in _GENERATORS if name not in _WORDS and text.startswith(name)), None)
     if named is not None and re.fullmatch(rf"{re.escape(named)}{_BEHIND}", text):
         return Claim.GENERATED

@@ -25,7 +25,7 @@ from nsnet_cli.provenance.tables import read_tables
 from nsnet_cli.provenance.texts import read_text, read_texts
 from nsnet_cli.provenance.xmp import read_xmp
 
-_MOST_FINDINGS, _MOST_TROUBLES = 400, 50
+_MOST_FINDINGS, _MOST_TROUBLES, _MOST_PACKETS = 400, 50, 16
 NOT_READ, UNKNOWN = "not_read", "unknown"
 
 
@@ -59,8 +59,10 @@ class ProvenanceReader:
         """
         carried = walk(data)
         reading = _Reading()
-        for block in carried.xmp:
+        for block in carried.xmp[:_MOST_PACKETS]:
             reading.take("xmp", read_xmp, block)
+        if len(carried.xmp) > _MOST_PACKETS:
+            carried.trouble("xmp", f"more than {_MOST_PACKETS} packets of XMP; the rest was not read")
         for block in carried.iim:
             reading.take("iptc", read_iim, block)
         reading.take("exif", read_exif, carried.tags)

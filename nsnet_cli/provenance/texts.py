@@ -22,6 +22,8 @@ CLAIMING_KEYS = frozenset({
     "ai_metadata", "use_stable_diffusion_model", "num_inference_steps", "sampler_name", "cfg_scale", "guidance_scale",
     "sd_model", "comfyui", "novelai", "midjourney", "aiprompt", "ai_prompt",
 })  # fmt: skip
+# Of one text; a workflow of ComfyUI that carries pictures has some megabytes.
+_LONGEST = 4_000_000
 _PROMPT_KEY = re.compile(r"(?:^|[^a-z])prompts?(?:$|[^a-z])", re.IGNORECASE)
 _PREFIX = re.compile(r"\s*(prompt|workflow|parameters|extra_pnginfo)\s*:\s*(?=[{\[\"])", re.IGNORECASE)
 _PROGRAMS = frozenset(key.casefold() for key in PROGRAM_KEYS)
@@ -56,7 +58,7 @@ def read_texts(texts: Sequence[Text]) -> list[Finding]:
 
 def read_text(source: str, key: str, value: str, carrier: str) -> list[Finding]:
     """What one text says: in the form of a generator, as a label, or as a text that is only shown."""
-    text = value.replace("\0", "").strip()
+    text = value[:_LONGEST].replace("\0", "").strip()
     if not text:
         return []
     name = key.casefold()

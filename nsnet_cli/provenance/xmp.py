@@ -18,7 +18,8 @@ _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _RESOURCE = f"{_RDF}resource"
 _STRUCTURE = frozenset({"li", "Bag", "Seq", "Alt", "Description", "value", "RDF"})
 _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
-_DEEPEST, _MOST, _MOST_FINDINGS = 100, 200_000, 300
+# Elements and attributes of one packet; depth maps and histories are long, and not as long as this.
+_DEEPEST, _MOST, _MOST_FINDINGS = 100, 40_000, 300
 # Of other pictures than this one: what went into it.
 _OTHERS = frozenset({"Pantry", "Ingredients", "DerivedFrom"})
 
@@ -69,9 +70,10 @@ def read_xmp(block: Block) -> Iterator[Finding]:
 
     carrier = f"XMP of {block.where}"
     stack: list[str] = []
-    told = 0
-    for number, (event, element) in enumerate(iterparse(BytesIO(_packet(block.data)), events=("start", "end"))):
-        if number > _MOST:
+    told = seen = 0
+    for event, element in iterparse(BytesIO(_packet(block.data)), events=("start", "end")):
+        seen += 1 + len(element.attrib)
+        if seen > _MOST:
             raise ValueError("XMP of more elements than anybody writes")
         if event == "end":
             found = list(_property(stack, element.text or "", carrier))

@@ -11,7 +11,7 @@ from nsnet_cli.provenance.containers.trailer import walk_trailer
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEY = "XML:com.adobe.xmp"
 _PROFILE_KEY = "Raw profile type "
-_PROFILE = re.compile(r"\s*(\S*)\s+(\d+)\s+([0-9a-fA-F\s]*)\Z")
+_PROFILE = re.compile(r"\s*+(\S*+)\s++(\d++)\s++([0-9a-fA-F\s]*+)\Z")
 _EXIF_HEAD = b"Exif\0\0"
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 

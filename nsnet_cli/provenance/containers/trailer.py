@@ -6,7 +6,7 @@ import re
 
 from nsnet_cli.provenance.containers.carried import Carried, Part, text_of
 
-_XMP = re.compile(rb"<x:xmpmeta\b.{0,4000000}?</x:xmpmeta>", re.DOTALL)
+_XMP_START, _XMP_END = b"<x:xmpmeta", b"</x:xmpmeta>"
 # Samsung's trailer (ExifTool's Samsung.pm): data blocks, SEFH with a directory of them, its length, SEFT.
 _SEF_HEAD, _SEF_END = b"SEFH", b"SEFT"
 _MOST_ENTRIES, _LARGEST_VALUE = 200, 65_536
@@ -22,9 +22,12 @@ def walk_trailer(data: bytes, at: int, carried: Carried) -> None:
     if data.endswith(_SEF_END):
         _samsung(data, part, carried)
         return
-    for found in _XMP.finditer(data, at):
-        carried.part(part.parts, Part("XMP", found.start(), found.end() - found.start()))
-        carried.block("xmp", "behind the picture", found.group())
+    start = data.find(_XMP_START, at)
+    end = data.find(_XMP_END, start) if start >= 0 else -1
+    if end >= 0:
+        end += len(_XMP_END)
+        carried.part(part.parts, Part("XMP", start, end - start))
+        carried.block("xmp", "behind the picture", data[start:end], start)
         return
     label = _LABEL.search(data, at)
     if label is not None:
