@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ WORST: dict[str, Callable[[], bytes]] = {
     "quotes": lambda: text("Dream", b'"' * 100_000 + b" -x"),
     "labels": lambda: text("Comment", b'"AIGC":{' * 300_000),
     "profile": lambda: text("Raw profile type xmp", b"\n" * MEGABYTES + b"1" + b" " * MEGABYTES + b"!"),
+    "graph": lambda: text("prompt", dense_graph()),
     "jobs": lambda: text("Description", b"Job ID: 0000" * 200_000),
     "attributes": lambda: xmp(b"<a " + b" ".join(b'x%d="AIGC"' % k for k in range(200_000)) + b"/>"),
     "elements": lambda: xmp(b"<a>" + b"<b>AIGC Steps: 1</b>" * 150_000 + b"</a>"),
@@ -29,6 +31,13 @@ WORST: dict[str, Callable[[], bytes]] = {
     "segments": lambda: many_segments(),
     "chunks": lambda: many_chunks(),
 }
+
+
+def dense_graph() -> bytes:
+    links = {f"i{k}": [str(k * 7 % 900), 0] for k in range(150)}
+    return json.dumps(
+        {str(k): {"class_type": "KSampler", "inputs": {**links, "positive": ["0", 0]}} for k in range(900)}
+    ).encode()
 
 
 def text(key: str, value: bytes) -> bytes:

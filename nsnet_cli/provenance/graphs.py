@@ -12,6 +12,8 @@ from typing import Any
 from nsnet_cli.provenance.settings import Settings
 
 _MOST_NODES, _FARTHEST, _MOST_NAMES = 2_000, 20, 60
+# Links are followed from so many samplers, and to so many nodes: a graph can have each linked to each.
+_MOST_FOLLOWED, _MOST_SEEN = 40, 200
 _SAMPLER_INPUTS = {
     "seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg scale", "sampler_name": "sampler",
     "scheduler": "scheduler", "denoise": "denoising strength", "guidance": "guidance",
@@ -48,13 +50,17 @@ def graph_of(found: dict[str, Any]) -> Settings | None:
 def _prompt(nodes: dict[str, dict[str, Any]]) -> dict[str, str]:
     values: dict[str, str] = {}
     models, loras, texts = [], [], []
+    followed = 0
     for node in nodes.values():
         inputs = _inputs(node)
         if "KSampler" in node["class_type"] or "positive" in inputs:
             for side, name in (("positive", "prompt"), ("negative", "negative prompt")):
+                if name in values or followed >= _MOST_FOLLOWED:
+                    continue
+                followed += 1
                 text = " | ".join(dict.fromkeys(_upstream_texts(nodes, inputs.get(side), set(), 0)))
                 if text:
-                    values.setdefault(name, text)
+                    values[name] = text
         for theirs, ours in _SAMPLER_INPUTS.items():
             if isinstance(inputs.get(theirs), str | int | float):
                 values.setdefault(ours, str(inputs[theirs]))
@@ -79,14 +85,14 @@ def _upstream_texts(nodes: dict[str, dict[str, Any]], link: Any, seen: set[str],
     if not (isinstance(link, list) and len(link) == 2) or depth > _FARTHEST:
         return
     number = str(link[0])
-    if number in seen or number not in nodes:
+    if number in seen or number not in nodes or len(seen) > _MOST_SEEN:
         return
     seen.add(number)
     inputs = _inputs(nodes[number])
     own = [inputs[name] for name in _TEXT_INPUTS if isinstance(inputs.get(name), str) and inputs[name].strip()]
     yield from own
     if not own:
-        for value in inputs.values():
+        for value in list(inputs.values())[:_MOST_NAMES]:
             yield from _upstream_texts(nodes, value, seen, depth + 1)
 
 
