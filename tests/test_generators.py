@@ -226,6 +226,8 @@ def test_xmp_of_programs_and_captions(attributes: str, elements: str, claims: li
         ({0x0131: "Google Imagen 3"}, {}, ["generated"]),
         ({0x0131: "gpt-image-1"}, {}, ["generated"]),
         ({0x010E: "Signature: of the artist, lower left", 0x013B: "somebody"}, {}, ["unknown"]),
+        ({0x010E: "Steps: 12000, Size: L, Model: the red one"}, {}, ["unknown"]),
+        ({0x010E: f"The minister in Paris. Job ID: {UUID}", 0x0110: "Canon EOS R5"}, {}, ["captured"]),
         ({0x0131: "https://huggingface.co/spaces/someone/something"}, {}, ["possibly_generated"]),
     ],
 )  # fmt: skip

@@ -42,6 +42,11 @@ _CHANGED_BY_AI = re.compile(
 )
 _WATERMARK = re.compile(r"\b(?:watermark|synthid)\b", re.IGNORECASE)
 _SOURCE_TYPE_KEY = re.compile(r"(?:^|[.:])digitalSource(?:File)?Type$", re.IGNORECASE)
+# Said of an ingredient, these say that it is not what was taken in.
+_OF_ITS_OWN = frozenset({
+    "ingredient.manifest.mismatch", "ingredient.manifest.missing", "ingredient.claimSignature.mismatch",
+    "ingredient.claimSignature.missing", "ingredient.hashedURI.mismatch",
+})  # fmt: skip
 _AI_ASSERTIONS = ("c2pa.ai_generated_content", "c2pa.ai-generated", "com.adobe.generative-ai")
 
 
@@ -88,7 +93,7 @@ def walk_chain(store: Mapping[str, Any], answers: Answers, listed: bool) -> Chai
         if place.scope == "self" and place.backing != Backing.BROKEN:
             chain.makers.extend(_makers(manifest))
         for ingredient in _list(manifest.get("ingredients")):
-            child = _ingredient(ingredient, place, store, listed, chain)
+            child = _ingredient(ingredient, label, place, store, listed, chain)
             inner = str(ingredient.get("active_manifest") or "")
             if inner and inner in manifests and inner not in seen and child.depth <= _DEEPEST:
                 if len(seen) >= _MOST_MANIFESTS:
@@ -128,14 +133,19 @@ def _makers(manifest: Mapping[str, Any]) -> Iterator[Maker]:
 
 
 def _ingredient(
-    ingredient: Mapping[str, Any], place: _Place, store: Mapping[str, Any], listed: bool, chain: Chain
+    ingredient: Mapping[str, Any],
+    holder: str,
+    place: _Place,
+    store: Mapping[str, Any],
+    listed: bool,
+    chain: Chain,
 ) -> _Place:
-    """What is told of an ingredient, and where its own manifest stands."""
+    """What is told of an ingredient of the manifest ``holder``, and where its own manifest stands."""
     relation = str(ingredient.get("relationship", ""))
     scope = {_PARENT: place.scope, _COMPONENT: "part" if place.scope != "input" else "input"}.get(relation, "input")
     label = str(ingredient.get("active_manifest") or "")
     title = cut(str(ingredient.get("title") or "without a name"))[:120]
-    found = answers_of_ingredient(ingredient, store, listed) if label else None
+    found = answers_of_ingredient(ingredient, holder, store, listed) if label else None
     own = Backing.UNSIGNED if found is None else found.backing
     backing = Backing.BROKEN if place.backing == Backing.BROKEN else own
     kind = {_PARENT: "parent", _COMPONENT: "component", "inputTo": "input"}.get(relation, relation or "ingredient")
@@ -158,16 +168,22 @@ def _ingredient(
     return _Place(scope, backing, named, place.depth + 1)
 
 
-def answers_of_ingredient(ingredient: Mapping[str, Any], store: Mapping[str, Any], listed: bool) -> Answers:
+def answers_of_ingredient(
+    ingredient: Mapping[str, Any], holder: str, store: Mapping[str, Any], listed: bool
+) -> Answers:
     """What was recorded of it when it was taken in, and what was found of it now."""
     label = str(ingredient.get("active_manifest") or "")
     recorded = _dict(_dict(ingredient.get("validation_results")).get("activeManifest"))
     failed = codes_in(recorded, "failure") + [str(s.get("code")) for s in _list(ingredient.get("validation_status"))]
     good = codes_in(recorded, "success")
+    if not listed:  # trust that somebody else's list gave is not ours
+        good = [code for code in good if code != "signingCredential.trusted"]
     for delta in _list(_dict(store.get("validation_results")).get("ingredientDeltas")):
         results = _dict(delta.get("validationDeltas"))
-        failed += codes_in(results, "failure", label)
-        now = codes_in(results, "success", label)
+        place = str(delta.get("ingredientAssertionURI", ""))
+        own = holder in place and place.endswith(f"/{ingredient.get('label')}")
+        failed += codes_in(results, "failure", None if own else label)
+        now = codes_in(results, "success", None if own else label)
         # That its hash or its signature fits is enough: what it signed is then as it was when it was taken in.
         if {"ingredient.manifest.validated", "ingredient.claimSignature.validated"} & set(now):
             good.append("claimSignature.validated")
@@ -175,8 +191,7 @@ def answers_of_ingredient(ingredient: Mapping[str, Any], store: Mapping[str, Any
     if not recorded and not failed and not good:
         # Written by the first version of the standard, which recorded failures alone.
         good.append("claimSignature.validated")
-    inner = {"ingredient.manifest.mismatch", "ingredient.claimSignature.mismatch", "ingredient.hashedURI.mismatch"}
-    failed = ["claimSignature.mismatch" if code in inner else code for code in failed]
+    failed = [code.removeprefix("ingredient.") if code in _OF_ITS_OWN else code for code in failed]
     return answers_of(failed, good, listed, bound_to_pixels=False)
 
 

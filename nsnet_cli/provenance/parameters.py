@@ -21,6 +21,10 @@ _LINE = re.compile(r"(?:^|[\n,])[ \t]*(Steps: ?\d{1,6}\s*,)", re.IGNORECASE)
 _CERTAIN = re.compile(
     r"\b(?:Sampler|Seed|CFG scale|Size|Model|Schedule type|Guidance|Denoising strength): ?\S", re.IGNORECASE
 )
+# Those that nobody writes of a walk ("Steps: 12000, Size: L").
+_UNMISTAKABLE = re.compile(
+    r"\b(?:Sampler|Seed|CFG scale|Schedule type|Model hash|Denoising strength): ?\S", re.IGNORECASE
+)
 _KEY = re.compile(r"\s*,?\s*([A-Za-z][\w \-/.()]{0,60}?):[ \t]*")
 _NEXT = re.compile(r",\s*[A-Za-z][\w \-/.()]{0,60}?:(?:\s|$)|\n")
 _NEGATIVE = re.compile(r"(?:^|\n)\s*Negative prompt:[ \t]*", re.IGNORECASE)
@@ -37,7 +41,7 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     text = text[:_LONGEST].replace("\r\n", "\n").strip("\0 \n")
     lines = list(_LINE.finditer(text))
     line = lines[-1] if lines else None
-    if line is not None and not _CERTAIN.search(text, line.start(1)):
+    if line is not None and not (_CERTAIN if known else _UNMISTAKABLE).search(text, line.start(1)):
         line = None
     if line is None and not known:
         return None

@@ -30,6 +30,7 @@ _PROGRAMS = frozenset(key.casefold() for key in PROGRAM_KEYS)
 _CREDITS = frozenset({"source", "credit", "author", "creator", "artist", "copyright", "publisher"})
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _JOB = re.compile(rf"\bJob ID:\s*({_UUID})", re.IGNORECASE)
+_OPTIONS = re.compile(r"\s--(?:v|ar|niji|style|stylize|chaos|seed|q|raw|sref|iw|no|s|c|w|p)\b")
 # A UUID, in the chunk that Hugging Face's jobs and Spaces write: it says where, not that a generator ran there.
 _HOSTED = frozenset({"hf-job-id", "hf_job_id", "hf-space-id", "hf-space", "hf_space", "huggingface_space", "space_id"})
 _SPACE = re.compile(r"(?:huggingface\.co/spaces/|\bhf\.space\b|hugging ?face spaces?\b)", re.IGNORECASE)
@@ -103,7 +104,8 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
             found.append(Finding(source, name, cut(text), Claim.GENERATED, carrier=carrier))
         return found
     job = _JOB.search(text)
-    if job is not None:
+    # Agencies number their jobs, too: in a caption Midjourney's options must stand beside it.
+    if job is not None and (source == "text" or _OPTIONS.search(text)):
         prompt = text[: job.start()].strip()
         values = {"prompt": prompt, "job id": job.group(0)}
         return Settings("Midjourney", values).findings(source, carrier)

@@ -22,7 +22,8 @@ _BROKEN = frozenset({
     "assertion.collectionHash.mismatch", "assertion.collectionHash.malformed",
     "assertion.collectionHash.incorrectFileCount",
     "assertion.collectionHash.invalidURI", "assertion.multiAssetHash.mismatch", "assertion.multiAssetHash.missingPart",
-    "assertion.multiAssetHash.malformed", "hashedURI.mismatch", "hashedURI.missing",
+    "assertion.multiAssetHash.malformed", "hashedURI.mismatch", "hashedURI.missing", "manifest.mismatch",
+    "manifest.missing",
 })  # fmt: skip
 _CERTIFICATE = {
     "signingCredential.expired": "expired",
