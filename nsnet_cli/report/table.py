@@ -141,7 +141,12 @@ def _provenance_lines(result: PictureResult) -> list[str]:
 
 
 def _shortened(said: Said) -> Said:
-    return said if len(said.value) <= _LONGEST_SAID else replace(said, value=said.value[:_LONGEST_SAID] + "…")
+    # What is said of a signature is in our own words, and no longer than it must be.
+    return (
+        said
+        if len(said.value) <= _LONGEST_SAID or not said.backing
+        else replace(said, value=said.value[:_LONGEST_SAID] + "…")
+    )
 
 
 def _stability_line(stability: StabilityResult) -> str:
