@@ -62,11 +62,10 @@ def _scan(args: argparse.Namespace) -> int:
 
     real, asked = Detector.score_views, []
 
-    def cheap(self, views, probes=False):  # type: ignore[no-untyped-def]
+    def cheap(self, pictures, plans, probes=False):  # type: ignore[no-untyped-def]
         if not asked:
-            asked.append(real(self, views[:1], probes))
-        semantic = asked[0].semantic
-        return Scored(views.mean(axis=(1, 2, 3, 4)) / 255.0, np.repeat(semantic, len(views), axis=0))
+            asked.extend(real(self, pictures[:1], plans[:1], probes))
+        return [Scored(float(views.mean()) / 255.0, asked[0].semantic) for views in pictures]
 
     Detector.score_views = cheap  # type: ignore[method-assign]
     sys.argv = ["nsnet", "scan", *args.arguments]
@@ -225,11 +224,12 @@ def _throughput(args: argparse.Namespace) -> int:
                 tile = rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
                 Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC).save(path, quality=88)
                 paths.append(str(path))
-            views = np.stack([v for p in paths if (v := detector.prepare(p).views) is not None])
-            detector.score_views(views[:8])
+            prepared = [p for p in map(detector.prepare, paths) if p.views is not None]
+            views, plans = [p.views for p in prepared], [p.plan for p in prepared]
+            detector.score_views(views[:8], plans[:8])
             began = time.perf_counter()
             for first in range(0, len(views), 8):
-                detector.score_views(views[first : first + 8])
+                detector.score_views(views[first : first + 8], plans[first : first + 8])
             alone = args.count / (time.perf_counter() - began)
             results = detector.scan_many(paths, workers=2)
             next(results)  # the workers have started

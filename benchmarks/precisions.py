@@ -28,12 +28,13 @@ from documents import MANIFEST, RESULTS, ROOT, between_markers, kept_rows, need_
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli import tower_numpy
-from nsnet_cli.arrays import Floats, Pixels
+from nsnet_cli.arrays import Floats
 from nsnet_cli.calibration import Calibration
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.robustness import take_sample
 from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
-from nsnet_cli.network import Network, tower_states
+from nsnet_cli.network import Network
+from nsnet_cli.preparing import Prepared, tower_states
 from nsnet_cli.tower import tower_info
 from nsnet_cli.tower_torch import TorchTower
 
@@ -73,19 +74,18 @@ def _measure(manifest: Path, count: int, emulated: int, work: Path) -> Row:
     weights = detector.weights
     pictures = list(take_sample(read_manifest(manifest, "val"), count))
     few = {id(picture) for picture in take_sample(pictures, emulated)}
-    score: dict[str, Callable[[Pixels], float]] = {
-        REFERENCE: _scorer(detector.network, detector),
-        "float32 on PyTorch": _scorer(_on_pytorch(detector, "fp32"), detector),
-        "bfloat16 on PyTorch": _scorer(_on_pytorch(detector, "bf16"), detector),
-        **{name: _with_int8(_scorer(detector.network, detector), share) for name, share in INT8.items()},
+    score: dict[str, Callable[[Prepared], float]] = {
+        REFERENCE: _scorer(detector.network),
+        "float32 on PyTorch": _scorer(_on_pytorch(detector, "fp32")),
+        "bfloat16 on PyTorch": _scorer(_on_pytorch(detector, "bf16")),
+        **{name: _with_int8(_scorer(detector.network), share) for name, share in INT8.items()},
     }
     work.mkdir(parents=True, exist_ok=True)
 
     def row(k: int) -> Row:
-        views = detector.prepare(str(pictures[k].path)).views
-        assert views is not None
+        prepared = detector.prepare(str(pictures[k].path))
         seen = [way for way in score if "bfloat16" not in way or id(pictures[k]) in few]
-        return {"scores": {way: round(score[way](views), 6) for way in seen}}
+        return {"scores": {way: round(score[way](prepared), 6) for way in seen}}
 
     mark = f"{weights.sha256}:{manifest_hash(pictures)}:{emulated}:{', '.join(score)}"
     rows = kept_rows(work / "precisions.jsonl", mark, range(len(pictures)), row)
@@ -98,11 +98,15 @@ def _on_pytorch(detector: Detector, precision: str) -> Network:
     return replace(detector.network, tower=tower)
 
 
-def _scorer(network: Network, detector: Detector) -> Callable[[Pixels], float]:
-    return lambda views: float(network.score(views[None], detector.plan).scores[0])
+def _scorer(network: Network) -> Callable[[Prepared], float]:
+    def score(prepared: Prepared) -> float:
+        assert prepared.views is not None
+        return network.score([prepared.views], [prepared.plan])[0].score
+
+    return score
 
 
-def _with_int8(scorer: Callable[[Pixels], float], share: float) -> Callable[[Pixels], float]:
+def _with_int8(scorer: Callable[[Prepared], float], share: float) -> Callable[[Prepared], float]:
     """``scorer``, but what enters the matrices of the blocks has 255 levels a token, up to a share of channels."""
     exact = tower_numpy._Linear.__call__
 
@@ -115,10 +119,10 @@ def _with_int8(scorer: Callable[[Pixels], float], share: float) -> Callable[[Pix
         levels[:, few] = x[:, few]
         return exact(self, levels)
 
-    def score(views: Pixels) -> float:
+    def score(prepared: Prepared) -> float:
         tower_numpy._Linear.__call__ = rounded  # type: ignore[method-assign]
         try:
-            return scorer(views)
+            return scorer(prepared)
         finally:
             tower_numpy._Linear.__call__ = exact  # type: ignore[method-assign]
 

@@ -55,8 +55,8 @@ def runtime_env(given: dict[str, Any] | None) -> dict[str, Any]:
 def stub() -> None:
     """No network: scores that hang on the pixels, or with RAY_ENGINE_EMPTY rows that cost nothing at all."""
 
-    def score_views(self: Detector, views: Pixels, probes: bool = False) -> Scored:
-        return Scored(views.mean(axis=(1, 2, 3, 4)) / 255.0, np.zeros((len(views), 1), np.float32))
+    def score_views(self: Detector, pictures: list[Pixels], plans: object, probes: bool = False) -> list[Scored]:
+        return [Scored(float(views.mean()) / 255.0, np.zeros(1, np.float32)) for views in pictures]
 
     def scan_many(self: Detector, paths: Iterable[str], *args: Any) -> Iterator[PictureResult]:
         for path in paths:

@@ -282,19 +282,17 @@ def _stages_of_both(paths: list[str]) -> Figures:
 def _stages(paths: list[str]) -> Figures:
     """Milliseconds a picture that each stage of a scan takes, in one process, eight pictures at a time."""
 
-    import numpy as np
-
     from nsnet_cli import Detector
     from nsnet_cli.cli.allocator import keep_freed_memory
     from nsnet_cli.decode import channels_first, decode, facts_of
     from nsnet_cli.inputs import DecodeLimits
     from nsnet_cli.provenance import ProvenanceReader
     from nsnet_cli.sources import read_source
-    from nsnet_cli.views import kinds_of, make_views
+    from nsnet_cli.views import make_views
 
     keep_freed_memory()
     detector, limits = Detector.load(precision="fp32", patches=False), DecodeLimits()
-    network, plan, recipe = detector.network, detector.plan, detector.network.selection
+    network, recipe = detector.network, detector.network.selection
     reader = ProvenanceReader.with_trust(None)
     spent: dict[str, float] = {}
 
@@ -311,14 +309,10 @@ def _stages(paths: list[str]) -> Figures:
             picture = timed("decode", lambda d=data: decode(d, limits))
             timed("provenance", lambda d=data, f=picture.format: reader(d, f))
             pixels = channels_first(picture.pixels)
-            views.append(timed("select", lambda p=pixels: make_views(p, recipe, len(plan)).pixels))
-        seen = np.stack(views)
-        looks = timed("encode", lambda: network.looks(seen, plan))
-        kinds = {
-            kind: [look.features for look, view in zip(looks, plan, strict=True) if view.kind == kind]
-            for kind in kinds_of(plan)
-        }
-        timed("project and judge", lambda: network.fused(kinds))
+            views.append(timed("select", lambda p=pixels: make_views(p, recipe, detector.views)))
+        plans = [v.plan for v in views]
+        looks = timed("encode", lambda: network.looks([v.pixels for v in views], plans))
+        timed("project and judge", lambda: network.judged(looks, plans))
 
     run(paths[:8])
     spent.clear()
@@ -330,7 +324,7 @@ def _stages(paths: list[str]) -> Figures:
         json.dumps(result.to_dict())
     spent["report"] = (time.perf_counter() - began) * len(paths) / len(results)
     return {
-        "views": len(plan),
+        "views": detector.views,
         "ms_a_picture": {stage: round(1e3 * seconds / len(paths), 2) for stage, seconds in spent.items()},
     }
 

@@ -2,10 +2,11 @@
 
     python benchmarks/val.py                                   scans the corpus in ../shared (minutes)
     python benchmarks/val.py --predictions rows.jsonl          measures an earlier scan (seconds)
+    python benchmarks/val.py --whole ORIGINALS.csv             the same of whole originals (docs/evaluation.md)
     python benchmarks/val.py --write-only                      writes the documents from the kept figures
 
-Figures are kept in ``benchmarks/results/val.json``; documents hold them between markers, and a test fails where
-the two differ.  Predictions of single pictures go to ``--rows``, which is not committed.
+Figures are kept in ``benchmarks/results/val.json`` and ``whole.json``; documents hold them between markers, and a test
+fails where the two differ.  Predictions of single pictures go to ``--rows``, which is not committed.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, ne
 
 from nsnet_cli.report.plots import reliability_plot
 
-OWNER = "benchmarks/val.py"
-RESULT = RESULTS / "val.json"
+# By what is measured: who owns the figures in the documents, where they are kept, and what the pictures are.
+CROPS, WHOLE = "val", "whole"
+OWNERS = {CROPS: "benchmarks/val.py", WHOLE: "benchmarks/val.py --whole"}
+_KINDS = {CROPS: "held-out pictures", WHOLE: "whole originals of held-out pictures, as their makers published them"}
 _CUTS = {
     "photo_like": "photo-like",
     "not_photo_like": "not photo-like",
@@ -37,21 +40,23 @@ _CUTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, default=MANIFEST)
+    parser.add_argument("--whole", type=Path, help="a manifest of whole originals to measure instead")
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--rows", type=Path, help="keep the rows of the scan here (.jsonl)")
     parser.add_argument("--precision", default="auto", help="as of nsnet evaluate; stands in the documents")
     parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
-        need_manifest(args.manifest)
-        RESULT.write_text(json.dumps(_measure(args), indent=1) + "\n", "utf-8")
-    figures = json.loads(RESULT.read_text("utf-8"))
+        name, manifest = (WHOLE, args.whole) if args.whole else (CROPS, args.manifest)
+        need_manifest(manifest)
+        result = RESULTS / f"{name}.json"
+        result.write_text(json.dumps(_measure(args, manifest, plot=name == CROPS), indent=1) + "\n", "utf-8")
     for path in (README, MODEL_CARD):
-        path.write_text(with_figures(path.read_text("utf-8"), figures, path == MODEL_CARD), "utf-8")
+        path.write_text(with_figures(path.read_text("utf-8"), path == MODEL_CARD), "utf-8")
 
 
-def _measure(args: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, "-m", "nsnet_cli", "evaluate", str(args.manifest), "--split", "val", "--json"]
+def _measure(args: argparse.Namespace, manifest: Path, plot: bool) -> dict[str, Any]:
+    command = [sys.executable, "-m", "nsnet_cli", "evaluate", str(manifest), "--split", "val", "--json"]
     shown = [] if args.precision == "auto" else ["--precision", args.precision]
     command += shown
     if args.predictions:
@@ -65,25 +70,30 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(run.stdout)
     scored = [row for row in document["predictions"] if row["probability"] is not None]
     y, p = (np.array([row[key] for row in scored]) for key in ("label", "probability"))
-    save_plot("reliability.svg", reliability_plot(y, p))
+    if plot:
+        save_plot("reliability.svg", reliability_plot(y, p))
     # The names of the corpus' files are nobody's business, nor are the paths of this machine.
     del document["predictions"]
-    document["command"] = " ".join(["nsnet evaluate MANIFEST.csv --split val", *shown])
-    document["dataset"]["name"] = "MANIFEST.csv"
+    name = "MANIFEST.csv" if plot else "ORIGINALS.csv"
+    document["command"] = " ".join([f"nsnet evaluate {name} --split val", *shown])
+    document["dataset"]["name"] = name
     document["model"].pop("predictions", None)
     return document
 
 
-def with_figures(text: str, document: dict[str, Any], every_group: bool) -> str:
+def with_figures(text: str, every_group: bool) -> str:
     """``text`` with the figures between this benchmark's markers made new."""
-    return between_markers(text, OWNER, render(document, every_group))
+    for name, owner in OWNERS.items():
+        figures = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+        text = between_markers(text, owner, render(figures, every_group, _KINDS[name]))
+    return text
 
 
-def render(document: dict[str, Any], every_group: bool) -> str:
+def render(document: dict[str, Any], every_group: bool, kind: str) -> str:
     """The figures in Markdown: totals and cuts, the band, controls, and the worst groups or all of them."""
     total, model = document["total"], document["model"]
     lines = [
-        f"`{document['command']}` on {total['pictures']:,} held-out pictures "
+        f"`{document['command']}` on {total['pictures']:,} {kind} "
         f"({len(document['by_generator'])} generators and {len(document['by_source'])} sources that training never "
         f"saw; {total['missing']} without a score), weights `{model['weights_sha256'][:12]}`, 95 % intervals:",
         "",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nsnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 GENERATED, REAL, UNCERTAIN = "generated", "real", "uncertain"
 MAX_FALSE_POSITIVE_RATE = 0.02
 MAX_MISS_RATE = 0.05
+# The band's error rates hold in this share of draws of as many groups.
+_CONFIDENCE = 0.9
+_DRAWS = 400
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,19 @@ class Calibration:
 
 
 def fit_calibration(
-    scores: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64], fitted_on: str
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    fitted_on: str,
+    groups: Sequence[str] | None = None,
 ) -> Calibration:
     """Fit Platt's two parameters and the band to held-out scores.
 
-    ``scores``, ``labels`` and ``weights`` are ``(n,)``; weights are scaled so that both classes count
-    alike.  Should the thresholds cross (t_low above t_high) both become their mean, and nothing is
-    uncertain.  Raises `UsageError` when a class is missing or scores say nothing.
+    ``scores``, ``labels`` and ``weights`` are ``(n,)``; weights are scaled so that both classes count alike.  With
+    ``groups``, the generator or source of each score, the band leaves room for those that nobody has seen: its error
+    rates hold in nine of ten draws of as many groups from those there are, not on their mean.  Should the thresholds
+    cross (t_low above t_high) both become their mean, and nothing is uncertain.  Raises `UsageError` when a class is
+    missing or scores say nothing.
     """
     import numpy as np
 
@@ -74,8 +83,15 @@ def fit_calibration(
     if slope <= 0:
         raise UsageError("held-out scores do not rise with the label: the detector has learnt nothing")
     p = 1.0 / (1.0 + np.exp(-(slope * scores + offset)))
-    t_high = _lowest_cut(p[labels == 0], balanced[labels == 0], MAX_FALSE_POSITIVE_RATE)
-    t_low = _highest_cut(p[labels == 1], balanced[labels == 1], MAX_MISS_RATE)
+    real, generated = labels == 0, labels == 1
+    t_high = _lowest_cut(p[real], balanced[real], MAX_FALSE_POSITIVE_RATE)
+    t_low = _highest_cut(p[generated], balanced[generated], MAX_MISS_RATE)
+    if groups is not None:
+        named = np.array(groups)
+        cuts = [_lowest_cut(*drawn, MAX_FALSE_POSITIVE_RATE) for drawn in _draws(p[real], balanced[real], named[real])]
+        t_high = max(t_high, float(np.quantile(cuts, _CONFIDENCE)))
+        drawn_low = _draws(p[generated], balanced[generated], named[generated])
+        t_low = min(t_low, float(np.quantile([_highest_cut(*d, MAX_MISS_RATE) for d in drawn_low], 1 - _CONFIDENCE)))
     if t_low > t_high:
         t_low = t_high = (t_low + t_high) / 2
     return Calibration(
@@ -83,8 +99,8 @@ def fit_calibration(
         offset=offset,
         t_low=t_low,
         t_high=t_high,
-        fpr_at_t_high=float(balanced[labels == 0][p[labels == 0] >= t_high].sum()),
-        miss_rate_at_t_low=float(balanced[labels == 1][p[labels == 1] < t_low].sum()),
+        fpr_at_t_high=float(balanced[real][p[real] >= t_high].sum()),
+        miss_rate_at_t_low=float(balanced[generated][p[generated] < t_low].sum()),
         fitted_on=fitted_on,
     )
 
@@ -125,6 +141,19 @@ def _regression(
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=1e6).fit(scores, labels, sample_weight=balanced * len(labels) / 2)
+
+
+def _draws(
+    p: NDArray[np.float64], weights: NDArray[np.float64], groups: NDArray[np.str_]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Probabilities and weights, which sum to one, of as many groups as there are, drawn with replacement."""
+    import numpy as np
+
+    names, of = np.unique(groups, return_inverse=True)
+    drawn = np.random.default_rng(0)
+    for _ in range(_DRAWS):
+        times = np.bincount(drawn.integers(0, len(names), len(names)), minlength=len(names))[of]
+        yield p[times > 0], (weights * times)[times > 0] / (weights * times).sum()
 
 
 def _lowest_cut(p: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.errors import UsageError, WeightsError
+from nsnet_cli.quantised import SCALE, int8_rows
 from nsnet_cli.shapes import VitConfig
 
 if TYPE_CHECKING:
@@ -150,9 +151,8 @@ def quantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if tensor.ndim == 2 and "resblocks" in name:
-            scale = tensor.abs().amax(dim=1).clamp_min(1e-12) / 127.0
-            out[name] = (tensor / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
-            out[f"{name}.scale"] = scale
+            q, scale = int8_rows(tensor.numpy())
+            out[name], out[name + SCALE] = torch.from_numpy(q), torch.from_numpy(scale)
         else:
             out[name] = tensor
     return out

@@ -68,6 +68,21 @@ class Webp:
 
 
 @dataclass(frozen=True)
+class Avif:
+    """Encode as lossy AVIF and decode again."""
+
+    name: ClassVar[str] = "avif"
+    quality: int
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.quality <= 100, "avif:QUALITY, 1-100")
+
+    def __call__(self, image: Image_, rng: Random) -> Image_:
+        # One thread and a fixed speed: the same bytes on every machine.
+        return _through(image, format="AVIF", quality=self.quality, speed=8, max_threads=1)
+
+
+@dataclass(frozen=True)
 class Resize:
     """Scale both sides by ``factor``."""
 
@@ -143,6 +158,35 @@ class Blur:
 
     def __call__(self, image: Image_, rng: Random) -> Image_:
         return image.filter(ImageFilter.GaussianBlur(self.radius))
+
+
+@dataclass(frozen=True)
+class Sharpen:
+    """Unsharp mask of ``radius`` pixels: ``percent`` of the difference to the blurred picture is added."""
+
+    name: ClassVar[str] = "sharpen"
+    percent: int
+    radius: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.percent <= 500 and 0 <= self.radius <= 50, "sharpen:PERCENT[:RADIUS], PERCENT 0-500")
+
+    def __call__(self, image: Image_, rng: Random) -> Image_:
+        return image.filter(ImageFilter.UnsharpMask(self.radius, self.percent, threshold=0))
+
+
+@dataclass(frozen=True)
+class Denoise:
+    """Noise reduction as in phones: the median of 3x3 pixels, mixed in by ``strength``; edges stay, grain goes."""
+
+    name: ClassVar[str] = "denoise"
+    strength: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.strength <= 1, "denoise:STRENGTH, 0-1")
+
+    def __call__(self, image: Image_, rng: Random) -> Image_:
+        return Image.blend(image, image.filter(ImageFilter.MedianFilter(3)), self.strength)
 
 
 @dataclass(frozen=True)
@@ -252,7 +296,7 @@ class Mirror:
 _OPERATIONS: dict[str, Any] = {
     kind.name: kind
     for kind in (
-        *(Jpeg, Webp, Resize, Fit, Crop, Cutout, Blur, Noise),
+        *(Jpeg, Webp, Avif, Resize, Fit, Crop, Cutout, Blur, Sharpen, Denoise, Noise),
         *(Brightness, Contrast, Saturation, Gamma, Screenshot, Mirror),
     )
 }
@@ -284,29 +328,41 @@ class Delivery:
 
 
 def random_chain(rng: Random, size: tuple[int, int]) -> list[Operation]:
-    """Draw a training augmentation: an edit, rescaling, blur or noise, re-encoding, mirroring; each sometimes."""
+    """Draw a training augmentation: an edit, rescaling, what cameras and editors do to detail, re-encoding once or
+    twice, mirroring; each sometimes."""
     chain: list[Operation] = []
     if rng.random() < 0.3:
         # Half of a doubling each way: beyond it a picture looks wrong to its editor, too.
         chain += [kind(2.0 ** rng.uniform(-0.6, 0.6)) for kind in rng.sample(_EDITS, rng.choice((1, 1, 2)))]
+    if rng.random() < 0.15:
+        chain.append(_codec(rng))  # as it was first saved, before it was scaled and saved again
     smallest = min(size)
     if rng.random() < 0.5:
         # Not below 8 x 7 patches' worth of pixels: a mosaic should not have to repeat itself.
         low = max(0.5, 232 / smallest) if smallest > 232 else 1.0
         factor = rng.uniform(low, 1.5)
         chain.append(Resize(factor, rng.choice(list(_KERNELS)[1:])))
-    if rng.random() < 0.1:
+    detail = rng.random()
+    if detail < 0.08:
         chain.append(Blur(rng.uniform(0.3, 1.2)))
-    if rng.random() < 0.1:
+    elif detail < 0.16:
+        chain.append(Sharpen(rng.randint(30, 150), rng.uniform(0.5, 2.0)))
+    elif detail < 0.22:
+        chain.append(Denoise(rng.uniform(0.3, 1.0)))
+    if rng.random() < 0.08:
         chain.append(Noise(rng.uniform(0.5, 5.0), rng.getrandbits(32)))
-    draw = rng.random()
-    if draw < 0.4:
-        chain.append(Jpeg(rng.randint(35, 97), rng.choice((444, 420))))
-    elif draw < 0.7:
-        chain.append(Webp(rng.randint(40, 95)))
+    if rng.random() < 0.75:
+        chain.append(_codec(rng))
     if rng.random() < 0.5:
         chain.append(Mirror())
     return chain
+
+
+def _codec(rng: Random) -> Operation:
+    draw = rng.random()
+    if draw < 0.5:
+        return Jpeg(rng.randint(35, 97), rng.choice((444, 420)))
+    return Webp(rng.randint(40, 95)) if draw < 0.9 else Avif(rng.randint(40, 90))
 
 
 def random_chain_mark() -> str:

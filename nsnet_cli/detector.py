@@ -30,7 +30,6 @@ from nsnet_cli.document import (
     now_utc,
 )
 from nsnet_cli.errors import UsageError
-from nsnet_cli.features import Look
 from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.network import Network, Scored
 from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
@@ -40,7 +39,7 @@ from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import tower_info
-from nsnet_cli.views import kinds_of, plan_views
+from nsnet_cli.views import View, kinds_of, plan_views
 from nsnet_cli.weights import NsnetWeights, load_weights
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS
 from nsnet_cli.workers import PreparePool
@@ -88,8 +87,7 @@ class Detector:
         self.deliveries, self.provenance = tuple(deliveries), provenance
         info = weights.info
         self.views = info.views if views is None else views
-        self.plan = plan_views(info.selection, self.views)
-        if len(kinds_of(self.plan)) < len(info.kinds):
+        if len(kinds_of(plan_views(info.selection, self.views))) < len(info.kinds):
             # One kind alone is another detector than the one that was calibrated.
             raise UsageError(f"{info.name} was calibrated on {' and '.join(info.kinds)}: give --views 2 or more")
         self.precision = precision
@@ -226,14 +224,16 @@ class Detector:
         recipe = self.weights.info.selection
         return Preparer(recipe, self.views, self.limits, self.deliveries, thumbnails, self.provenance)
 
-    def score_views(self, views: Pixels, probes: bool = False) -> Scored:
-        """What the network says of the views of pictures, ``(N, views, 3, S, S)`` uint8."""
-        return self.network.score(views, self.plan, probes)
+    def score_views(
+        self, pictures: Sequence[Pixels], plans: Sequence[Sequence[View]], probes: bool = False
+    ) -> list[Scored]:
+        """What the network says of each of ``pictures``: its views ``(views, 3, S, S)`` uint8 and their plan."""
+        return self.network.score(pictures, plans, probes)
 
     def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
         began = time.perf_counter()
-        scored = self._said([p.views for p in batch], self.options.patches)
-        scored_after = self._said([d.views for p in batch for d in p.delivered], probes=False)
+        scored = self._scored(batch, self.options.patches)
+        scored_after = self._scored([d for p in batch for d in p.delivered], probes=False)
         share = (time.perf_counter() - began) / max(1, sum(p.views is not None for p in batch))
         for prepared in batch:
             said = next(scored)
@@ -246,12 +246,11 @@ class Detector:
                 result = self._with_stability(result, delivered)
             yield Observation(result, tuple(delivered), prepared.thumbnail, None if said is None else said.semantic)
 
-    def _said(self, views: Sequence[Pixels | None], probes: bool) -> Iterator[_Said | None]:
-        """What the network says of each of ``views``, None where there are none."""
-        there = [v for v in views if v is not None]
-        scored = self.score_views(np.stack(there), probes) if there else None
-        said = iter(() if scored is None else _each(scored))
-        return iter([None if v is None else next(said) for v in views])
+    def _scored(self, pictures: Sequence[Prepared | DeliveredViews], probes: bool) -> Iterator[Scored | None]:
+        """What the network says of each of ``pictures``, None where there are no views."""
+        there = [(p.views, p.plan) for p in pictures if p.views is not None]
+        scored = iter(self.score_views([v for v, _ in there], [plan for _, plan in there], probes) if there else ())
+        return iter([None if p.views is None else next(scored) for p in pictures])
 
     def _verdict(self, probability: float, weak: bool) -> str:
         return UNCERTAIN if weak else self.calibration.verdict(probability, self.options.threshold)
@@ -272,7 +271,7 @@ class Detector:
         warnings = (*result.warnings, UNSTABLE) if unstable else result.warnings
         return replace(result, stability=stability, warnings=warnings)
 
-    def _result(self, prepared: Prepared, said: _Said | None, network_seconds: float) -> PictureResult:
+    def _result(self, prepared: Prepared, said: Scored | None, network_seconds: float) -> PictureResult:
         result = PictureResult(
             path=prepared.path,
             scanned_at=now_utc(),
@@ -302,7 +301,7 @@ class Detector:
             windows=tuple(WindowResult(x, y, side, side, view) for view, (x, y, side) in prepared.windows.items()),
         )
 
-    def _patch_results(self, prepared: Prepared, said: _Said) -> Iterator[PatchResult]:
+    def _patch_results(self, prepared: Prepared, said: Scored) -> Iterator[PatchResult]:
         """The patches of all mosaics, with their local scores where the network was asked for them."""
         scores = {}
         if said.looks:
@@ -319,17 +318,3 @@ class Detector:
 def _contradiction(verdict: str, provenance: dict[str, Any] | None) -> tuple[str, ...]:
     """The warning that verdict and file, or what the file says itself, cannot all be right."""
     return (CONTRADICTION,) if all_contradictions(verdict, provenance) else ()
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What `Scored` holds of one picture."""
-
-    score: float
-    semantic: NDArray[np.float32]
-    looks: tuple[Look, ...]
-
-
-def _each(scored: Scored) -> Iterator[_Said]:
-    for n, score in enumerate(scored.scores.tolist()):
-        yield _Said(score, scored.semantic[n], tuple(look.of_picture(n) for look in scored.looks))

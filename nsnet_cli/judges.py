@@ -46,10 +46,6 @@ class ContrastiveHead:
         shapes |= _linear("embedding", tower.embed_dim, config.reduced)
         return shapes | _linear("hidden", wide, config.hidden) | _linear("decision", config.hidden, 1)
 
-    def semantic_part(self, features: Features) -> Floats:
-        """Coordinates ``(N, rank)`` in the semantic basis of what the projection removes."""
-        return _unit(features.embedding) @ self._semantic.T
-
     def score(self, features: Features) -> Floats:
         """Logits ``(N,)``."""
         # sqrt(d) brings the entries of a unit vector to the scale that LayerNorm gives the tokens.
@@ -111,6 +107,12 @@ class KernelJudge:
         x: Floats = np.concatenate(even, axis=1) - centre
         described: Floats = x @ components
         return described
+
+
+def semantic_part(features: Features, semantic: Floats) -> Floats:
+    """Coordinates ``(N, rank)`` in the ``semantic`` basis ``(rank, embed_dim)`` of what the projection removes."""
+    part: Floats = _unit(features.embedding) @ semantic.T
+    return part
 
 
 def decouple(embedding: Floats, semantic: Floats) -> Floats:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nsnet_cli.nullspace import decouple
+from nsnet_cli.quantised import SCALE, int8_rows
 from nsnet_cli.shapes import KernelConfig, VitConfig
 from nsnet_cli.views import ViewKind
 from nsnet_cli.vit import VitFeatures
@@ -89,7 +90,7 @@ class KernelHead(nn.Module):
     def of_state(
         tower: VitConfig, config: KernelConfig, semantic: Tensor, kinds: Sequence[ViewKind], state: Mapping[str, Tensor]
     ) -> KernelHead:
-        """The head whose tensors are ``state``.  Raises `RuntimeError` where they do not fit ``config``."""
+        """The head whose tensors are ``state``, in floats.  Raises `RuntimeError` where they do not fit ``config``."""
         try:
             dimensions = [state[f"kinds.{kind}.components"].shape[1] for kind in kinds]
             head = KernelHead(tower, config, semantic, kinds, len(state["anchors"]), dimensions)
@@ -104,9 +105,15 @@ class KernelHead(nn.Module):
         return features
 
     def stored(self) -> dict[str, Tensor]:
-        """The tensors of a weights file: the large ones in half precision, to which the fit rounded them."""
-        halved = ("anchors", "components")
-        return {k: v.half() if k.split(".")[-1] in halved else v for k, v in self.state_dict().items()}
+        """The tensors of a weights file: the large ones as int8, to which the fit rounded them."""
+        tensors: dict[str, Tensor] = {}
+        for name, value in self.state_dict().items():
+            if name.split(".")[-1] in ("anchors", "components"):
+                q, scale = int8_rows(value.cpu().numpy())
+                tensors |= {name: torch.from_numpy(q), name + SCALE: torch.from_numpy(scale)}
+            else:
+                tensors[name] = value
+        return tensors
 
     def describe(self, kind: ViewKind, views: Sequence[VitFeatures]) -> Tensor:
         """The part of ``x`` that views of one kind show, ``(N, dimensions)``: the mean over the ``views``."""

@@ -26,7 +26,7 @@ from nsnet_cli.inputs import STDIN, DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.selection import Selection, SelectionRecipe
 from nsnet_cli.sources import read_source, stat_source
-from nsnet_cli.views import Views, make_views
+from nsnet_cli.views import View, Views, make_views
 
 # Below this side a picture is too small to be judged, whatever its patches say.
 _TOO_SMALL = 64
@@ -38,22 +38,25 @@ _MOSTLY_UNSEEN = 0.05
 
 @dataclass(frozen=True)
 class DeliveredViews:
-    """The ``views`` of a delivered picture, None where it cannot be delivered so; ``weak``: too little to judge."""
+    """The ``views`` of a delivered picture by its ``plan``, None where it cannot be delivered so; ``weak``: too little
+    to judge."""
 
     delivery: str
     views: Pixels | None = None
+    plan: tuple[View, ...] = ()
     weak: bool = False
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture on its way to the network: its ``views``, or the error that stopped it."""
+    """A picture on its way to the network: its ``views`` in the order of ``plan``, or the error that stopped it."""
 
     path: str
     facts: FileFacts | None = None
     mtime_ns: int | None = None
     picture: Picture | None = None
     views: Pixels | None = None
+    plan: tuple[View, ...] = ()
     selections: dict[int, Selection] = field(default_factory=dict)
     windows: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -102,6 +105,7 @@ class Preparer:
             # The pixels have done their work; keeping them would make a batch as large as its pictures.
             picture=replace(picture, pixels=None),
             views=views.pixels,
+            plan=views.plan,
             selections=views.selections,
             windows=views.windows,
             warnings=_warnings(picture, views, self.recipe.count),
@@ -119,7 +123,7 @@ class Preparer:
             # Larger than a format allows, or than memory: this delivery does not exist for this picture.
             return DeliveredViews(delivery.spec)
         weak = min(image.size) < _TOO_SMALL or views.grid.distinct < self.recipe.count
-        return DeliveredViews(delivery.spec, views.pixels, weak)
+        return DeliveredViews(delivery.spec, views.pixels, views.plan, weak)
 
 
 def prepare_safely(

@@ -45,7 +45,8 @@ _CHUNK = 4096
 class SelectionRecipe:
     """How mosaics are made, and where windows lie.  Part of the trained model: it travels in the weights' metadata.
 
-    ``window_by`` is ``entropy`` or ``centre``: see `nsnet_cli.views`.
+    ``window_by`` is ``entropy`` or ``centre``; ``looks`` are pairs of a short side in pixels, 0 for the picture's own,
+    and a place along the longer side, from 0 to 1: see `nsnet_cli.views`.
     """
 
     patch: int = 32
@@ -56,7 +57,8 @@ class SelectionRecipe:
     reference_patches: int = 144
     order_seed: int = 0
     window: int = 384
-    window_by: Literal["centre", "entropy"] = "entropy"
+    window_by: Literal["centre", "entropy"] = "centre"
+    looks: tuple[tuple[int, float], ...] = ((640, 0.0), (640, 1.0))
 
     @property
     def count(self) -> int:

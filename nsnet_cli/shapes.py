@@ -77,7 +77,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Shape of the head.
+    """Shape of the contrastive heads, of which there is one for each kind of view among ``kinds``.
 
     ``blocks`` are the tower's blocks (1-based) whose class tokens are used beside the projected
     embedding; ``reduced`` is the width that each of them, and the embedding, is reduced to; ``hidden``
@@ -88,6 +88,11 @@ class HeadConfig:
     reduced: int = 64
     hidden: int = 256
     dropout: float = 0.3
+    kinds: tuple[ViewKind, ...] = ("mosaic", "window")
+
+    def of(self, kinds: Sequence[ViewKind]) -> list[ViewKind]:
+        """Those of the ``kinds`` of view there are that have a head."""
+        return [kind for kind in kinds if kind in self.kinds]
 
 
 @dataclass(frozen=True)
@@ -96,15 +101,16 @@ class KernelConfig:
 
     ``blocks`` are the tower's blocks (1-based) whose class tokens are used; ``dimensions`` principal components
     are kept of each kind of view among ``kinds``.  ``gamma`` is the kernel's, for pictures whose mean square
-    length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one.  ``mosaic_scale`` is the length of
+    length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one, in the mean over
+    pictures.  ``mosaic_scale`` is the length of
     the mosaic's part beside a window's.
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
     dimensions: int = 512
-    gamma: float = 1.5
-    ridge: float = 0.05
-    mosaic_scale: float = 0.6
+    gamma: float = 1.0
+    ridge: float = 0.2
+    mosaic_scale: float = 0.25
     kinds: tuple[ViewKind, ...] = ("mosaic", "window")
 
     def looked_at(self, kinds: Sequence[ViewKind]) -> list[ViewKind]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nsnet_cli.calibration import Calibration
 from nsnet_cli.errors import WeightsError
+from nsnet_cli.quantised import multiplied_out
 from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
     from nsnet_cli.nullspace import SemanticBasis
 
-WEIGHTS_FORMAT = "nsnet.weights/2"
-# Weights of the first format have no kernel head, and mean the same without one.
-_READABLE = ("nsnet.weights/1", WEIGHTS_FORMAT)
+WEIGHTS_FORMAT = "nsnet.weights/3"
+# Weights of the first format have no kernel head, and mean the same without one; those of the second hold it in half
+# precision, not as int8.
+_WITHOUT_KERNEL = "nsnet.weights/1"
+_READABLE = (_WITHOUT_KERNEL, "nsnet.weights/2", WEIGHTS_FORMAT)
 SEMANTIC = "semantic"
 # Tensors that no scan needs: what the basis was cut from, and what `nsnet nullspace inspect` measures.
 SINGULAR_VALUES = "inspect.singular_values"
@@ -70,15 +73,17 @@ class WeightsInfo:
                 "make weights with `nsnet train`, or leave --weights out to use the shipped ones"
             )
         try:
-            kernel = json.loads(metadata["kernel"]) if metadata["format"] == WEIGHTS_FORMAT else None
+            kernel = json.loads(metadata["kernel"]) if metadata["format"] != _WITHOUT_KERNEL else None
             return WeightsInfo(
                 name=metadata["name"],
                 tower=metadata["tower"],
                 tower_sha256=metadata["tower_sha256"],
-                # Weights that do not say where windows lie are older than the choice: at the centre.
-                selection=SelectionRecipe(**{"window_by": "centre", **json.loads(metadata["selection"])}),
-                head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
+                # Weights that do not say where windows lie, or at which scales, are older than the choice.
+                selection=SelectionRecipe(
+                    **{"window_by": "centre", "looks": (), **_tuples(json.loads(metadata["selection"]))}
+                ),
                 # What does not say which kinds of view it is for is older than the choice: for all.
+                head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
                 kernel=KernelConfig(**_tuples(kernel)) if kernel else None,
                 adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
                 basis=json.loads(metadata["basis"]),
@@ -97,12 +102,16 @@ class WeightsInfo:
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:
     """JSON has no tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+
+    def hard(value: Any) -> Any:
+        return tuple(map(hard, value)) if isinstance(value, list) else value
+
+    return {key: hard(value) for key, value in record.items()}
 
 
 @dataclass(frozen=True)
 class NsnetWeights:
-    """A weights file, read.
+    """A weights file, read, and what it holds as int8 multiplied out.
 
     ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, and what
     was adapted under ``tower.``.
@@ -144,7 +153,7 @@ def load_weights(name_or_path: str) -> NsnetWeights:
             f"{tower_path}: SHA-256 is {found}, but {path.name} was trained on {info.tower_sha256}; "
             "restore the original file (`nsnet weights verify` checks all)"
         )
-    return NsnetWeights(path, own, info, tensors.result(), tower_path)
+    return NsnetWeights(path, own, info, multiplied_out(tensors.result()), tower_path)
 
 
 def load_basis_record(path: Path) -> tuple[SemanticBasis, dict[str, Any], Tensor]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from nsnet_cli.decode import FileFacts, Picture
 from nsnet_cli.document import ErrorInfo
 from nsnet_cli.preparing import DeliveredViews, Prepared
 from nsnet_cli.selection import Selection
+from nsnet_cli.views import View
 
 
 def to_bytes(prepared: Prepared) -> bytes:
@@ -40,9 +41,10 @@ def to_bytes(prepared: Prepared) -> bytes:
         "picture": None if picture is None else [picture.size, picture.format, picture.warnings],
         "selections": {view: [s.columns, s.patch] for view, s in prepared.selections.items()},
         "windows": prepared.windows,
+        "plan": [astuple(view) for view in prepared.plan],
         "warnings": prepared.warnings,
         "provenance": prepared.provenance,
-        "delivered": [[d.delivery, d.weak] for d in prepared.delivered],
+        "delivered": [[d.delivery, [astuple(view) for view in d.plan], d.weak] for d in prepared.delivered],
         "error": None if prepared.error is None else asdict(prepared.error),
         "seconds": prepared.seconds,
     }
@@ -73,12 +75,13 @@ def from_bytes(data: bytes) -> Prepared:
             for view, (columns, patch) in said["selections"].items()
         },
         windows={int(view): (x, y, side) for view, (x, y, side) in said["windows"].items()},
+        plan=tuple(View(*view) for view in said["plan"]),
         warnings=tuple(said["warnings"]),
         thumbnail=tensors.get("thumbnail"),
         provenance=said["provenance"],
         delivered=tuple(
-            DeliveredViews(delivery, tensors.get(f"delivered.{k}"), weak)
-            for k, (delivery, weak) in enumerate(said["delivered"])
+            DeliveredViews(delivery, tensors.get(f"delivered.{k}"), tuple(View(*view) for view in plan), weak)
+            for k, (delivery, plan, weak) in enumerate(said["delivered"])
         ),
         error=None if said["error"] is None else ErrorInfo(**said["error"]),
         seconds=said["seconds"],

@@ -21,9 +21,9 @@ from nsnet_cli.cli import app
 from nsnet_cli.network import Scored
 
 
-def _stub(self: Detector, views: np.ndarray, probes: bool = False) -> Scored:
+def _stub(self: Detector, pictures: list[np.ndarray], plans: object, probes: bool = False) -> list[Scored]:
     """Scores that hang on the pixels alone, without a network."""
-    return Scored(views.mean(axis=(1, 2, 3, 4)) / 255.0, np.zeros((len(views), 1), np.float32))
+    return [Scored(float(views.mean()) / 255.0, np.zeros(1, np.float32)) for views in pictures]
 
 
 def main() -> None:

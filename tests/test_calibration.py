@@ -25,6 +25,28 @@ def test_error_rates_behind_the_band_hold_on_what_it_was_fitted_on() -> None:
     assert c.miss_rate_at_t_low == pytest.approx(np.mean(p[y == 1] < c.t_low))
 
 
+def test_the_band_leaves_room_for_sources_unlike_all_others() -> None:
+    """Of eighty sources that differ, eighty others may well be worse than the mean of these."""
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(160), 20)
+    labels = groups % 2
+    s = 3.0 * labels + rng.normal(size=160)[groups] + 0.5 * rng.normal(size=len(groups))
+    of_all = fit_calibration(s, labels, np.ones(len(s)), "test")
+    by_group = fit_calibration(s, labels, np.ones(len(s)), "test", [str(g) for g in groups])
+    assert by_group.t_low < of_all.t_low and of_all.t_high < by_group.t_high
+    assert by_group == fit_calibration(s, labels, np.ones(len(s)), "test", [str(g) for g in groups])
+
+    def accused(cut: float) -> float:
+        kept = []
+        for seed in range(200):
+            others = np.random.default_rng(seed).normal(size=80)
+            scores = np.repeat(others, 20) + 0.5 * np.random.default_rng(1000 + seed).normal(size=1600)
+            kept.append(np.mean([by_group.probability(x) >= cut for x in scores]) <= 0.02)
+        return float(np.mean(kept))
+
+    assert accused(by_group.t_high) > accused(of_all.t_high) + 0.1
+
+
 def test_probabilities_are_calibrated_at_even_odds_whatever_the_class_sizes() -> None:
     s, y, w = scores(6000, 2.0)
     kept = (y == 1) | (np.arange(len(y)) % 10 == 0)  # five generated for each real

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsnet_cli.kernel import KernelHead, gaussian_kernel
+from nsnet_cli.quantised import multiplied_out
 from nsnet_cli.shapes import KernelConfig, VitConfig
 from nsnet_cli.training.kernel import fit_kernel, ridge_regression
 from nsnet_cli.vit import VitFeatures
@@ -50,6 +53,23 @@ def test_ridge_regression_solves_its_equations(n: int, d: int, ridge: float, see
     a, b = ridge_regression(kernel, targets, ridge)
     assert torch.allclose(kernel @ a + ridge * a + b, targets, atol=1e-8)
     assert float(a.sum()) == pytest.approx(0.0, abs=1e-8)
+    each = ridge * (0.5 + torch.rand(n, generator=generator, dtype=torch.float64))
+    a, b = ridge_regression(kernel, targets, each)
+    assert torch.allclose(kernel @ a + each * a + b, targets, atol=1e-8)
+
+
+def test_a_picture_that_counts_less_is_met_less_exactly() -> None:
+    labels = torch.arange(60) % 2
+    seen = {"window": [features(60, labels, 3)]}
+    wrong = labels.clone()
+    wrong[:2] = 1 - wrong[:2]  # two mislabelled ones
+
+    def said(weight: float) -> torch.Tensor:
+        weights = [weight] * 2 + [1.0] * 58
+        config = replace(CONFIG, ridge=0.5, kinds=("window",))
+        return fit_kernel(TOWER, config, semantic(), seen, wrong.tolist(), 0, weights).score(seen)[:2]  # type: ignore[arg-type]
+
+    assert ((2 * wrong[:2] - 1) * (said(1.0) - said(0.1)) > 0).all()
 
 
 def test_it_fits_what_it_has_seen_and_tells_apart_what_it_has_not() -> None:
@@ -95,9 +115,10 @@ def test_several_views_of_a_kind_are_averaged_and_pictures_stay_apart() -> None:
 def test_what_is_stored_gives_the_same_scores_and_misfits_are_refused() -> None:
     head, _, seen = fitted()
     stored = head.stored()
-    assert stored["anchors"].dtype == torch.float16
-    again = KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], stored)
-    assert torch.equal(again.score(seen), head.score(seen))
-    del stored["kinds.window.components"]
+    assert stored["anchors"].dtype == torch.int8
+    whole = {k: torch.from_numpy(v) for k, v in multiplied_out({k: v.numpy() for k, v in stored.items()}).items()}
+    again = KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], whole)
+    assert torch.allclose(again.score(seen), head.score(seen), atol=1e-5)
+    del whole["kinds.window.components"]
     with pytest.raises(RuntimeError, match="lacks tensors"):
-        KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], stored)
+        KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], whole)

@@ -9,6 +9,7 @@ import torch
 from nsnet_cli.errors import UsageError
 from nsnet_cli.features import Features
 from nsnet_cli.head import ViewHeads
+from nsnet_cli.judges import semantic_part
 from nsnet_cli.kernel import KernelHead
 from nsnet_cli.network import Network
 from nsnet_cli.tower import tower_info
@@ -33,7 +34,7 @@ def trained(weights: NsnetWeights) -> tuple[ViewHeads, KernelHead]:
     info, tower = weights.info, tower_info(weights.tower_path).config
     tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
     semantic = tensors[SEMANTIC]
-    heads = ViewHeads(tower, info.head, semantic, info.kinds).eval()
+    heads = ViewHeads(tower, info.head, semantic, info.head.of(info.kinds)).eval()
     heads.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
     assert info.kernel is not None
     state = {k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")}
@@ -57,12 +58,13 @@ def test_judges_say_what_the_trained_heads_say(weights: NsnetWeights, network: N
     heads, kernel = trained(weights)
     views: dict[ViewKind, list[Features]] = {"mosaic": [seen(9, 0), seen(9, 1)], "window": [seen(9, 2)]}
     said: dict[str, list[np.ndarray]] = {}
-    for kind, features in views.items():
+    for kind in weights.info.head.of(weights.info.kinds):
+        features = views[kind]
         said[kind] = [heads.of(kind)(tensors(f)).logit.double().numpy() for f in features]
         for f, logits in zip(features, said[kind], strict=True):
             assert network.heads[kind].score(f) == pytest.approx(logits, abs=1e-4)
             part = torch.nn.functional.normalize(tensors(f).embedding, dim=1) @ heads.of(kind).semantic.T
-            assert network.heads[kind].semantic_part(f) == pytest.approx(part.numpy(), abs=1e-5)
+            assert semantic_part(f, network.semantic) == pytest.approx(part.numpy(), abs=1e-5)
     said[KERNEL] = [kernel.score({kind: [tensors(f) for f in fs] for kind, fs in views.items()}).double().numpy()]
     assert network.kernel is not None and network.kernel.score(views) == pytest.approx(said[KERNEL][0], abs=1e-3)
     assert network.fused(views) == pytest.approx(fuse(said, weights.info.fusion), abs=1e-3)
@@ -73,9 +75,22 @@ def test_a_picture_scores_alike_on_numpy_and_on_pytorch(weights: NsnetWeights, n
     other = Network.of_weights(weights, "cpu", "bf16")
     views = np.random.default_rng(5).integers(0, 256, (2, 2, 3, 224, 224), dtype=np.uint8)
     plan = [View("mosaic", 0), View("window", 0)]
-    ours, theirs = network.score(views, plan), other.score(views, plan)
-    assert ours.scores == pytest.approx(theirs.scores, abs=0.5)
-    assert ours.semantic == pytest.approx(theirs.semantic, abs=0.02)
+    for ours, theirs in zip(network.score(views, [plan] * 2), other.score(views, [plan] * 2), strict=True):
+        assert ours.score == pytest.approx(theirs.score, abs=0.5)
+        assert ours.semantic == pytest.approx(theirs.semantic, abs=0.02)
+
+
+def test_pictures_with_more_looks_and_with_fewer_score_as_they_do_alone(network: Network) -> None:
+    views = np.random.default_rng(6).integers(0, 256, (9, 3, 224, 224), dtype=np.uint8)
+    short = (View("mosaic", 0), View("window", 0))
+    long = (*short, View("window", 0, 1))
+    pictures, plans = [views[:2], views[2:5], views[5:7], views[7:9]], [short, long, short, short]
+    together = network.score(pictures, plans)
+    for scored, picture, plan in zip(together, pictures, plans, strict=True):
+        alone = network.score([picture], [plan])[0]
+        assert scored.score == pytest.approx(alone.score, abs=1e-3)
+        assert scored.semantic == pytest.approx(alone.semantic, abs=1e-5)
+        assert len(scored.looks) == len(plan)
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

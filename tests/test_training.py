@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import textured
+from PIL import Image
 from safetensors.torch import load_file
 
 from nsnet_cli.errors import UsageError, WeightsError
@@ -23,7 +25,7 @@ from nsnet_cli.tower import load_tower
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter
-from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights
+from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, train
 from nsnet_cli.views import KERNEL, fuse
@@ -62,7 +64,10 @@ def test_weights_even_out_groups_and_classes() -> None:
     weights = picture_weights(pictures)
     assert sum(weights[:125]) == pytest.approx(0.5) and sum(weights[125:]) == pytest.approx(0.5)
     assert sum(weights[:100]) / sum(weights[100:125]) == pytest.approx(2.0)  # sqrt(100 / 25)
-    assert len(set(weights[125:])) == 1  # groups under ten are one group
+    assert len(set(weights[125:])) == 1
+    # One of a group under ten counts as one of ten, not more: single pictures would rule.
+    few = picture_weights([row(f"{k}", 0, "ten") for k in range(10)] + [row("s", 0, "single"), row("g", 1, "g")])
+    assert few[0] == pytest.approx(few[10])
 
 
 def test_folds_keep_lineages_together_and_cover_everything() -> None:
@@ -77,6 +82,17 @@ def test_folds_keep_lineages_together_and_cover_everything() -> None:
     assert lineage("sd-1.4", 1) == lineage("sd-1.x-lora", 1)
     assert lineage("stylegan", 1) == lineage("stylegan2-ada", 1)
     assert lineage("unknown-a", 1) != lineage("unknown-b", 1)
+
+
+def test_a_fold_is_not_judged_by_pictures_of_its_own_repositories() -> None:
+    pictures = [
+        replace(row(f"{k}", k % 2, f"group{k}"), repository=f"repo{k // 3}" if k < 9 else "") for k in range(15)
+    ]
+    fold_of = [0, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1]
+    inside, outside = split_fold(pictures, fold_of, 0)
+    assert outside == [0, 7, 9, 12]
+    # Of repositories 0 and 2 nothing is learnt; pictures that name none share none.
+    assert inside == [3, 4, 5, 10, 11, 13, 14]
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -172,6 +188,40 @@ def test_train_writes_weights_that_scan_as_they_were_trained(
         assert result.score == pytest.approx(fuse(parts, info.fusion), abs=1e-3)
 
 
+def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
+    manifest: Path, tiny_tower: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole.csv"
+    lines = ["path,label,generator,split"]
+    for k in range(8):
+        pixels = textured(700, 500, seed=100 + k) // (1 + 3 * (k % 2))
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"whole-{k}.png")
+        lines.append(f"whole-{k}.png,{k % 2},{'gen' if k % 2 else 'cam'}{'abcd'[k // 2]}-x,train")
+    whole.write_text("\n".join(lines))
+    work = tmp_path / "work"
+    config = replace(FIT, adaptation=Adaptation(), augment=False)
+    asked = request(manifest, tiny_tower, work, fit=config, whole=whole)
+    train(asked, lambda name, progress: None)
+    info = weights_info(asked.output)
+    assert "8 of them of whole pictures" in info.calibration.fitted_on
+    assert info.training["pictures"] == {"0": 20, "1": 20}
+
+    from nsnet_cli import Detector
+
+    (work / tiny_tower.name).write_bytes(tiny_tower.read_bytes())
+    result = Detector.load(str(asked.output)).scan(tmp_path / "whole-3.png")
+    assert result.windows is not None and len(result.windows) == 2
+    pictures, beside = read_manifest(manifest, "train"), read_manifest(whole, "train")
+    basis, _ = load_basis(asked.labels, asked.rule)
+    fitter = Fitter(
+        tiny_tower, pictures, basis.vectors, config, 2, "fp32", "cpu", work, lambda name, progress: None, beside
+    )
+    said = fitter.held_out("again", range(len(pictures)), [0], [3])["whole-3.png"]
+    assert result.score == pytest.approx(fuse({judge: [x] for judge, x in said.items()}, info.fusion), abs=2e-2)
+    with pytest.raises(UsageError, match="--whole is for a tower that stays frozen"):
+        train(replace(asked, fit=FIT, output=tmp_path / "o.safetensors"), lambda name, progress: None)
+
+
 def test_the_manifest_is_checked(tmp_path: Path) -> None:
     bad = tmp_path / "m.csv"
     bad.write_text("path,label\na.png,1\n")
@@ -254,6 +304,7 @@ def test_the_commands_defaults_are_the_recipes() -> None:
     given = {name: p.default for name, p in inspect.signature(command).parameters.items()}
     assert given["tuned_views"].split(",") == list(Adaptation().kinds)
     assert given["kernel_views"].split(",") == list(KernelConfig().kinds)
+    assert given["head_views"].split(",") == list(FitConfig().head.kinds)
     recipe, request_defaults = FitConfig(), {"blocks": "5-10", "tuned_blocks": "1-12", "lora_targets": "q,k,v,out"}
     for name in given.keys() & vars(recipe).keys() - {"kernel"}:
         assert given[name] == getattr(recipe, name), name

@@ -16,7 +16,7 @@ from PIL import Image
 from nsnet_cli.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches
 from nsnet_cli.views import View, fuse, kinds_of, make_views, plan_views, window_places
 
-RECIPE = SelectionRecipe()
+RECIPE = SelectionRecipe(window_by="entropy", looks=())
 
 
 def pixels(width: int, height: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def test_mosaics_and_windows_take_turns_and_the_paper_has_mosaics_alone() -> Non
 
 def test_views_are_the_mosaics_of_selection_and_the_centre_scaled_by_pillow() -> None:
     image = pixels(900, 640)
-    views = make_views(image, SelectionRecipe(window_by="centre"), 3)
+    views = make_views(image, SelectionRecipe(window_by="centre", looks=()), 3)
     grid = cut_patches(image, RECIPE)
     for position, selection in zip((0, 2), select_patches(grid, RECIPE, 2), strict=True):
         assert np.array_equal(views.pixels[position], build_mosaic(grid, selection, RECIPE))
@@ -50,6 +50,40 @@ def test_the_window_goes_where_the_texture_is_and_flat_ground_comes_last() -> No
     assert views.windows == {1: (916, 516, 384), 3: (0, 0, 384), 5: (458, 258, 384)}
 
 
+def test_a_large_picture_is_looked_at_at_both_ends_and_a_crop_once() -> None:
+    recipe = SelectionRecipe()
+    views = make_views(pixels(1600, 1280), recipe, 2)
+    assert views.plan == (View("mosaic", 0), View("window", 0), View("window", 0, 1))
+    # Squares of 384 in 640 pixels of the shorter side.
+    assert views.windows == {1: (0, 256, 768), 2: (832, 256, 768)}
+    left = Image.fromarray(textured(1600, 1280, seed=1)).crop((0, 256, 768, 1024))
+    scaled = left.resize((384, 384), Image.BICUBIC).resize((224, 224), Image.BICUBIC)
+    assert np.array_equal(views.pixels[1].transpose(1, 2, 0), np.array(scaled))
+    # No picture is scaled up, and what would be seen twice is seen once.
+    assert make_views(pixels(500, 700), recipe, 2).windows == {1: (58, 0, 384), 2: (58, 316, 384)}
+    for size in ((384, 384), (300, 310), (40, 39), (420, 400)):
+        crop = make_views(pixels(*size), recipe, 2)
+        assert len(crop.plan) == len(crop.pixels) == 2
+    # Who asks for more views gets more mosaics, and windows at native scale.
+    more = make_views(pixels(1600, 1280), recipe, 4)
+    assert more.plan[2:] == (View("mosaic", 1), View("window", 1), View("window", 0, 1))
+    assert more.windows[3] == (608, 448, 384)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    width=st.integers(1, 900),
+    height=st.integers(1, 900),
+    looks=st.lists(st.tuples(st.integers(0, 1500), st.floats(0, 1)), min_size=1, max_size=4),
+)
+def test_looks_lie_inside_and_none_is_seen_twice(width: int, height: int, looks: list[tuple[int, float]]) -> None:
+    views = make_views(np.zeros((3, height, width), np.uint8), SelectionRecipe(looks=tuple(looks)), 2)
+    squares = list(views.windows.values())
+    assert len(views.pixels) == len(views.plan) and len(set(squares)) == len(squares)
+    for left, top, side in squares:
+        assert 0 <= left <= width - side and 0 <= top <= height - side and side <= min(width, height)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     width=st.integers(1, 1500),
@@ -63,7 +97,7 @@ def test_windows_lie_inside_are_as_large_as_they_may_be_and_follow_a_plain_mean(
     rows, columns = max(1, height // 32), max(1, width // 32)
     values = np.array([entropy.uniform(0, 9) for _ in range(rows * columns)])
     grid = PatchGrid(np.empty((3, rows * 32, columns * 32), np.uint8), values, values == 0, 32, exact=True)
-    places = window_places(grid, width, height, SelectionRecipe(window_by=by))
+    places = window_places(grid, width, height, SelectionRecipe(window_by=by))  # at native scale
     assert len(places) == 5
     for left, top, side in places:
         assert side == min(width, height, RECIPE.window)

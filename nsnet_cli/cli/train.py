@@ -36,6 +36,13 @@ def train(
         Path,
         typer.Option(metavar="DIR", help="Checkpoints, caches and the log; a killed run goes on from here."),
     ],
+    whole: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MANIFEST.csv",
+            help="Whole pictures of the same groups: scored by the folds and calibrated on, not learnt from.",
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Train on rows of this split only; empty for all rows.")] = "train",
     tower: Annotated[str, typer.Option(metavar="NAME|PATH", help="CLIP image tower.")] = TOWER_NAME,
     rule: RuleOption = None,
@@ -47,8 +54,8 @@ def train(
     dc: Annotated[bool, typer.Option("--dc/--no-dc", help="Entropy with the DC term, as in the paper.")] = True,
     augment: Annotated[bool, typer.Option("--augment/--no-augment", help="Random deliveries while training.")] = True,
     renderings: Annotated[
-        int, typer.Option(min=0, max=20, help="Random deliveries of each picture and kind of view.")
-    ] = 2,
+        int, typer.Option(min=0, max=20, help="Random deliveries of each picture and kind of view with a head.")
+    ] = 1,
     blocks: Annotated[
         str,
         typer.Option(metavar="A-B", help="Blocks whose class tokens join the spine; 'none' is the paper."),
@@ -60,6 +67,9 @@ def train(
     kernel_views: Annotated[
         str, typer.Option(metavar="A,B", help="Kinds of view that the kernel head looks at.")
     ] = "mosaic,window",
+    head_views: Annotated[
+        str, typer.Option(metavar="A,B", help="Kinds of view that have a contrastive head.")
+    ] = "window",
     bce_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lambda: share of BCE beside contrastive.")] = 0.5,
     temperature: Annotated[float, typer.Option(min=0.001, help="Temperature of the contrastive loss.")] = 0.1,
     samples: Annotated[
@@ -150,7 +160,7 @@ def train(
             renderings=renderings,
             fresh=fresh,
             seed=seed,
-            head=HeadConfig(blocks=_blocks(blocks), dropout=dropout),
+            head=HeadConfig(blocks=_blocks(blocks), dropout=dropout, kinds=_kinds("--head-views", head_views)),
             kernel=KernelConfig(kinds=_kinds("--kernel-views", kernel_views)) if kernel else None,
             selection=SelectionRecipe(dc=dc, window=window),
         ),
@@ -159,6 +169,7 @@ def train(
         precision=used_precision,
         device=used_device,
         command=_command(),
+        whole=whole,
     )
     say(f"training in {used_precision} on {used_device}; progress is kept in {work}")
     with _Shown() as shown:

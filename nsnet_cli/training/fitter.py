@@ -16,16 +16,17 @@ from torch import Tensor
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.head import ViewHeads
 from nsnet_cli.kernel import KernelHead
-from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import sha256_of
 from nsnet_cli.tower import TowerInfo, load_tower, tower_info
 from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
 from nsnet_cli.training.features import KeptFeatures, frozen_features
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
+from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
-from nsnet_cli.training.views import Rendering
+from nsnet_cli.training.whole import WholeFeatures, whole_features
 from nsnet_cli.views import KERNEL, ViewKind, kinds_of, plan_views
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 
@@ -53,7 +54,8 @@ class Fitted:
 class Fitter:
     """Fits one recipe to parts of ``pictures``; what takes long is kept below ``work`` and not repeated.
 
-    ``note`` is told of every step of the run that it names.
+    ``note`` is told of every step of the run that it names.  ``whole`` pictures are scored as a scan scores them, and
+    never learnt from.
     """
 
     tower_path: Path
@@ -65,6 +67,7 @@ class Fitter:
     device: str
     work: Path
     note: Callable[[str, Progress], None]
+    whole: Sequence[LabelledPicture] = ()
 
     @cached_property
     def kinds(self) -> list[ViewKind]:
@@ -73,16 +76,23 @@ class Fitter:
     @property
     def judges(self) -> list[str]:
         """All that have a score of their own, which are then fused."""
-        return [*self.kinds, *([KERNEL] if self.config.kernel is not None else [])]
+        return [*self.headed, *([KERNEL] if self.config.kernel is not None else [])]
 
-    def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int]) -> Scores:
+    @property
+    def headed(self) -> list[ViewKind]:
+        """The kinds of view that have a contrastive head."""
+        return self.config.head.of(self.kinds)
+
+    def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int], whole: Sequence[int] = ()) -> Scores:
         """Fit on ``pictures[i]`` for ``i`` in ``inside``; scores by name and judge of (some of) those in ``outside``.
 
-        A frozen tower scores all of them.  An adapted one takes long, so on a CPU it scores some of every group,
-        and the scores are kept; raises `WeightsError` for scores of another recipe or other data.
+        A frozen tower scores all of them, and those of the ``whole`` pictures that are named.  An adapted one takes
+        long, so on a CPU it scores some of every group, and the scores are kept; raises `WeightsError` for scores of
+        another recipe or other data.
         """
         if self.config.adaptation.frozen:
-            return self._scores(self.fit(name, inside), outside)
+            fitted = self.fit(name, inside)
+            return self._scores(fitted, outside) | self._whole_scores(fitted, whole)
         path = self.work / f"{name}.scores.json"
         made_by = self._fingerprint(inside)
         if path.exists():
@@ -101,8 +111,8 @@ class Fitter:
         """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``."""
         config = self.config
         torch.manual_seed(config.seed)
-        heads = ViewHeads(self._tower_info.config, config.head, self.semantic, self.kinds).to(self.device)
-        for kind in self.kinds:
+        heads = ViewHeads(self._tower_info.config, config.head, self.semantic, self.headed).to(self.device)
+        for kind in self.headed:
             if config.probe_first or not config.adaptation.of(kind):
                 kept = [rendering.features for rendering in self._kept[kind]]
                 fit_head(heads.of(kind), kept, self.pictures, indices, config, partial(self.note, f"{name} {kind}"))
@@ -112,7 +122,7 @@ class Fitter:
     def _tuned(self, name: str, heads: ViewHeads, indices: Sequence[int]) -> VisionTransformer:
         """The adapted tower, in the precision that features are computed in; ``heads`` are tuned in place."""
         config, tower = self.config, self._new_tower(self.precision)
-        kinds = [kind for kind in self.kinds if config.adaptation.of(kind)]
+        kinds = [kind for kind in self.headed if config.adaptation.of(kind)]
         batches: Batches
         if config.fresh:
             batches = FreshBatches(kinds, [self.pictures[i] for i in indices], config, self._normalise)
@@ -140,8 +150,8 @@ class Fitter:
         if self.device != "cpu":
             device = torch.device(self.device)
             features = {kind: [view.floats_on(device) for view in views] for kind, views in features.items()}
-        labels = [self.pictures[i].label for i in shown]
-        return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed)
+        labels, weights = [self.pictures[i].label for i in shown], picture_weights([self.pictures[i] for i in shown])
+        return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed, weights)
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:
         """Embeddings ``(len(indices), embed_dim)`` of the first view as a scan makes it, before any projection."""
@@ -193,7 +203,7 @@ class Fitter:
                     self._tower_sha256,
                     # What a scan sees is scored by the tuned tower, and what is drawn from enters it.
                     adaptation.first_block - 1 if tuned and (rendering.seed is None or not fresh) else None,
-                    self._counting(rendering),
+                    self._counting(rendering.name),
                 )
                 for rendering in renderings
             ]
@@ -240,7 +250,7 @@ class Fitter:
     def _scores(self, fitted: Fitted, indices: Sequence[int]) -> Scores:
         features = self._seen(fitted.tower, indices, self.kinds)
         by_judge: dict[str, list[float]] = {
-            kind: score_features(fitted.heads.of(kind), views) for kind, views in features.items()
+            kind: score_features(fitted.heads.of(kind), features[kind]) for kind in self.headed
         }
         if fitted.kernel is not None:
             by_judge[KERNEL] = fitted.kernel.score(features).tolist()
@@ -249,9 +259,37 @@ class Fitter:
             for k, i in enumerate(indices)
         }
 
-    def _counting(self, rendering: Rendering) -> Callable[[int, int], None]:
+    def _whole_scores(self, fitted: Fitted, whole: Sequence[int]) -> Scores:
+        """Of ``whole[i]``, by name and judge: what all its views say, a judge of many views by their mean."""
+        scores: Scores = {}
+        for i in whole:
+            seen = self._whole_features.of(i)
+            said: dict[str, float] = {
+                kind: score_features(fitted.heads.of(kind), seen[kind])[0] for kind in self.headed
+            }
+            if fitted.kernel is not None:
+                said[KERNEL] = float(fitted.kernel.score(seen))
+            scores[self.whole[i].name] = said
+        return scores
+
+    @cached_property
+    def _whole_features(self) -> WholeFeatures:
+        tower = self._new_tower()
+        mark = f"{manifest_hash(list(self.whole))}:{self._tower_sha256}:{self.config.selection}:{self.views}"
+        return whole_features(
+            tower,
+            self.whole,
+            self.config.selection,
+            self.views,
+            self._normalise,
+            self.work / "features" / "whole",
+            f"{mark}:{tower.conv1.weight.dtype}",
+            self._counting("whole pictures"),
+        )
+
+    def _counting(self, name: str) -> Callable[[int, int], None]:
         def count(done: int, total: int) -> None:
-            self.note(f"features {rendering.name}", Progress(done, total))
+            self.note(f"features {name}", Progress(done, total))
 
         return count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 from nsnet_cli.labelled import LabelledPicture
 
@@ -14,13 +15,11 @@ _SMALL_GROUP = 10
 def picture_weights(pictures: list[LabelledPicture]) -> list[float]:
     """Weight of each picture: proportional to 1/sqrt(n) of its group, both classes summing to 1/2.
 
-    A group so counts as the square root of its size: variety is what is scarce.  Groups under ten
-    pictures are merged into one for each class, or single pictures would rule.
+    A group so counts as the square root of its size: variety is what is scarce.  A picture of a group under ten counts
+    as one of a group of ten, or single pictures would rule.
     """
     sizes = Counter((p.label, p.group) for p in pictures)
-    merged = [(p.label, p.group if sizes[p.label, p.group] >= _SMALL_GROUP else None) for p in pictures]
-    merged_sizes = Counter(merged)
-    raw = [1.0 / math.sqrt(merged_sizes[key]) for key in merged]
+    raw = [1.0 / math.sqrt(max(sizes[p.label, p.group], _SMALL_GROUP)) for p in pictures]
     totals: dict[int, float] = defaultdict(float)
     for picture, weight in zip(pictures, raw, strict=True):
         totals[picture.label] += weight
@@ -38,6 +37,17 @@ def lineage(group: str, label: int) -> str:
     if label == 0:
         return f"0:{stem if stem in ('boxart', 'ffhq', 'imagenet', 'imagenette') else group}"
     return f"1:{group}" if stem == "unknown" else f"1:{re.sub(r'[0-9.]+$', '', stem)}"
+
+
+def split_fold(pictures: Sequence[LabelledPicture], fold_of: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
+    """Who is learnt from where a ``fold`` is left out, and who is in it.
+
+    A repository's pictures look alike whatever made them, so what shares one with the fold is not learnt from either.
+    """
+    outside = [i for i, f in enumerate(fold_of) if f == fold]
+    shared = {pictures[i].repository for i in outside} - {""}
+    inside = [i for i, f in enumerate(fold_of) if f != fold and pictures[i].repository not in shared]
+    return inside, outside
 
 
 def grouped_folds(pictures: list[LabelledPicture], folds: int) -> list[int]:

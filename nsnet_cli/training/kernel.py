@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.kernel import KernelHead, gaussian_kernel
+from nsnet_cli.quantised import rounded_rows
 from nsnet_cli.shapes import KernelConfig, VitConfig
 from nsnet_cli.views import ViewKind
 from nsnet_cli.vit import VitFeatures
@@ -25,12 +26,14 @@ def fit_kernel(
     features: Mapping[ViewKind, Sequence[VitFeatures]],
     labels: Sequence[int],
     seed: int = 0,
+    weights: Sequence[float] | None = None,
 ) -> KernelHead:
     """Kernel ridge regression on pictures with their ``labels`` (1 = generated).
 
     ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``; the fit runs where they
-    are.  All pictures count alike: to weigh groups changed nothing, as the fit is all but exact.  Components and
-    anchors are rounded to half precision, as they are stored, before the system is solved.
+    are.  A picture's share of the ridge is the larger the less it counts by its
+    ``weights``: of a group of many, each need not be met exactly.  Components and
+    anchors are rounded to int8 with a scale a row, as they are stored, before the system is solved.
     """
     kinds = config.looked_at(list(features))
     features = {kind: features[kind] for kind in kinds}
@@ -44,29 +47,44 @@ def fit_kernel(
     length = torch.cat(list(described.values()), dim=1).square().sum(1).mean().sqrt()
     for kind in kinds:
         part = head.of(kind)
-        part.components.copy_((part.components / length).half().float())
+        part.components.copy_(_rounded(part.components / length))
         described[kind] = head.describe(kind, features[kind])
-    head.anchors.copy_(torch.cat([described[kind] for kind in kinds], dim=1).half().float())
+    head.anchors.copy_(_rounded(torch.cat([described[kind] for kind in kinds], dim=1)))
     targets = _TARGET * (2.0 * torch.tensor(labels, dtype=torch.float64, device=device) - 1.0)
     coefficients, offset = ridge_regression(
-        gaussian_kernel(head.anchors.double(), head.anchors.double(), config.gamma), targets, config.ridge
+        gaussian_kernel(head.anchors.double(), head.anchors.double(), config.gamma),
+        targets,
+        config.ridge * _shares(weights, targets),
     )
     head.coefficients.copy_(coefficients)
     head.offset.copy_(offset)
     return head.eval()
 
 
-def ridge_regression(kernel: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def ridge_regression(kernel: Tensor, targets: Tensor, ridge: Tensor | float) -> tuple[Tensor, Tensor]:
     """Coefficients ``a`` ``(n,)`` and offset ``b`` of ``K a + b``, for ``K`` ``(n, n)`` and targets ``(n,)``, float64.
 
-    They minimise ``|K a + b - t|^2 + ridge a' K a``, with ``b`` free: ``a = (K + ridge I)^-1 (t - b)``,
+    With ``R`` the diagonal matrix of each picture's ``ridge`` ``(n,)``, or of one for all, they minimise
+    ``|K a + b - t|^2`` in the metric of its inverse, plus ``a' K a``, with ``b`` free: ``a = (K + R)^-1 (t - b)``,
     ``sum(a) = 0``.
     """
-    factor = torch.linalg.cholesky(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device))
+    factor = torch.linalg.cholesky(kernel + torch.diag(ridge * torch.ones_like(targets)))
     ones = torch.ones_like(targets)
     of_targets, of_ones = torch.cholesky_solve(torch.stack([targets, ones], dim=1), factor).unbind(1)
     offset = of_targets.sum() / of_ones.sum()
     return of_targets - offset * of_ones, offset
+
+
+def _shares(weights: Sequence[float] | None, like: Tensor) -> Tensor:
+    """How much more or less than the mean picture each is smoothed over, ``(n,)``, with a mean of one."""
+    if weights is None:
+        return torch.ones_like(like)
+    inverse = 1.0 / torch.tensor(weights, dtype=like.dtype, device=like.device)
+    return inverse / inverse.mean()
+
+
+def _rounded(matrix: Tensor) -> Tensor:
+    return torch.from_numpy(rounded_rows(matrix.cpu().numpy())).to(matrix.device)
 
 
 def _dimensions(tower: VitConfig, config: KernelConfig, pictures: int) -> int:

@@ -18,7 +18,7 @@ from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
 from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.views import Rendering
-from nsnet_cli.views import View, ViewKind, plan_views
+from nsnet_cli.views import WINDOW, View, ViewKind, plan_views
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class FitConfig:
     bce_share: float = 0.5
     temperature: float = 0.1
     augment: bool = True
-    renderings: int = 2
+    renderings: int = 1
     fresh: bool = False
     seed: int = 0
-    head: HeadConfig = field(default_factory=HeadConfig)
+    head: HeadConfig = field(default_factory=lambda: HeadConfig(kinds=(WINDOW,)))
     kernel: KernelConfig | None = field(default_factory=KernelConfig)
     selection: SelectionRecipe = field(default_factory=SelectionRecipe)
 
@@ -90,7 +90,7 @@ class FitConfig:
 def kept_renderings(config: FitConfig, views: int, kind: ViewKind) -> list[Rendering]:
     """What the frozen tower is asked for of one kind: its views as a scan makes them, then random ones."""
     scanned = [Rendering(view) for view in plan_views(config.selection, views) if view.kind == kind]
-    delivered = config.renderings if config.augment else 0
+    delivered = config.renderings if config.augment and kind in config.head.kinds else 0
     first_seed = 1_000 * config.seed + 1
     return scanned + [Rendering(View(kind, 0), first_seed + k) for k in range(delivered)]
 

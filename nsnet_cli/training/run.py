@@ -24,7 +24,7 @@ from nsnet_cli.tower import tower_info
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Scores
-from nsnet_cli.training.folds import grouped_folds, picture_weights
+from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig
 from nsnet_cli.views import fuse, kinds_of, plan_views
 from nsnet_cli.weights import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
@@ -32,7 +32,10 @@ from nsnet_cli.weights import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What is trained on what.  ``work`` keeps features, checkpoints, held-out scores and the log of the run."""
+    """What is trained on what.  ``work`` keeps features, checkpoints, held-out scores and the log of the run.
+
+    ``whole`` is a manifest of whole pictures that are scored by the folds and calibrated on, but not learnt from.
+    """
 
     manifest: Path
     labels: Path
@@ -47,6 +50,7 @@ class TrainRequest:
     precision: str
     device: str
     command: str
+    whole: Path | None = None
 
 
 class RunLog:
@@ -77,15 +81,13 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
 
 
 def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> WeightsInfo:
-    pictures = read_manifest(request.manifest, request.split)
-    missing = [p.name for p in pictures if not p.path.is_file()]
-    if missing:
-        raise UsageError(f"{request.manifest}: {len(missing)} pictures are not there, the first is {missing[0]}")
+    pictures = _there(request.manifest, request.split)
+    whole = _there(request.whole, request.split) if request.whole is not None else []
     log = RunLog(request.work / "log.jsonl")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis, origin = load_basis(request.labels, request.rule)
-    fold_of = grouped_folds(pictures, request.folds)
-    _check(request, pictures, basis, fold_of)
+    fold_of = grouped_folds([*pictures, *whole], request.folds)
+    _check(request, pictures, whole, basis, fold_of)
 
     def note(name: str, progress: Progress) -> None:
         report(name, progress)
@@ -102,19 +104,19 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
         device=request.device,
         work=request.work,
         note=note,
+        whole=whole,
     )
     scores: Scores = {}
     for fold in range(request.folds):
-        inside = [i for i, f in enumerate(fold_of) if f != fold]
-        outside = [i for i, f in enumerate(fold_of) if f == fold]
-        found = fitter.held_out(f"fold-{fold}", inside, outside)
+        inside, outside, beside = _split(pictures, whole, fold_of, fold)
+        found = fitter.held_out(f"fold-{fold}", inside, outside, beside)
         for judge in fitter.judges:
             log.write(
                 event="held_out", fold=fold, kind=judge, **_quality(pictures, {n: s[judge] for n, s in found.items()})
             )
         scores |= found
     everything = range(len(pictures))
-    fusion, calibration = _calibrate(request, pictures, scores, fold_of, log)
+    fusion, calibration = _calibrate(request, pictures, whole, scores, fold_of, log)
     fitted = fitter.fit("final", everything)
     shown = fitter.some_of(everything)
     directions, names = artifact_directions(fitter.embeddings(fitted.tower, shown), [pictures[i] for i in shown])
@@ -130,7 +132,30 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     return info
 
 
-def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: SemanticBasis, fold_of: list[int]) -> None:
+def _there(manifest: Path, split: str | None) -> list[LabelledPicture]:
+    pictures = read_manifest(manifest, split)
+    missing = [p.name for p in pictures if not p.path.is_file()]
+    if missing:
+        raise UsageError(f"{manifest}: {len(missing)} pictures are not there, the first is {missing[0]}")
+    return pictures
+
+
+def _split(
+    pictures: list[LabelledPicture], whole: list[LabelledPicture], fold_of: list[int], fold: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Of ``pictures`` those that are learnt from and those that are left out; of ``whole`` those that are left out."""
+    inside, outside = split_fold([*pictures, *whole], fold_of, fold)
+    n = len(pictures)
+    return [i for i in inside if i < n], [i for i in outside if i < n], [i - n for i in outside if i >= n]
+
+
+def _check(
+    request: TrainRequest,
+    pictures: list[LabelledPicture],
+    whole: list[LabelledPicture],
+    basis: SemanticBasis,
+    fold_of: list[int],
+) -> None:
     """Refuse at once what would fail, or quietly do something else, after an hour of features."""
     fit, tower = request.fit, tower_info(request.tower).config
     kinds = kinds_of(plan_views(fit.selection, request.views))
@@ -155,11 +180,19 @@ def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: Semant
         wrong = "batches must be even, and samples at least one batch"
     elif fit.tune.keep < 1.0 and across % fit.selection.grid:
         wrong = f"--keep needs a tower whose {across} tokens a side are a multiple of {fit.selection.grid}"
+    elif not fit.head.of(kinds) and fit.kernel is None:
+        wrong = "no kind of view there is has a judge; see --head-views"
+    elif not fit.adaptation.frozen and not any(map(fit.adaptation.of, fit.head.of(kinds))):
+        wrong = "the tower is tuned for views that have no contrastive head to tune it; see --head-views"
+    elif whole and not fit.adaptation.frozen:
+        wrong = "--whole is for a tower that stays frozen"
+    elif {p.name for p in whole} & {p.name for p in pictures}:
+        wrong = "--whole names pictures that are learnt from"
     if wrong is not None:
         raise UsageError(wrong)
     for fold in range(request.folds):
-        for where, same in (("in", True), ("outside of", False)):
-            labels = {p.label for p, f in zip(pictures, fold_of, strict=True) if (f == fold) is same}
+        for where, those in zip(("outside of", "in"), _split(pictures, whole, fold_of, fold)[:2], strict=True):
+            labels = {pictures[i].label for i in those}
             if labels != {0, 1}:
                 raise UsageError(
                     f"too few generators or sources for {request.folds} folds: no pictures of one class {where} "
@@ -170,6 +203,7 @@ def _check(request: TrainRequest, pictures: list[LabelledPicture], basis: Semant
 def _calibrate(
     request: TrainRequest,
     pictures: list[LabelledPicture],
+    whole: list[LabelledPicture],
     scores: Scores,
     fold_of: list[int],
     log: RunLog,
@@ -178,20 +212,23 @@ def _calibrate(
 
     A judge is the contrastive head of a kind of view, or the kernel head.
     """
-    scored = [p for p in pictures if p.name in scores]
+    scored = [p for p in (*pictures, *whole) if p.name in scores]
     labels, weights = np.array([p.label for p in scored]), np.array(picture_weights(scored))
     judges = list(scores[scored[0].name])
     fusion = fit_fusion({k: np.array([scores[p.name][k] for p in scored]) for k in judges}, labels, weights)
     fused = {p.name: fuse({k: [v] for k, v in scores[p.name].items()}, fusion) for p in scored}
     fitted_on = (
         f"{len(scored)} out-of-fold scores of {request.folds} grouped folds within {request.split or 'the manifest'}"
+        + (f", {len(whole)} of them of whole pictures" if whole else "")
     )
-    calibration = fit_calibration(np.array([fused[p.name] for p in scored]), labels, weights, fitted_on)
+    values = np.array([fused[p.name] for p in scored])
+    calibration = fit_calibration(values, labels, weights, fitted_on, [p.group for p in scored])
     for fold in range(request.folds):
-        inside = {
-            p.name: fused[p.name] for p, f in zip(pictures, fold_of, strict=True) if f == fold and p.name in fused
-        }
+        left_out = _split(pictures, whole, fold_of, fold)[1]
+        inside = {pictures[i].name: fused[pictures[i].name] for i in left_out if pictures[i].name in fused}
         log.write(event="held_out", fold=fold, kind="all", **_quality(pictures, inside))
+    if whole:
+        log.write(event="held_out", kind="whole pictures", **_quality(whole, fused))
     log.write(event="calibration", fusion=fusion, **asdict(calibration), **_quality(pictures, fused))
     return fusion, calibration
 

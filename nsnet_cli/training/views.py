@@ -18,7 +18,7 @@ from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.inputs import DecodeLimits
 from nsnet_cli.labelled import LabelledPicture
 from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
-from nsnet_cli.views import WINDOW, View, scale_window, window_places
+from nsnet_cli.views import WINDOW, View, scale_window, window_of
 
 # A training mosaic is mostly the first one, which counts most at inference.
 _FIRST_MOSAIC_SHARE = 0.6
@@ -95,8 +95,7 @@ def scanned_view(pixels: Pixels, recipe: SelectionRecipe, view: View) -> Pixels:
     """The view ``(3, S, S)`` uint8 that a scan makes of ``pixels``."""
     grid = cut_patches(pixels, recipe)
     if view.kind == WINDOW:
-        places = window_places(grid, pixels.shape[2], pixels.shape[1], recipe)
-        return scale_window(pixels, recipe, *places[view.number % len(places)])
+        return scale_window(pixels, recipe, *window_of(grid, pixels.shape[2], pixels.shape[1], recipe, view))
     return build_mosaic(grid, select_patches(grid, recipe, view.number + 1)[view.number], recipe)
 
 

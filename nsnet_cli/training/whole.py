@@ -1,0 +1,103 @@
+"""Whole pictures: looked at as a scan looks at them, at all their scales, and scored by folds that learnt from none.
+
+Training crops are no larger than a window.  A detector that is calibrated on them alone promises error rates for
+crops; so whole originals of the same folds are scored beside them, and enter fusion, calibration and band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nsnet_cli.decode import channels_first
+from nsnet_cli.errors import WeightsError
+from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.safefile import read_header, write_safetensors
+from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.training.views import read_picture
+from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views
+from nsnet_cli.vit import VisionTransformer, VitFeatures
+
+_CACHE_FORMAT = "nsnet.whole/1"
+_SHARD = 64
+_BATCH = 16
+_KINDS: tuple[ViewKind, ...] = (MOSAIC, WINDOW)
+
+
+@dataclass(frozen=True)
+class WholeFeatures:
+    """Of ``N`` pictures: ``features`` of all views, a row a view; by row, ``owner`` is the picture's position and
+    ``kind`` that of the kind of view among mosaic and window."""
+
+    features: VitFeatures
+    owner: Tensor
+    kind: Tensor
+
+    def of(self, n: int) -> dict[ViewKind, list[VitFeatures]]:
+        """By kind, the features of each view of the ``n``-th picture, of one row."""
+        found: dict[ViewKind, list[VitFeatures]] = {}
+        for row in torch.nonzero(self.owner == n)[:, 0]:
+            found.setdefault(_KINDS[int(self.kind[row])], []).append(self.features.rows(row[None]))
+        return found
+
+
+@torch.inference_mode()
+def whole_features(
+    tower: VisionTransformer,
+    pictures: Sequence[LabelledPicture],
+    recipe: SelectionRecipe,
+    views: int,
+    normalise: Normaliser,
+    folder: Path,
+    fingerprint: str,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> WholeFeatures:
+    """Features of the frozen tower of all that a scan looks at in each of ``pictures``, class tokens in float16.
+
+    Kept below ``folder`` in shards that are written whole.  Raises `WeightsError` for shards of another recipe or other
+    data, by their ``fingerprint``.
+    """
+    from safetensors.torch import load_file
+
+    parts: list[Mapping[str, Tensor]] = []
+    for first in range(0, len(pictures), _SHARD):
+        path = folder / f"{first:07d}.safetensors"
+        if not path.exists():
+            made = _encoded(tower, pictures[first : first + _SHARD], recipe, views, normalise)
+            made["owner"] += first
+            write_safetensors(path, made, {"format": _CACHE_FORMAT, "fingerprint": fingerprint})
+        if read_header(path).metadata.get("fingerprint") != fingerprint:
+            raise WeightsError(f"{path}: features of another recipe or other data; use another --work folder")
+        parts.append(load_file(path))
+        report(min(first + _SHARD, len(pictures)), len(pictures))
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return WholeFeatures(VitFeatures(whole["embedding"], whole["class_tokens"]), whole["owner"], whole["kind"])
+
+
+def _encoded(
+    tower: VisionTransformer,
+    pictures: Sequence[LabelledPicture],
+    recipe: SelectionRecipe,
+    views: int,
+    normalise: Normaliser,
+) -> dict[str, Tensor]:
+    device = tower.class_embedding.device
+    pixels, owner, kind = [], [], []
+    for n, picture in enumerate(pictures):
+        made = make_views(channels_first(np.array(read_picture(picture.path))), recipe, views)
+        pixels.append(torch.from_numpy(made.pixels))
+        owner += [n] * len(made.plan)
+        kind += [_KINDS.index(view.kind) for view in made.plan]
+    seen = [tower(normalise(few.to(device))) for few in torch.cat(pixels).split(_BATCH)]
+    return {
+        "embedding": torch.cat([f.embedding.float().cpu() for f in seen]),
+        "class_tokens": torch.cat([f.class_tokens.half().cpu() for f in seen]),
+        "owner": torch.tensor(owner),
+        "kind": torch.tensor(kind),
+    }
