@@ -246,6 +246,23 @@ def test_a_position_of_zeros_is_none() -> None:
         assert any(f["where"] == "GPSInfo" for f in found["findings"]) == given
 
 
+@pytest.mark.parametrize("cut_at", [40, 120, 300])
+def test_a_graph_that_is_cut_off_is_still_one(cut_at: int) -> None:
+    cut_off = json.dumps(GRAPH)[:cut_at]
+    for data, form in (
+        (with_text({"prompt": cut_off}), "PNG"),
+        (with_exif("WEBP", exif_block({0x0110: "prompt:" + cut_off}, {})), "WEBP"),
+        (with_exif("JPEG", user_comment(cut_off)), "JPEG"),
+    ):
+        found = read(data, form)
+        assert found["claims"] == ["generated"] and cut_off[:30] in json.dumps(found).replace("\\", "")
+
+
+def test_lists_of_settings() -> None:
+    one = {"prompt": "a lighthouse", "seed": 42, "sampler_name": "euler"}
+    assert read(with_text({"Comment": json.dumps([one, one])}))["declared"]["prompt"] == "a lighthouse"
+
+
 def test_what_is_not_understood_is_shown_and_cut() -> None:
     found = read(with_text({"parameters": "something that nobody knows " * 200}))
     assert found["claims"] == ["generated"]
@@ -290,7 +307,7 @@ def test_names_of_programs(name: str, claim: str) -> None:
         ("Made with Google AI", "generated"), ("AI-generated", "generated"), ("Imagined with AI", "generated"),
         ("This image was generated with AI.", "generated"), ("Created by Adobe Firefly", "generated"),
         ("AI生成", "generated"),
-        ("Edited with Galaxy AI", "edited"), ("Modified with Clean Up", "edited"),
+        ("Edited with Galaxy AI", "edited"), ("Apple Photos Clean Up", "edited"), ("Modified with Clean Up", "edited"),
         ("Protest against AI-generated images, Berlin", "none"), ("Photo: made by Ai Weiwei", "none"),
         ("Made with love", "none"), ("A lecture: made with AI and sold as art", "none"), ("Not AI-generated", "none"),
     ],

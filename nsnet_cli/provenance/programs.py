@@ -75,7 +75,8 @@ _GENERATED_LABEL = re.compile(
     re.IGNORECASE,
 )
 _CHANGED_LABEL = re.compile(
-    rf"{_WHAT} ?{_CHANGED} {_WITH} (?:{_AI}|clean ?up|magic editor|magic eraser|[\w ]*clean up)(?: tools)?\W*",
+    rf"(?:apple )?photos clean ?up\W*"
+    rf"|{_WHAT} ?{_CHANGED} {_WITH} (?:{_AI}|clean ?up|magic editor|magic eraser|[\w ]*clean up)(?: tools)?\W*",
     re.IGNORECASE,
 )
 

@@ -68,14 +68,16 @@ class Settings:
 
 
 def json_object(text: str) -> dict[str, Any] | None:
-    """The object that ``text`` is, if it is one."""
+    """The object that ``text`` is, if it is one; of a list of objects the first."""
     start = text.strip().lstrip("\ufeff").strip("\0")
-    if not start.startswith("{") or len(start) > _LONGEST_TEXT * 16:
+    if not start.startswith(("{", "[")) or len(start) > _LONGEST_TEXT * 16:
         return None
     try:
         found = json.JSONDecoder(strict=False).raw_decode(start)[0]
     except (ValueError, RecursionError):
         return None
+    if isinstance(found, list) and found:
+        found = found[0]
     return found if isinstance(found, dict) else None
 
 

@@ -20,12 +20,14 @@ CLAIMING_KEYS = frozenset({
     "invokeai_graph", "invokeai_workflow", "sd-metadata", "sd_metadata", "dream", "fooocus_scheme", "negative_prompt",
     "negative prompt", "extrametadata", "extra_metadata", "civitai", "generation_parameters", "generation_params",
     "ai_metadata", "use_stable_diffusion_model", "num_inference_steps", "sampler_name", "cfg_scale", "guidance_scale",
-    "sd_model", "comfyui", "novelai", "midjourney", "aiprompt", "ai_prompt",
+    "sd_model", "nmkdiffusion", "comfyui", "novelai", "midjourney", "aiprompt", "ai_prompt",
 })  # fmt: skip
 # Of one text; a workflow of ComfyUI that carries pictures has some megabytes.
 _LONGEST = 4_000_000
 _PROMPT_KEY = re.compile(r"(?:^|[^a-z])prompts?(?:$|[^a-z])", re.IGNORECASE)
 _PREFIX = re.compile(r"\s*(prompt|workflow|parameters|extra_pnginfo)\s*:\s*(?=[{\[\"])", re.IGNORECASE)
+# In an object that is cut off, or written by nobody that is known: fields that only generators have.
+_UNFINISHED = re.compile(r'"(?:class_type|sui_image_params|negative_?prompt|sampler_name|cfg_scale|ckpt_name)"\s*:')
 _PROGRAMS = frozenset(key.casefold() for key in PROGRAM_KEYS)
 _CREDITS = frozenset({"source", "credit", "author", "creator", "artist", "copyright", "publisher"})
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -103,6 +105,8 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
         if not settings.values:
             found.append(Finding(source, name, cut(text), Claim.GENERATED, carrier=carrier))
         return found
+    if prefix is not None or (text.startswith("{") and _UNFINISHED.search(text)):
+        return [Finding(source, name or "text", cut(text), Claim.GENERATED, carrier=carrier)]
     job = _JOB.search(text)
     # Agencies number their jobs, too: in a caption Midjourney's options must stand beside it.
     if job is not None and (source == "text" or _OPTIONS.search(text)):
