@@ -84,13 +84,13 @@ def _said(finding: Mapping[str, Any]) -> Said:
     claim = CLAIMS.get(finding["claim"], "")
     if not claim and where in PROGRAM_FIELDS and source != "c2pa":
         claim = "made or saved by"
-    if finding["backing"] == "broken" and claim:
-        claim, value = "", f"said {claim}, which does not count: {value}"
     if _is_setting(finding):
         value = f"{'program' if where == 'generator' else where}: {value}"
         where = finding.get("carrier") or where
     if source in ("c2pa", "xmp"):
         value = ", ".join(_TERMS.get(word.rsplit("/", 1)[-1], word) for word in value.split(", "))
+    if finding["backing"] == "broken" and claim:
+        claim, value = "", f"said {claim}, which does not count: {value}"
     if source == "c2pa":
         first, joined, rest = where.partition(" of ")
         where = _PLACES.get(first, first) + joined + rest
