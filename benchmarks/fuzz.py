@@ -1,6 +1,10 @@
 """Seeded mutations of small pictures of every format, with metadata, through the worker processes of a scan.
 
     python benchmarks/fuzz.py [--inputs 20000] [--seed 0] [--keep FOLDER]
+    python benchmarks/fuzz.py --metadata --inputs 5000
+
+With ``--metadata`` only what files say is fuzzed: what the network sees of each must be what it sees of the same
+picture without any, and none may take longer than two seconds.
 
 Prints a JSON object: how many inputs, rows, and outcomes by code.  Ends with 1 where a row is missing, a decoder's
 process died, a file hung, or an error was one of our own; such inputs are kept in FOLDER.
@@ -9,14 +13,17 @@ process died, a file hung, or an error was one of our own; such inputs are kept 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import random
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +32,7 @@ from PIL import Image, PngImagePlugin
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import metadata_blocks
 import tifffile
 from credentials import AI, signed_jpeg
 from unusual import cgbi, dng, packed_tiff
@@ -39,6 +47,7 @@ _TIMEOUT = 20.0
 # A mutated header asks for any size; what is honest in a fuzzing corpus fits into this.
 _LIMITS = DecodeLimits(max_pixels=50_000_000)
 _BATCH = 500
+_SLOW = 2.0
 # What the length fields of headers are given.
 _LENGTHS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\xff\xff")
 
@@ -48,18 +57,22 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--metadata", action="store_true", help="fuzz blocks of metadata around whole pictures")
     parser.add_argument("--keep", type=Path, help="where inputs that did harm are kept")
     args = parser.parse_args()
     began, outcomes, harm, rows = time.monotonic(), Counter[str](), [], 0
+    slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        paths = mutants(Path(folder), args.inputs, args.seed)
+        make = metadata_mutants if args.metadata else mutants
+        paths = make(Path(folder), args.inputs, args.seed)
         preparer = Preparer(SelectionRecipe(), 2, _LIMITS, provenance=ProvenanceReader())
         with PreparePool(preparer, args.workers, _TIMEOUT, window=_BATCH) as pool:
             for batch in pool.batches(paths, _BATCH):
                 for prepared in batch:
                     rows += 1
                     outcomes[prepared.error.code if prepared.error else "scanned"] += 1
-                    if _harmful(prepared):
+                    slowest = max(slowest, prepared.seconds)
+                    if _harmful(prepared) or (args.metadata and _seen_otherwise(prepared, preparer)):
                         harm.append(f"{Path(prepared.path).name}: {prepared.error or prepared.provenance}")
                         if args.keep:
                             args.keep.mkdir(parents=True, exist_ok=True)
@@ -71,6 +84,7 @@ def main() -> int:
         "rows": rows,
         "outcomes": dict(sorted(outcomes.items())),
         "harm": harm,
+        "slowest_seconds": round(slowest, 2),
         "seconds": round(time.monotonic() - began),
     }
     print(json.dumps(found, indent=2))
@@ -85,6 +99,42 @@ def _harmful(prepared: Prepared) -> bool:
     return error is not None and (
         error.code == "timeout" or "process died" in error.message or "internal error" in error.message
     )
+
+
+def _seen_otherwise(prepared: Prepared, preparer: Preparer) -> bool:
+    """Whether metadata changed what the network sees, or took longer than anybody should wait for it."""
+    index, form = Path(prepared.path).name.split(".")
+    if prepared.seconds > _SLOW or prepared.views is None:
+        return True
+    if metadata_blocks.hides_text(int(index)) or _turned(Path(prepared.path)):
+        return False
+    return prepared.views.tobytes() != _plain_views(form, preparer)
+
+
+@cache
+def _plain_views(form: str, preparer: Preparer) -> bytes:
+    with tempfile.NamedTemporaryFile(suffix=form) as file:
+        file.write(metadata_blocks.plain(form))
+        file.flush()
+        views = preparer(file.name).views
+    assert views is not None
+    return views.tobytes()
+
+
+def _turned(path: Path) -> bool:
+    """Whether a mutation made a tag that turns the picture, as it should."""
+    with warnings.catch_warnings(), contextlib.suppress(Exception), Image.open(path) as image:
+        warnings.simplefilter("ignore")
+        return image.getexif().get(0x0112, 1) != 1
+    return False
+
+
+def metadata_mutants(folder: Path, count: int, seed: int) -> Iterator[str]:
+    """Paths of ``count`` pictures with fuzzed metadata, each written when it is asked for."""
+    for k, (form, data) in enumerate(metadata_blocks.mutants(count, seed)):
+        path = folder / f"{k:06d}.{form}"
+        path.write_bytes(data)
+        yield str(path)
 
 
 def mutants(folder: Path, count: int, seed: int) -> Iterator[str]:

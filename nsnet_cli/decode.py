@@ -133,6 +133,18 @@ def pixel_count(data: bytes) -> int:
     return 0 if layout is None else layout.width * layout.height
 
 
+def format_of(data: bytes) -> str | None:
+    """Pillow's name of a picture's format by its header; None where it opens none."""
+    from PIL import Image
+
+    register_formats()
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            return image.format
+    return None
+
+
 def facts_of(data: bytes) -> FileFacts:
     """SHA-256 and size of a file's bytes."""
     return FileFacts(hashlib.sha256(data).hexdigest(), len(data))

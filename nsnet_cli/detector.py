@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safe
 from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.tower import tower_info
 from nsnet_cli.views import View, kinds_of, plan_views
@@ -284,12 +286,14 @@ class Detector:
         if said is None or prepared.picture is None:
             return result
         probability = self.calibration.probability(said.score)
+        verdict = self._verdict(probability, weak=bool(WEAKENING_WARNINGS & set(prepared.warnings)))
         return replace(
             result,
+            warnings=(*prepared.warnings, *_contradiction(verdict, prepared.provenance)),
             format=prepared.picture.format,
             width=prepared.picture.size[0],
             height=prepared.picture.size[1],
-            verdict=self._verdict(probability, weak=bool(WEAKENING_WARNINGS & set(prepared.warnings))),
+            verdict=verdict,
             probability=probability,
             score=said.score,
             patches=tuple(self._patch_results(prepared, said)) if self.options.patches else None,
@@ -309,3 +313,8 @@ class Detector:
                 score = round(float(scores[view][k]), 2) if scores else None
                 entropy = round(float(selection.entropy[k]), 4)
                 yield PatchResult(x, y, selection.patch, selection.patch, entropy, rank, view, score)
+
+
+def _contradiction(verdict: str, provenance: dict[str, Any] | None) -> tuple[str, ...]:
+    """The warning that verdict and file, or what the file says itself, cannot all be right."""
+    return (CONTRADICTION,) if all_contradictions(verdict, provenance) else ()

@@ -313,6 +313,6 @@ def test_every_warning_is_explained(run_nsnet: Run) -> None:
         code = line.split("\t")[0]
         assert f"| `{code}` |" in documented
         assert len(run_nsnet("explain-warning", code).stdout) > 80
-    assert len(listed) == 14
+    assert len(listed) == 15
     unknown = run_nsnet("explain-warning", "nonsense")
     assert unknown.returncode == 2 and b"few_patches" in unknown.stderr

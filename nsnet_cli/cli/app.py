@@ -15,6 +15,7 @@ from nsnet_cli.cli import (
     calibrate,
     evaluate,
     explain,
+    inspect,
     nullspace,
     profiles,
     report,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command("scan")(scan.scan)
 app.command("explain")(explain.explain)
+app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("merge")(rows.merge)
 app.command("convert")(rows.convert)

@@ -24,6 +24,7 @@ from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.document import SCHEMA, ModelInfo, PictureResult, RowContext, ScanOptions, Summary, scan_document
 from nsnet_cli.errors import ExitCode, UsageError
+from nsnet_cli.provenance.read import unread_in
 
 if TYPE_CHECKING:
     from nsnet_cli.clips import ClipRows
@@ -170,14 +171,18 @@ class ScanRun:
             yield from clips.ready()
 
         failed = 0
+        unread: Counter[str] = Counter()
         with _shown(self.discovery, self.summary, sum((done or {}).values())) as advance:
             for index, result in all_rows():
                 self.summary.add(result)
+                unread.update(unread_in(result.provenance))
                 advance()
                 if self.sidecar and not self._wrote_sidecar(result):
                     failed += 1
                 yield index, result
         self.summary.skipped = self.skipped.skipped
+        for what, count in sorted(unread.items()):
+            say(f"1 file has {what}" if count == 1 else f"{count:,} files have {what}")
         if failed:
             say(f"{failed:,} sidecars could not be written: no right to, or a file of that name that is not ours")
 

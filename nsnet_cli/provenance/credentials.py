@@ -3,116 +3,213 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from nsnet_cli.provenance.findings import Backing, Finding, Trouble, claim_of_software, claim_of_source_type
+from nsnet_cli.provenance.chain import SOURCE, Maker, generator_of, software_of, source_types_in, walk_chain
+from nsnet_cli.provenance.containers.carried import Carried
+from nsnet_cli.provenance.containers.jumbf import holds_credentials
+from nsnet_cli.provenance.detailed import with_dropped
+from nsnet_cli.provenance.findings import Backing, Finding, Trouble, cut
+from nsnet_cli.provenance.hardbinding import with_hash_checked
+from nsnet_cli.provenance.validation import Answers, answers_of, codes_in
+from nsnet_cli.provenance.words import certificate_words, integrity_words, state_words, time_stamp_words, trust_words
 
-SOURCE = "c2pa"
-# Every manifest store names itself so, whatever the container.
-_MARK = b"c2pa"
+# What the boxes of a manifest store call themselves, for containers that are not walked here.
+_MARK = b"jumdc2pa"
 _TYPES = {
     "JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff",
-    "AVIF": "image/avif", "HEIF": "image/heic", "GIF": "image/gif",
+    "AVIF": "image/avif", "HEIF": "image/heic", "GIF": "image/gif", "JXL": "image/jxl",
 }  # fmt: skip
 _MOST_ACTIONS = 20
+_LARGEST_STORE = 32 * 1024 * 1024
+# Of these errors of the reader it is not the file's fault that nothing can be said.
+_NOT_THE_FILES = ("NotSupported", "FileNotFound", "Io", "Encoding", "Other", "C2paError")
+_IDENTITY = ("cawg.identity", "cawg.")
+
+
+@dataclass
+class Credentials:
+    """``detail`` is ``provenance.c2pa`` of the result document, None where the file has no credentials."""
+
+    detail: dict[str, Any] | None = None
+    findings: list[Finding] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    makers: list[Maker] = field(default_factory=list)
 
 
 def read_credentials(
-    data: bytes, file_format: str, trust_list: str | None
-) -> tuple[dict[str, Any] | None, list[Finding], list[Trouble]]:
-    """The active manifest in plain words, its claims, and what went wrong.
+    data: bytes, file_format: str, carried: Carried, remote: str | None, trust_list: str | None
+) -> Credentials:
+    """All manifests of the file, what they claim, and what stands behind it.
 
-    ``trust_list`` is PEM text.  The state is ``trusted``, ``untrusted_signer`` (the signature fits the file; who
-    signed is in no list given here), ``damaged`` (signature, hashes or the boxes themselves do not hold) or
-    ``remote`` (the file only says where its credentials are kept).
-    Nothing is fetched: no remote manifest, no revocation list.
+    ``carried`` is what the file's container holds, ``remote`` the address that its XMP gives for credentials that are
+    kept elsewhere, ``trust_list`` PEM text.  Nothing is fetched: no remote manifest, no revocation list.
     """
-    if _MARK not in data or file_format not in _TYPES:
-        return None, [], []
+    there = holds_credentials(carried.jumbf) or _MARK in data
+    if not there:
+        return _remote(remote) if remote else Credentials()
+    if file_format not in _TYPES:
+        return _not_read(f"content credentials are in the file; no reader for {file_format} is known here")
     try:
         import c2pa
     except ImportError:
-        hint = "content credentials may be in the file; to read them: pip install 'nsnet-cli[c2pa]'"
-        return None, [], [Trouble(SOURCE, hint)]
+        return _not_read("content credentials are in the file; to read them: pip install c2pa-python")
+    try:
+        with (
+            c2pa.Context.from_dict(reader_settings(trust_list)) as context,
+            c2pa.Reader(_TYPES[file_format], BytesIO(data), context=context) as reader,
+        ):
+            text = reader.json()
+            if len(text) > _LARGEST_STORE:
+                return _not_read("the content credentials are larger than anybody writes")
+            store, validity = with_dropped(json.loads(text), reader.detailed_json), _validity(reader)
+            store = with_hash_checked(store, data, carried, reader.detailed_json)
+    except c2pa.C2paError as error:
+        return _failed(error, remote)
+    return _described(store, validity, trust_list is not None, remote)
+
+
+def reader_settings(trust_list: str | None) -> dict[str, Any]:
+    """Of c2pa-python: nothing is fetched, and only whom ``trust_list`` vouches for is trusted."""
     settings: dict[str, Any] = {
         "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True},
+        # To check who is behind a signature would need a network, and a fault there spoils the manifest around it.
+        "core": {"decode_identity_assertions": False},
         "builder": {"thumbnail": {"enabled": False}},
     }
     if trust_list is not None:
         settings["trust"] = {"user_anchors": trust_list}
-    try:
-        with (
-            c2pa.Context.from_dict(settings) as context,
-            c2pa.Reader(_TYPES[file_format], BytesIO(data), context=context) as reader,
-        ):
-            state, store = reader.get_validation_state(), json.loads(reader.json())
-    except c2pa.C2paError as error:
-        if "ManifestNotFound" in type(error).__name__ or "no jumbf" in str(error).casefold():
-            return None, [], []
-        if "Remote" in type(error).__name__ or str(error).startswith("Remote"):
-            where = Finding(SOURCE, "manifest", "kept elsewhere; nothing is fetched, so nothing is known of it")
-            return _detail("remote", {}), [where], []
-        detail = _detail("damaged", {})
-        return detail, [Finding(SOURCE, "manifest", f"damaged: {_short(error)}", backing=Backing.BROKEN)], []
-    return _described(str(state), store)
+    return settings
 
 
-def _described(state: str, store: dict[str, Any]) -> tuple[dict[str, Any], list[Finding], list[Trouble]]:
-    active = store.get("manifests", {}).get(store.get("active_manifest"), {})
-    failures = store.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
-    codes = [str(f.get("code")) for f in failures]
-    said = {"Trusted": "trusted", "Valid": "untrusted_signer"}.get(state, "damaged")
-    backing = {
-        "trusted": Backing.SIGNED_TRUSTED,
-        "untrusted_signer": Backing.SIGNED_UNTRUSTED,
-        "damaged": Backing.BROKEN,
-    }[said]
-    detail = _detail(said, active)
-    detail["failures"] = codes
+def media_type(file_format: str | None) -> str | None:
+    """What the reader calls a format of Pillow's; None where it has no name for it."""
+    return _TYPES.get(file_format or "")
+
+
+def _failed(error: Exception, remote: str | None) -> Credentials:
+    """What a reader's error says of the file."""
+    kind, text = type(error).__name__, _short(error)
+    if kind == "C2paError" and ":" in text:  # kinds that the binding has no class for stand in the text
+        kind = text.split(":", 1)[0]
+    if kind.startswith("Remote"):
+        return _remote(remote or text.rsplit(" ", 1)[-1])
+    if "ManifestNotFound" in kind or "no jumbf" in text.casefold():
+        if remote:
+            return _remote(remote)
+        return _not_read("content credentials are in the file where the reader does not look for them")
+    if kind.endswith(_NOT_THE_FILES):
+        return _not_read(f"the content credentials could not be read: {text}")
+    found = Credentials(_detail("damaged", {}, Answers("broken", "not_checked", "no_list", "none"), None))
+    found.findings.append(Finding(SOURCE, "manifest", f"damaged: {text}", backing=Backing.BROKEN))
+    return found
+
+
+def _remote(address: str) -> Credentials:
+    detail = _detail("remote", {}, Answers("not_checked", "not_checked", "no_list", "none"), None)
+    detail["remote_url"] = address
+    said = f"kept elsewhere, at {cut(address)}; nothing is fetched, so nothing is known of them"
+    return Credentials(detail, [Finding(SOURCE, "manifest", said)])
+
+
+def _not_read(message: str) -> Credentials:
+    detail = _detail("not_read", {}, Answers("not_checked", "not_checked", "no_list", "none"), None)
+    return Credentials(detail, [], [Trouble(SOURCE, message)])
+
+
+def _described(store: Mapping[str, Any], validity: Mapping[str, Any], listed: bool, remote: str | None) -> Credentials:
+    label = str(store.get("active_manifest", ""))
+    active = (store.get("manifests") or {}).get(label) or {}
+    results = (store.get("validation_results") or {}).get("activeManifest") or {}
+    failures = codes_in(results, "failure")
+    successes = codes_in(results, "success") + codes_in(results, "informational")
+    answers = answers_of(failures, successes, listed)
+    detail = _detail(answers.state, active, answers, validity.get(label))
+    detail["remote_url"] = remote
+    if any(str(a.get("label", "")).startswith(_IDENTITY) for a in active.get("assertions") or []):
+        detail["identity"] = "not_checked"
     signer = detail["signer"] or detail["issuer"] or "somebody who is not named"
-    findings = [Finding(SOURCE, "signature", f"{said.replace('_', ' ')}: {signer}", backing=backing)]
-    if detail["claim_generator"]:
-        generator = detail["claim_generator"]
-        findings.append(Finding(SOURCE, "claim generator", generator, claim_of_software(generator), backing))
-    for action in detail["actions"]:
-        claim = claim_of_source_type(action["source_type"] or "")
-        words = [action["action"], action["source_type"], action["software"]]
-        text = ", ".join(word.rsplit("/", 1)[-1] for word in words if word)
-        findings.append(Finding(SOURCE, "action", text, claim, backing))
-    return detail, findings, []
+    said = f"{state_words(answers, detail['certificate']['valid_until'])}: {signer}"
+    found = Credentials(detail)
+    found.findings += [
+        Finding(SOURCE, "signature", said, backing=answers.backing),
+        Finding(SOURCE, "integrity", integrity_words(answers), backing=answers.backing),
+    ]
+    if answers.integrity != "broken":
+        certificate = certificate_words(answers, detail["certificate"], detail["signed_at"])
+        found.findings += [
+            Finding(SOURCE, "certificate", certificate, backing=answers.backing),
+            Finding(SOURCE, "trust", trust_words(answers), backing=answers.backing),
+            Finding(SOURCE, "time stamp", time_stamp_words(answers, detail["signed_at"]), backing=answers.backing),
+        ]
+    if detail["identity"] == "not_checked":
+        words = "who is behind it is named by an identity assertion that cannot be checked without a network"
+        found.findings.append(Finding(SOURCE, "identity", words, backing=answers.backing))
+    chain = walk_chain(store, answers, listed)
+    found.findings += chain.findings
+    detail["ingredients"] = chain.ingredients
+    found.makers = chain.makers
+    return found
 
 
-def _detail(state: str, manifest: dict[str, Any]) -> dict[str, Any]:
+def _validity(reader: Any) -> dict[str, dict[str, Any]]:
+    """By manifest the time in which its signer's certificate is valid, where the reader tells it."""
+    if not hasattr(reader, "crjson"):  # older versions do not
+        return {}
+    try:
+        manifests = json.loads(reader.crjson()).get("manifests") or []
+        return {
+            str(m.get("label")): ((m.get("signature") or {}).get("certificateInfo") or {}).get("validity") or {}
+            for m in manifests
+        }
+    except Exception:  # it is an extra; all that is claimed stands without
+        return {}
+
+
+def _detail(
+    state: str, manifest: Mapping[str, Any], answers: Answers, validity: Mapping[str, Any] | None
+) -> dict[str, Any]:
     signature = manifest.get("signature_info") or {}
-    info = manifest.get("claim_generator_info") or []
-    names = [" ".join(str(part) for part in (i.get("name"), i.get("version")) if part) for i in info]
-    generator = ", ".join(names) or manifest.get("claim_generator") or None
     return {
         "state": state,
-        "signer": signature.get("common_name"),
-        "issuer": signature.get("issuer"),
-        "signed_at": signature.get("time"),
-        "claim_generator": None if generator is None else str(generator)[:200],
+        "integrity": answers.integrity,
+        "certificate": {
+            "state": answers.certificate,
+            "valid_from": (validity or {}).get("notBefore"),
+            "valid_until": (validity or {}).get("notAfter"),
+        },
+        "trust": answers.trust,
+        "time_stamp": answers.time_stamp,
+        "identity": answers.identity,
+        "signer": _text(signature.get("common_name")),
+        "issuer": _text(signature.get("issuer")),
+        "signed_at": _text(signature.get("time")),
+        "claim_generator": generator_of(manifest),
         "actions": _actions(manifest),
-        "failures": [],
+        "failures": list(answers.codes),
+        "rules_broken": list(answers.rules),
+        "ingredients": [],
+        "remote_url": None,
     }
 
 
-def _actions(manifest: dict[str, Any]) -> list[dict[str, str | None]]:
+def _actions(manifest: Mapping[str, Any]) -> list[dict[str, str | None]]:
     found = []
     for assertion in manifest.get("assertions") or []:
         if not str(assertion.get("label", "")).startswith("c2pa.actions"):
             continue
         for action in (assertion.get("data") or {}).get("actions") or []:
-            agent = action.get("softwareAgent")
-            software = agent.get("name") if isinstance(agent, dict) else agent
+            types = [value for _, value in source_types_in(action)]
             found.append(
                 {
                     "action": str(action.get("action", ""))[:200],
-                    "source_type": _text(action.get("digitalSourceType")),
-                    "software": _text(software),
+                    "source_type": _text(types[0] if types else None),
+                    "software": _text(software_of(action)),
                     "when": _text(action.get("when")),
+                    "description": _text(action.get("description")),
                 }
             )
     return found[:_MOST_ACTIONS]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+# Characters of a value that are kept; the whole of it is in the file, and `nsnet inspect` says where.
+LONGEST = 1_000
 
 
 class Claim(StrEnum):
@@ -12,8 +14,10 @@ class Claim(StrEnum):
 
     GENERATED = "generated"
     PARTLY_GENERATED = "partly_generated"
+    POSSIBLY_GENERATED = "possibly_generated"
     CAPTURED = "captured"
     EDITED = "edited"
+    MADE_DIGITALLY = "made_digitally"
     NONE = "none"
 
 
@@ -21,12 +25,16 @@ class Backing(StrEnum):
     """What stands behind a claim.
 
     ``signed_trusted``: a signature that a given trust list vouches for.  ``signed_untrusted``: a signature that
-    fits the file by somebody who is in no given list.  ``broken``: a signature that does not fit.  ``unsigned``:
-    text that anybody can write, change or strip.
+    fits the file by somebody who is in no given list.  ``signed_doubtful``: a signature that fits the file, with a
+    certificate that has run out, was revoked or is not meant for this, or in a form that breaks the standard's rules.
+    ``signed_unchecked``: a signature that could not be checked.  ``broken``: a signature that does not fit.
+    ``unsigned``: text that anybody can write, change or strip.
     """
 
     SIGNED_TRUSTED = "signed_trusted"
     SIGNED_UNTRUSTED = "signed_untrusted"
+    SIGNED_DOUBTFUL = "signed_doubtful"
+    SIGNED_UNCHECKED = "signed_unchecked"
     BROKEN = "broken"
     UNSIGNED = "unsigned"
 
@@ -35,7 +43,8 @@ class Backing(StrEnum):
 class Finding:
     """One thing that the file says.
 
-    ``source`` is c2pa, xmp, iptc, exif, text or jpeg; ``where`` the field within it; ``value`` what it says.
+    ``source`` is c2pa, xmp, iptc, exif, text or jpeg; ``where`` the field within it; ``value`` what it says;
+    ``carrier`` the part of the file that it stands in.
     """
 
     source: str
@@ -43,6 +52,7 @@ class Finding:
     value: str
     claim: Claim = Claim.NONE
     backing: Backing = Backing.UNSIGNED
+    carrier: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,62 +63,7 @@ class Trouble:
     message: str
 
 
-# IPTC's DigitalSourceType (https://cv.iptc.org/newscodes/digitalsourcetype/), by the last part of its address.
-SOURCE_TYPES = {
-    "trainedAlgorithmicMedia": Claim.GENERATED,
-    "algorithmicMedia": Claim.GENERATED,
-    "virtualRecording": Claim.NONE,
-    "compositeWithTrainedAlgorithmicMedia": Claim.PARTLY_GENERATED,
-    "compositeSynthetic": Claim.PARTLY_GENERATED,
-    "algorithmicallyEnhanced": Claim.EDITED,
-    "humanEdits": Claim.EDITED,
-    "minorHumanEdits": Claim.EDITED,
-    "composite": Claim.EDITED,
-    "compositeCapture": Claim.EDITED,
-    "digitalCapture": Claim.CAPTURED,
-    "computationalCapture": Claim.CAPTURED,
-    "negativeFilm": Claim.CAPTURED,
-    "positiveFilm": Claim.CAPTURED,
-    "print": Claim.CAPTURED,
-}
-# Keys of text chunks that name a program, and all fields that do.
-PROGRAM_KEYS = ("Software", "generator", "Generator")
-PROGRAM_FIELDS = (*PROGRAM_KEYS, "CreatorTool", "originating program")
-# Names that no sentence holds by chance: they claim wherever they stand.
-_UNMISTAKABLE = (
-    "stable diffusion", "midjourney", "dall-e", "dall·e", "adobe firefly", "novelai", "comfyui", "invokeai",
-    "made with google ai", "made with ai", "ai generated", "ai-generated", "leonardo.ai", "gpt-image", "chatgpt",
-    "bing image creator", "dreamstudio", "nightcafe", "vqgan", "disco diffusion", "latent diffusion",
-)  # fmt: skip
-# Names that are words as well: they claim only where a program is named.
-_GENERATORS = (
-    *_UNMISTAKABLE, "firefly", "fooocus", "automatic1111", "imagen", "gemini", "openai", "ideogram", "playground ai",
-    "flux", "black forest labs", "seedream", "grok", "recraft", "runway", "craiyon", "wombo", "dreamina", "jimeng",
-)  # fmt: skip
-_EDITORS = (
-    "photoshop", "lightroom", "gimp", "affinity photo", "capture one", "snapseed", "pixelmator", "darktable",
-    "rawtherapee", "paint.net", "canva", "luminar", "topaz", "facetune", "vsco", "picsart", "krita", "polarr", "dxo",
-)  # fmt: skip
-
-
-def claim_of_source_type(value: str) -> Claim:
-    """What a DigitalSourceType claims, by its address or its last part alone."""
-    return SOURCE_TYPES.get(value.rstrip("/").rsplit("/", 1)[-1].strip(), Claim.NONE)
-
-
-def claim_of_software(value: str) -> Claim:
-    """What the name of a program claims: a generator, an editor, or nothing that is known here."""
-    if _names_one(value, _GENERATORS):
-        return Claim.GENERATED
-    return Claim.EDITED if _names_one(value, _EDITORS) else Claim.NONE
-
-
-def claim_of_text(value: str) -> Claim:
-    """What a caption or credit claims: only names that it cannot hold by chance count."""
-    return Claim.GENERATED if _names_one(value, _UNMISTAKABLE) else Claim.NONE
-
-
-def _names_one(value: str, names: tuple[str, ...]) -> bool:
-    """Whether one of ``names`` stands in ``value`` as words of its own."""
-    text = value.casefold()
-    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)
+def cut(value: str) -> str:
+    """A value as it is shown: without the zeros that fill fields up, and no longer than `LONGEST`."""
+    text = value.replace("\0", "").strip()
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"

@@ -9,11 +9,14 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
 from nsnet_cli.document import FORMULA_STARTS
+from nsnet_cli.provenance.declared import all_contradictions
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",
     "warnings", "stability_spread", "stability_low", "stability_high", "frame_time_s",
     "clip_seconds", "clip_frames", "clip_low", "clip_high", "provenance_claims", "c2pa_state",
+    "provenance_state", "contradictions", "c2pa_integrity", "c2pa_certificate", "c2pa_trust", "c2pa_signer",
+    "declared_generator", "declared_model", "declared_prompt", "declared_source_type",
     "error_code", "error_message", "scanned_at",
     "elapsed_ms", "schema", "weights_sha256", "views", "precision", "options_hash", "input_index", "shard",
 )  # fmt: skip
@@ -71,13 +74,28 @@ def flat_row(row: dict[str, Any]) -> dict[str, Any]:
     flat = {name: row.get(name) for name in CSV_FIELDS}
     provenance = row.get("provenance") or {}
     flat["provenance_claims"] = " ".join(provenance.get("claims") or ()) or None
-    flat["c2pa_state"] = (provenance.get("c2pa") or {}).get("state")
+    flat |= _declared(provenance)
+    flat["contradictions"] = "; ".join(all_contradictions(row.get("verdict"), provenance or None)) or None
     flat |= {"error_code": error.get("code"), "error_message": error.get("message")}
     flat |= {f"stability_{name}": stability.get(name) for name in ("spread", "low", "high")}
     clip = row.get("clip") or {}
     flat |= {"frame_time_s": (row.get("frame") or {}).get("time_s")}
     flat |= {f"clip_{name}": clip.get(name) for name in ("seconds", "frames", "low", "high")}
     return flat | {"warnings": " ".join(row.get("warnings") or ())}
+
+
+def _declared(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What a file says about itself, in columns."""
+    c2pa, declared = provenance.get("c2pa") or {}, provenance.get("declared") or {}
+    return {
+        "provenance_state": provenance.get("state"),
+        "c2pa_state": c2pa.get("state"),
+        "c2pa_integrity": c2pa.get("integrity"),
+        "c2pa_certificate": (c2pa.get("certificate") or {}).get("state"),
+        "c2pa_trust": c2pa.get("trust"),
+        "c2pa_signer": c2pa.get("signer"),
+        **{f"declared_{name}": declared.get(name) for name in ("generator", "model", "prompt", "source_type")},
+    }
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

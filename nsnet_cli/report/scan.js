@@ -12,9 +12,10 @@ const orders = {
 function update() {
   const kinds = new Set(Array.from(document.querySelectorAll("input[name=kind]:checked"), (box) => box.value));
   const text = document.getElementById("search").value.toLowerCase();
+  const said = document.getElementById("said").value;
   let shown = 0;
   for (const card of cards) {
-    card.hidden = !kinds.has(card.dataset.verdict) || !card.textContent.toLowerCase().includes(text);
+    card.hidden = !kinds.has(card.dataset.verdict) || (said && !card.dataset.said.split(" ").includes(said)) || !card.textContent.toLowerCase().includes(text);
     shown += !card.hidden;
   }
   count.textContent = `${shown} of ${cards.length} shown`;
@@ -24,6 +25,7 @@ function sort() {
 }
 document.getElementById("controls").hidden = false;
 document.getElementById("order").addEventListener("change", sort);
+document.getElementById("said").addEventListener("change", update);
 document.getElementById("search").addEventListener("input", update);
 for (const box of document.querySelectorAll("input[name=kind]")) box.addEventListener("change", update);
 update();

@@ -18,8 +18,10 @@ from nsnet_cli import __version__
 from nsnet_cli.decode import decode, facts_of
 from nsnet_cli.document import ModelInfo, PictureResult, Summary
 from nsnet_cli.inputs import DecodeLimits
+from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.report.colours import css_colour
-from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
+from nsnet_cli.report.said import said_by
+from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
 from nsnet_cli.sources import read_source
 from nsnet_cli.sources.address import is_url
 
@@ -69,7 +71,6 @@ def report_html(document: dict[str, Any], command: str) -> str:
         cards=[_card(number, result, model, threshold, limits) for number, result in enumerate(document["results"])],
         script=Markup(script),
         script_hash=digest,
-        backings=BACKINGS,
         made_by=__version__,
     )
 
@@ -87,6 +88,9 @@ def _card(
     verdict = result["verdict"] or "error"
     card: dict[str, Any] = {"number": number, "verdict": verdict, "result": result, "picture": None, "strip": None}
     card["name"] = printable(result["path"])
+    card["said"] = said_by(result["provenance"]) if result["provenance"] else []
+    card["contradictions"] = all_contradictions(result["verdict"], result["provenance"])
+    card["said_kinds"] = " ".join(_kinds_said(result))
     card["words"] = (
         f"{result['error']['code']}: {printable(result['error']['message'])}"
         if result["error"]
@@ -112,6 +116,17 @@ def _card(
         "stroke": max(1.0, max(image.size) / 220),
     }
     return card
+
+
+def _kinds_said(result: dict[str, Any]) -> list[str]:
+    """By what the page can be filtered."""
+    provenance = result["provenance"] or {}
+    kinds = ["contradiction"] if CONTRADICTION in result["warnings"] else []
+    kinds += ["not_read"] if provenance.get("state") == "not_read" else []
+    claims = set(provenance.get("claims") or ())
+    if claims & {"generated", "partly_generated", "possibly_generated"}:
+        kinds.append("generated")
+    return [*kinds, *(claim for claim in ("captured", "edited", "unknown") if claim in claims)]
 
 
 def _picture(result: dict[str, Any], limits: DecodeLimits) -> Image.Image | None:

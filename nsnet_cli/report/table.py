@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from nsnet_cli.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
-from nsnet_cli.provenance.findings import PROGRAM_FIELDS
+from nsnet_cli.provenance.declared import all_contradictions
 from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
-from nsnet_cli.report.text import BACKINGS, WARNINGS, printable, verdict_in_words
+from nsnet_cli.report.said import Said, claims_in_words, said_by
+from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
 
 _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.
-_MOST_SAID, _LONGEST_SAID = 8, 120
+_MOST_SAID, _LONGEST_SAID = 14, 160
 _STRONGEST = 4
 
 
@@ -34,7 +35,7 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
         grid.add_row(name, said)
     if result.stability is not None:
         grid.add_row("stability", _stability_line(result.stability))
-    for n, line in enumerate(_provenance_lines(result.provenance)):
+    for n, line in enumerate(_provenance_lines(result)):
         grid.add_row("" if n else "file says", line)
     grid.add_row("picture", f"{result.format}, {result.width} x {result.height}, {result.bytes:,} bytes")
     for code in result.warnings:
@@ -86,14 +87,13 @@ def print_rows(console: Console, results: list[PictureResult], below: str | None
 
 def _notes(result: PictureResult) -> str:
     """What stands beside the verdict of one of many: what the file claims of itself, the span of scores, warnings."""
-    claims = [] if result.provenance is None else result.provenance["claims"]
-    told = ", ".join(claim.replace("_", " ") for claim in claims if claim not in ("unknown", "captured"))
+    told = "" if result.provenance is None else claims_in_words(result.provenance)
     span = "" if result.stability is None else f"{result.stability.low:.3f}–{result.stability.high:.3f}"
     if result.clip is not None:
         return _clip_note(result.clip)
     # That a frame is one stands in its name.
     warnings = " ".join(code for code in result.warnings if result.frame is None or code != "video_frame")
-    return "; ".join(filter(None, (told and f"file says {told}", span, warnings)))
+    return "; ".join(filter(None, (told, span, warnings)))
 
 
 def _clip_note(clip: ClipResult) -> str:
@@ -141,22 +141,29 @@ def _bar(probability: float, model: ModelInfo, threshold: float | None) -> Group
     return Group(bar, Text("".join(line).rstrip(), style="dim"))
 
 
-def _provenance_lines(provenance: dict[str, Any] | None) -> list[str]:
-    """What the file declares, a line for each claim; that it declares nothing is said once."""
+def _provenance_lines(result: PictureResult) -> list[str]:
+    """What the file declares, the most telling first; that it declares nothing is said once."""
+    provenance = result.provenance
     if provenance is None:
         return []
-    lines = []
-    for finding in provenance["findings"]:
-        # A program is shown though it be in no list of ours: others may know it.
-        if finding["claim"] != "none" or finding["source"] == "c2pa" or finding["where"] in PROGRAM_FIELDS:
-            backing = BACKINGS[finding["backing"]]
-            value = finding["value"]
-            said = value if len(value) <= _LONGEST_SAID else value[:_LONGEST_SAID] + "…"
-            claim = f"{finding['claim'].replace('_', ' ')}: " if finding["claim"] != "none" else ""
-            claim = claim or ("" if finding["source"] == "c2pa" else "made or saved by: ")
-            lines.append(printable(f"{claim}{said} ({finding['source']} {finding['where']}, {backing})"))
-    lines += [printable(f"{trouble['source']}: {trouble['message']}") for trouble in provenance["errors"]]
-    return lines[:_MOST_SAID] or ["nothing about its origin (no sign of anything: saving a picture anew strips it)"]
+    lines = [f"cannot both be right: {text}" for text in all_contradictions(result.verdict, provenance)]
+    lines += [printable(f"{trouble['source']} not read: {trouble['message']}") for trouble in provenance["errors"]]
+    # What claims nothing and is on nearly every file stands in the JSON.
+    told = [said for said in said_by(provenance) if said.telling]
+    room = max(1, _MOST_SAID - len(lines))
+    lines += [_shortened(said).line for said in told[:room]]
+    if len(told) > room:
+        lines.append(f"and {len(told) - room} more: --json has all of it, nsnet inspect where it stands")
+    return lines or ["nothing about its origin (no sign of anything: saving a picture anew strips it)"]
+
+
+def _shortened(said: Said) -> Said:
+    # What is said of a signature is in our own words, and no longer than it must be.
+    return (
+        said
+        if len(said.value) <= _LONGEST_SAID or not said.backing
+        else replace(said, value=said.value[:_LONGEST_SAID] + "…")
+    )
 
 
 def _stability_line(stability: StabilityResult) -> str:

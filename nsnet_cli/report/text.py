@@ -22,6 +22,7 @@ WARNINGS = {
     "raw_preview": "camera RAW: the full-size preview that the camera made was scanned",
     "raw_developed": "camera RAW without a full-size preview: it was developed by LibRaw",
     "video_frame": "a frame of a video: training saw single pictures, and video's compression was not measured",
+    "contradiction": "the verdict and what the file says of itself, or two things that it says, cannot both be right",
     "unstable": "another verdict after mild re-encoding, resizing or cropping: take this one with caution",
 }
 _EXPLANATIONS = {
@@ -53,8 +54,8 @@ _EXPLANATIONS = {
         "is not changed by this."
     ),
     "mostly_unseen": (
-        "A scan looks at 49 patches of 32 x 32 pixels, and at windows at both ends of the picture; of a long strip or a "
-        "panorama they are a small part. What was put in elsewhere is not seen, and what was put in where the "
+        "A scan looks at 49 patches of 32 x 32 pixels, and at windows at both ends of the picture; of a long strip or "
+        "a panorama they are a small part. What was put in elsewhere is not seen, and what was put in where the "
         "windows lie decides. Crop to the part in doubt, look at more with --views, or at every part with nsnet "
         "explain. The verdict is not changed by this."
     ),
@@ -88,6 +89,13 @@ _EXPLANATIONS = {
         "their traces was not measured, and nothing is said of sound or motion. The row of the clip says how far its "
         "frames agree. The verdict is not changed by this."
     ),
+    "contradiction": (
+        "One of four things: the verdict is 'real' and the file declares that it was generated; the verdict is "
+        "'generated' and a signature that fits the file says that a camera took it; a camera is named beside a "
+        "declaration that the picture was generated; or content credentials are there that do not fit the file. "
+        "Unsigned text can be written by anybody, a verdict can be wrong, and a file can have been put together from "
+        "several: look at 'file says' for what each rests on. The verdict is not changed by this."
+    ),
     "unstable": (
         "With --stability a picture is scored again after JPEG 85, WebP 85, resizing to 90 % and cropping 8 pixels. "
         "The probabilities lie on both sides of a threshold, so a copy of this picture might get another verdict. "
@@ -99,6 +107,8 @@ _EXPLANATIONS = {
 BACKINGS = {
     "signed_trusted": "signed, signer in your trust list",
     "signed_untrusted": "signed by an unknown signer",
+    "signed_doubtful": "the signature fits the file, with a reservation",
+    "signed_unchecked": "signed, but the signature could not be checked",
     "broken": "signature does not fit the file",
     "unsigned": "anybody can write this",
 }

@@ -1,0 +1,105 @@
+"""Parameters as AUTOMATIC1111's web UI writes them, and the many that write alike: prompt, negative prompt, a line.
+
+    a cat
+    Negative prompt: dog
+    Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model hash: …, Model: …, Version: v1.10.1
+
+https://github.com/AUTOMATIC1111/stable-diffusion-webui (modules/infotext_utils.py); so do Forge, SD.Next, Fooocus in
+its a1111 scheme, Civitai, Tensor.Art and savers of ComfyUI.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from nsnet_cli.provenance.settings import Settings
+
+_LONGEST = 1_000_000
+# The settings' line: steps, and something else that only a sampler has.
+_LINE = re.compile(r"(?:^|[\n,])[ \t]*(Steps: ?\d{1,6}\s*,)", re.IGNORECASE)
+_CERTAIN = re.compile(
+    r"\b(?:Sampler|Seed|CFG scale|Size|Model|Schedule type|Guidance|Denoising strength): ?\S", re.IGNORECASE
+)
+# Those that nobody writes of a walk ("Steps: 12000, Size: L").
+_UNMISTAKABLE = re.compile(
+    r"\b(?:Sampler|Seed|CFG scale|Schedule type|Model hash|Denoising strength): ?\S", re.IGNORECASE
+)
+_KEY = re.compile(r"\s*,?\s*([A-Za-z][\w \-/.()]{0,60}?):[ \t]*")
+_NEXT = re.compile(r",\s*[A-Za-z][\w \-/.()]{0,60}?:(?:\s|$)|\n")
+_NEGATIVE = re.compile(r"(?:^|\n)\s*Negative prompt:[ \t]*", re.IGNORECASE)
+_NAMES = {
+    "steps": "steps", "sampler": "sampler", "cfg scale": "cfg scale", "seed": "seed", "size": "size", "model": "model",
+    "model hash": "model hash", "hashes": "hashes", "lora hashes": "lora hashes", "schedule type": "scheduler",
+    "denoising strength": "denoising strength", "vae": "vae", "clip skip": "clip skip",
+}  # fmt: skip
+_MOST_KEYS, _MOST_STEPS, _LONGEST_SETTINGS = 80, 500, 100_000
+
+
+def parameters_of(text: str, known: bool = False) -> Settings | None:
+    """Settings in a text; ``known``: its key says that there are some, so a line alone, or none at all, is enough."""
+    text = text[:_LONGEST].replace("\r\n", "\n").strip("\0 \n")
+    lines = list(_LINE.finditer(text))
+    line = lines[-1] if lines else None
+    if line is not None and not (_CERTAIN if known else _UNMISTAKABLE).search(text, line.start(1)):
+        line = None
+    if line is None and not known:
+        return None
+    head = text if line is None else text[: line.start(1)].rstrip(" ,\n")
+    negative = _NEGATIVE.search(head)
+    values = {
+        "prompt": (head if negative is None else head[: negative.start()]).strip(),
+        "negative prompt": "" if negative is None else head[negative.end() :].strip(),
+    }
+    settings = {} if line is None else _settings(text[line.start(1) : line.start(1) + _LONGEST_SETTINGS])
+    for key, value in settings.items():
+        values.setdefault(_NAMES.get(key.casefold(), key), value)
+    return Settings(_program(settings) if settings else None, values)
+
+
+def _settings(text: str) -> dict[str, str]:
+    """``Key: value`` pairs; values in quotes, braces or brackets may hold commas."""
+    found: dict[str, str] = {}
+    at = 0
+    for _ in range(_MOST_STEPS):
+        if len(found) >= _MOST_KEYS:
+            break
+        key = _KEY.match(text, at)
+        if key is None:
+            following = _NEXT.search(text, at)
+            if following is None:
+                break
+            at = max(at + 1, following.start())
+            continue
+        at = key.end()
+        if text[at : at + 1] in '{["':
+            try:
+                value, at = json.JSONDecoder().raw_decode(text, at)
+                found.setdefault(key.group(1).strip(), value if isinstance(value, str) else json.dumps(value))
+                continue
+            except (ValueError, RecursionError):
+                pass
+        following = _NEXT.search(text, at)
+        end = len(text) if following is None else following.start()
+        found.setdefault(key.group(1).strip(), text[at:end].strip())
+        at = end
+        if following is None:
+            break
+    return found
+
+
+def _program(settings: dict[str, str]) -> str:
+    """Who wrote it, by what each adds to the form."""
+    version, app = settings.get("Version", ""), settings.get("App", settings.get("app", ""))
+    if app:
+        return app[:100]
+    if any(key.startswith("Civitai") for key in settings):
+        return "Civitai"
+    for name in ("Fooocus", "ComfyUI", "Draw Things"):
+        if name.casefold() in version.casefold():
+            return version[:100]
+    if re.match(r"(?:f|neo|classic|reforge)\d?", version, re.IGNORECASE):
+        return f"Stable Diffusion web UI Forge {version}"[:100]
+    if version:
+        return f"Stable Diffusion web UI {version}"[:100]
+    return "Stable Diffusion web UI, or a program that writes as it does"

@@ -1,0 +1,178 @@
+"""What generators write of their settings, brought to one set of names; pure functions on text and JSON.
+
+Forms, each with its public source, are listed in ``docs/provenance.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nsnet_cli.provenance.findings import Claim, Finding, cut
+
+# Our names of settings, and theirs without case, blanks, dashes and underscores.
+_NAMES = {
+    "prompt": ("prompt", "positiveprompt", "positive", "fullprompt", "prompttext", "c", "inputprompt", "aiprompt"),
+    "negative prompt": ("negativeprompt", "negative", "uc", "negativeprompttext"),
+    "model": (
+        "model", "modelname", "basemodel", "basemodelname", "usestablediffusionmodel", "ckptname", "checkpoint",
+        "sdmodel", "sdmodelname", "modelweights", "modelpath", "unetname", "modelid", "models",
+    ),
+    "model hash": ("modelhash", "basemodelhash", "sdmodelhash"),
+    "seed": ("seed", "noiseseed", "imageseed", "seeds"),
+    "steps": ("steps", "numinferencesteps", "inferencesteps", "numsteps"),
+    "sampler": ("sampler", "samplername", "sampling", "samplingmethod"),
+    "scheduler": ("scheduler", "schedulename", "scheduletype", "noiseschedule"),
+    "cfg scale": ("cfgscale", "cfg", "guidancescale", "scale", "guidance", "distilledcfgscale"),
+    "size": ("size", "resolution"),
+    "loras": ("loras", "lora", "uselora model", "uselora"),
+    "hashes": ("hashes", "lorahashes", "tihashes"),
+    "denoising strength": ("denoisingstrength", "strength", "denoise", "promptstrength"),
+}  # fmt: skip
+_OURS = {theirs: ours for ours, names in _NAMES.items() for theirs in names}
+# Settings that only generators have, under names that mean nothing else.  A seed, steps and a model have many programs;
+# "scale", "strength" and the like are words of every trade.
+_STRONG = frozenset({"prompt", "negative prompt", "sampler", "cfg scale", "loras", "model hash"})
+_SUPPORTING = frozenset({*_STRONG, "seed", "steps", "model"})
+_WORDS = frozenset({
+    "scale", "strength", "guidance", "positive", "negative", "c", "sampling", "lora", "models", "size", "resolution",
+})  # fmt: skip
+# Objects that hold the settings of the program that is named beside them.
+WRAPPERS = {
+    "sui_image_params": "SwarmUI", "invokeai_metadata": "InvokeAI", "sd-metadata": "InvokeAI",
+    "generation_data": "Tensor.Art", "fooocus_scheme": "Fooocus",
+}  # fmt: skip
+_INNER = ("image", "parameters", "params", "metadata", "settings", "input", "data", "v2")
+_LONGEST_TEXT = 1_000_000
+_MOST_SETTINGS = 60
+
+
+@dataclass
+class Settings:
+    """What one generator said: its name where that is known, and settings by our names, others by theirs."""
+
+    program: str | None = None
+    values: dict[str, str] = field(default_factory=dict)
+
+    def findings(self, source: str, carrier: str) -> list[Finding]:
+        """A finding for the program and for each setting: each of them is a claim."""
+        told = {"generator": self.program} if self.program else {}
+        told |= {name: value for name, value in self.values.items() if value.strip()}
+        return [
+            Finding(source, name, cut(value), Claim.GENERATED, carrier=carrier)
+            for name, value in list(told.items())[:_MOST_SETTINGS]
+        ]
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """The object that ``text`` is, if it is one; of a list of objects the first."""
+    start = text.strip().lstrip("\ufeff").strip("\0")
+    if not start.startswith(("{", "[")) or len(start) > _LONGEST_TEXT * 16:
+        return None
+    try:
+        found = json.JSONDecoder(strict=False).raw_decode(start)[0]
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(found, list) and found:
+        found = found[0]
+    return found if isinstance(found, dict) else None
+
+
+def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | None:
+    """Settings in an object; ``known``: what it stands under says that they are some.
+
+    None where nothing says that a generator wrote it.
+    """
+    program = None
+    for wrapper, name in WRAPPERS.items():
+        if wrapper in found:
+            program, known = name, True
+            inner = _as_object(found[wrapper])
+            if inner is not None:
+                found = {**inner, **{k: v for k, v in found.items() if k != wrapper and not isinstance(v, dict)}}
+    values: dict[str, str] = {}
+    _collect(found, values, 0)
+    program = program or _program(found)
+    certain = names_in(found) if not known else _SUPPORTING
+    if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or not values:
+        return None
+    return Settings(program, values)
+
+
+def names_in(found: Mapping[str, Any]) -> frozenset[str]:
+    """Our names of the settings that stand in an object under names that mean nothing else."""
+    plain = {re.sub(r"[\s_\-]", "", str(key)).casefold() for key in list(found)[:500]}
+    inner = [_as_object(v) for k, v in list(found.items())[:500] if str(k).casefold() in _INNER]
+    plain |= {re.sub(r"[\s_\-]", "", str(key)).casefold() for values in inner for key in values or ()}
+    return frozenset(_OURS[name] for name in plain - _WORDS if name in _OURS)
+
+
+def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> None:
+    """Our settings out of an object, and out of those that some programs put them into."""
+    width = height = ""
+    for key, value in list(found.items())[:500]:
+        plain = re.sub(r"[\s_\-]", "", str(key)).casefold()
+        if plain == "width":
+            width = _text(value)
+        elif plain == "height":
+            height = _text(value)
+        elif plain in _OURS:
+            text = _text(value)
+            if text:
+                values.setdefault(_OURS[plain], text)
+        elif str(key).casefold() in _INNER and depth < 3:
+            inner = _as_object(value)
+            if inner is not None:
+                _collect(inner, values, depth + 1)
+    if width and height:
+        values.setdefault("size", f"{width}x{height}")
+
+
+def _program(found: Mapping[str, Any]) -> str | None:
+    """How the program calls itself in its settings."""
+    lower = {str(key).casefold(): value for key, value in found.items()}
+    if (
+        "fooocus v2 expansion" in lower
+        or "base_model_hash" in lower
+        or "fooocus" in str(lower.get("version", "")).casefold()
+    ):
+        return _text(lower.get("version")) if "fooocus" in str(lower.get("version", "")).casefold() else "Fooocus"
+    if {"uc", "c"} <= lower.keys():
+        return "Draw Things"
+    if "use_stable_diffusion_model" in lower:
+        return "Easy Diffusion"
+    if "uc" in lower and ("request_type" in lower or "sm_dyn" in lower or "v4_prompt" in lower):
+        return "NovelAI"
+    if "positive_prompt" in lower and "app_version" in lower:
+        return f"InvokeAI {_text(lower['app_version'])}"
+    for name in ("software", "app", "app_id", "generator", "program", "created_by"):
+        if _text(lower.get(name)):
+            return _text(lower[name])[:100]
+    return None
+
+
+def _as_object(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else json_object(value) if isinstance(value, str) else None
+
+
+def _text(value: Any) -> str:
+    """A setting as text; of an object what it is called."""
+    if value is None or isinstance(value, bool):
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, dict):
+        for name in ("name", "model_name", "prompt", "modelFileName", "base_caption", "caption", "text", "key"):
+            if name in value:
+                return _text(value[name])
+    if isinstance(value, list) and value and all(isinstance(item, str | int | float | dict) for item in value):
+        return ", ".join(filter(None, (_text(item) for item in value[:20])))
+    try:
+        return json.dumps(value, ensure_ascii=False)[:2_000]
+    except (ValueError, RecursionError):
+        return ""

@@ -1,0 +1,50 @@
+"""IPTC's digital source types, and those of C2PA, as claims.
+
+https://cv.iptc.org/newscodes/digitalsourcetype/ (the whole vocabulary, retired terms too) and section "Digital Source
+Type" of the C2PA specification.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nsnet_cli.provenance.findings import Claim
+
+_CLAIMS = {
+    # Made by a model that was trained on samples, or by an algorithm without any.
+    "trainedAlgorithmicMedia": Claim.GENERATED,
+    "trainedAlgorithmicData": Claim.GENERATED,
+    "algorithmicMedia": Claim.GENERATED,
+    # At least one element is generated.
+    "compositeWithTrainedAlgorithmicMedia": Claim.PARTLY_GENERATED,
+    "compositeSynthetic": Claim.PARTLY_GENERATED,
+    # "based on Generative AI and/or captured elements"
+    "virtualRecording": Claim.POSSIBLY_GENERATED,
+    "digitalCapture": Claim.CAPTURED,
+    "computationalCapture": Claim.CAPTURED,
+    "multiFrameComputationalCapture": Claim.CAPTURED,
+    "multiFrameComputationallyGeneratedMedia": Claim.CAPTURED,
+    "negativeFilm": Claim.CAPTURED,
+    "positiveFilm": Claim.CAPTURED,
+    "print": Claim.CAPTURED,
+    "humanEdits": Claim.EDITED,
+    "minorHumanEdits": Claim.EDITED,
+    "algorithmicallyEnhanced": Claim.EDITED,
+    "composite": Claim.EDITED,
+    "compositeCapture": Claim.EDITED,
+    # By people with programs that do not generate: drawings, diagrams, screenshots.
+    "digitalCreation": Claim.MADE_DIGITALLY,
+    "digitalArt": Claim.MADE_DIGITALLY,
+    "softwareImage": Claim.MADE_DIGITALLY,
+    "dataDrivenMedia": Claim.MADE_DIGITALLY,
+    "screenCapture": Claim.MADE_DIGITALLY,
+    # "no digital source": nothing is in it yet
+    "empty": Claim.NONE,
+}
+_BY_NAME = {re.sub(r"\W|_", "", name).casefold(): claim for name, claim in _CLAIMS.items()}
+
+
+def claim_of_source_type(value: str) -> Claim:
+    """What a DigitalSourceType claims: by its address, its QCode (``digsrctype:…``), or its last part alone."""
+    last = re.split(r"[/:#]", value.strip().rstrip("/"))[-1]
+    return _BY_NAME.get(re.sub(r"\W|_", "", last).casefold(), Claim.NONE)

@@ -1,0 +1,153 @@
+"""Texts with a key, from PNG chunks, EXIF tags, comments and XMP: what each says of the picture's origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from nsnet_cli.provenance.aigc import exported_in, label_in
+from nsnet_cli.provenance.containers.carried import Text
+from nsnet_cli.provenance.findings import Claim, Finding, cut
+from nsnet_cli.provenance.graphs import graph_of
+from nsnet_cli.provenance.parameters import parameters_of
+from nsnet_cli.provenance.programs import PROGRAM_KEYS, claim_of_credit, claim_of_label, claim_of_software
+from nsnet_cli.provenance.settings import WRAPPERS, Settings, json_object, names_in, settings_of
+from nsnet_cli.provenance.source_types import claim_of_source_type
+
+# Keys that only generators write: the key is the claim, a parser only says which program it was.
+CLAIMING_KEYS = frozenset({
+    "parameters", "prompt", "workflow", "generation_data", "sui_image_params", "sui_extra_data", "invokeai_metadata",
+    "invokeai_graph", "invokeai_workflow", "sd-metadata", "sd_metadata", "dream", "fooocus_scheme", "negative_prompt",
+    "negative prompt", "extrametadata", "extra_metadata", "civitai", "generation_parameters", "generation_params",
+    "ai_metadata", "use_stable_diffusion_model", "num_inference_steps", "sampler_name", "cfg_scale", "guidance_scale",
+    "sd_model", "nmkdiffusion", "comfyui", "novelai", "midjourney", "aiprompt", "ai_prompt",
+})  # fmt: skip
+# Of one text; a workflow of ComfyUI that carries pictures has some megabytes.
+_LONGEST = 4_000_000
+_PROMPT_KEY = re.compile(r"(?:^|[^a-z])prompts?(?:$|[^a-z])", re.IGNORECASE)
+_PREFIX = re.compile(r"\s*(prompt|workflow|parameters|extra_pnginfo)\s*:\s*(?=[{\[\"])", re.IGNORECASE)
+# In an object that is cut off, or written by nobody that is known: fields that only generators have.
+_UNFINISHED = re.compile(r'"(?:class_type|sui_image_params|negative_?prompt|sampler_name|cfg_scale|ckpt_name)"\s*:')
+_PROGRAMS = frozenset(key.casefold() for key in PROGRAM_KEYS)
+_CREDITS = frozenset({"source", "credit", "author", "creator", "artist", "copyright", "publisher"})
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_JOB = re.compile(rf"\bJob ID:\s*({_UUID})", re.IGNORECASE)
+_OPTIONS = re.compile(r"\s--(?:v|ar|niji|style|stylize|chaos|seed|q|raw|sref|iw|no|s|c|w|p)\b")
+# A UUID, in the chunk that Hugging Face's jobs and Spaces write: it says where, not that a generator ran there.
+_HOSTED = frozenset({"hf-job-id", "hf_job_id", "hf-space-id", "hf-space", "hf_space", "huggingface_space", "space_id"})
+_SPACE = re.compile(r"(?:huggingface\.co/spaces/|\bhf\.space\b|hugging ?face spaces?\b)", re.IGNORECASE)
+_DREAM = re.compile(r'^\s*"(.*?)"((?:\s+-\S+.*)?)$', re.DOTALL)
+_DREAM_NAMES = {"s": "steps", "S": "seed", "C": "cfg scale", "A": "sampler", "W": "width", "H": "height"}
+# Galaxy phones' editor leaves this where one of its tools that generate was used; 0 where none was.
+_SAMSUNG = re.compile(r'genAI\w*"?\s*[:=]\s*"?(\d+)', re.IGNORECASE)
+_POSTPROCESSING = frozenset({"postprocessing", "extras"})
+
+
+def read_texts(texts: Sequence[Text]) -> list[Finding]:
+    """All texts of one file, each for itself, and those that only together are a program's settings."""
+    plain = {text.key: text.value for text in texts if text.key and len(text.value) < 10_000}
+    together = settings_of(plain) if len(plain) > 1 else None
+    found = [] if together is None else together.findings("text", "a text for each setting")
+    # NovelAI's older form has the prompt beside its settings.
+    if "novelai" in plain.get("Software", "").casefold() and plain.get("Description"):
+        settings = settings_of(json_object(plain.get("Comment", "")) or {})
+        if settings is not None and "prompt" not in settings.values:
+            found.append(Finding("text", "prompt", cut(plain["Description"]), Claim.GENERATED, carrier="Description"))
+    for text in texts:
+        if together is None or not names_in({text.key: text.value}):
+            found += read_text("text", text.key, text.value, text.where)
+    return found
+
+
+def read_text(source: str, key: str, value: str, carrier: str) -> list[Finding]:
+    """What one text says: in the form of a generator, as a label, or as a text that is only shown."""
+    text = value[:_LONGEST].replace("\0", "").strip()
+    if not text:
+        return []
+    name = key.casefold()
+    found = label_in(source, text, carrier, known=name == "aigc") or exported_in(source, text, carrier)
+    found = found or _by_generator(source, name, text, carrier)
+    if found:
+        return found
+    samsung = _SAMSUNG.search(text)
+    if samsung is not None:
+        claim = Claim.PARTLY_GENERATED if samsung.group(1).strip("0") else Claim.NONE
+        return [Finding(source, key or "text", cut(text), claim, carrier=carrier)]
+    return [Finding(source, key or "text", cut(text), claim_of_text(name, text), carrier=carrier)]
+
+
+def claim_of_text(name: str, text: str) -> Claim:
+    """What a text claims that no parser knows, by the key that it stands under."""
+    if name.rsplit(":", 1)[-1] in ("digitalsourcetype", "digitalsourcefiletype"):  # ImageMagick spreads XMP over texts
+        return claim_of_source_type(text)
+    if name in CLAIMING_KEYS or _PROMPT_KEY.search(name):
+        return Claim.GENERATED
+    if name in _HOSTED:
+        return Claim.POSSIBLY_GENERATED
+    if name in _PROGRAMS:
+        claim = claim_of_software(text)
+        return Claim.POSSIBLY_GENERATED if claim == Claim.NONE and _SPACE.search(text) else claim
+    if name in _POSTPROCESSING:
+        return Claim.EDITED
+    return claim_of_credit(text) if name in _CREDITS else claim_of_label(text)
+
+
+def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Finding]:
+    prefix = _PREFIX.match(text)
+    if prefix is not None:
+        name, text = prefix.group(1).casefold(), text[prefix.end() :]
+    known = name in CLAIMING_KEYS
+    settings = _settings(name, text, known)
+    if settings is not None:
+        settings.program = settings.program or WRAPPERS.get(name)
+        found = settings.findings(source, carrier)
+        # What could not be understood is shown, cut short.
+        if not settings.values:
+            found.append(Finding(source, name, cut(text), Claim.GENERATED, carrier=carrier))
+        return found
+    if prefix is not None or (text.startswith("{") and _UNFINISHED.search(text)):
+        return [Finding(source, name or "text", cut(text), Claim.GENERATED, carrier=carrier)]
+    job = _JOB.search(text)
+    # Agencies number their jobs, too: in a caption Midjourney's options must stand beside it.
+    if job is not None and (source == "text" or _OPTIONS.search(text)):
+        prompt = text[: job.start()].strip()
+        values = {"prompt": prompt, "job id": job.group(0)}
+        return Settings("Midjourney", values).findings(source, carrier)
+    return []
+
+
+def _settings(name: str, text: str, known: bool) -> Settings | None:
+    found = json_object(text)
+    if found is not None:
+        settings = graph_of(found) or settings_of(found, known and name not in ("workflow", "prompt"))
+        # Savers put graphs, or the lines of parameters, into an object of their own.
+        for inner in ("prompt", "workflow", "parameters", "extra_pnginfo", "extraMetadata"):
+            value = found.get(inner)
+            nested = value if isinstance(value, dict) else json_object(value) if isinstance(value, str) else None
+            graph = graph_of(nested) if nested else None
+            if graph is not None:
+                return graph
+            if isinstance(value, str) and (settings is None or not settings.values.get("steps")):
+                settings = parameters_of(value) or settings
+        return settings
+    if name == "dream":
+        return _dream(text)
+    settings = parameters_of(text)
+    if settings is None and name == "parameters" and "negative prompt:" in text.casefold():
+        settings = parameters_of(text, known=True)
+    if settings is None and name in ("prompt", "negative_prompt", "negative prompt", "ai_prompt", "aiprompt"):
+        ours = "negative prompt" if "negative" in name else "prompt"
+        settings = Settings(None, {ours: text}) if not text.startswith(("{", "[")) else None
+    return settings
+
+
+def _dream(text: str) -> Settings | None:
+    """InvokeAI's first form: the prompt in quotes, then options of its command line."""
+    found = _DREAM.match(text[:100_000])
+    if found is None:
+        return None
+    values = {"prompt": found.group(1)}
+    for option, value in re.findall(r"\s-([A-Za-z])\s*(\S+)", found.group(2)):
+        if option in _DREAM_NAMES:
+            values[_DREAM_NAMES[option]] = value
+    return Settings("InvokeAI", values)

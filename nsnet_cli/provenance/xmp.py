@@ -1,0 +1,148 @@
+"""XMP (ISO 16684-1): properties that speak of origin, of whatever prefix, as attributes, elements or resources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from io import BytesIO
+
+from nsnet_cli.provenance.aigc import label_in
+from nsnet_cli.provenance.containers.carried import Block
+from nsnet_cli.provenance.exif import is_camera
+from nsnet_cli.provenance.findings import Claim, Finding, cut
+from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software
+from nsnet_cli.provenance.source_types import claim_of_source_type
+from nsnet_cli.provenance.texts import read_text
+
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_RESOURCE = f"{_RDF}resource"
+_STRUCTURE = frozenset({"li", "Bag", "Seq", "Alt", "Description", "value", "RDF"})
+_EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
+# Elements and attributes of one packet; depth maps and histories are long, and not as long as this.
+_DEEPEST, _MOST, _MOST_FINDINGS = 100, 40_000, 300
+# Of other pictures than this one: what went into it.
+_OTHERS = frozenset({"Pantry", "Ingredients", "DerivedFrom"})
+
+
+def _generated(value: str) -> Claim:
+    return Claim.GENERATED
+
+
+def _nothing(value: str) -> Claim:
+    return Claim.NONE
+
+
+def _camera(value: str) -> Claim:
+    return Claim.CAPTURED if is_camera(value) else claim_of_software(value)
+
+
+# By local name in lower case; those of IPTC's Photo Metadata Standard 2025.1 among them.
+_FIELDS: dict[str, Callable[[str], Claim]] = {
+    "digitalsourcetype": claim_of_source_type,
+    # What it was called before IPTC Extension 1.2; Google writes it still.
+    "digitalsourcefiletype": claim_of_source_type,
+    "creatortool": claim_of_software,
+    "softwareagent": claim_of_software,
+    "software": claim_of_software,
+    "credit": claim_of_credit,
+    "source": claim_of_credit,
+    "creditline": claim_of_credit,
+    "aisystemused": _generated,
+    "aisystemversionused": _generated,
+    "aipromptinformation": _generated,
+    "aipromptwritername": _generated,
+    "make": lambda value: Claim.GENERATED if claim_of_software(value) == Claim.GENERATED else Claim.NONE,
+    "model": _camera,
+    "digimageguid": _nothing,
+    "provenance": _nothing,
+}
+_CAPTIONS = frozenset({
+    "description", "title", "headline", "imagedescription", "usercomment", "instructions", "caption", "comment",
+    "label", "rights", "usageterms", "alttextaccessibility", "extdescraccessibility",
+})  # fmt: skip
+_PROMPT = re.compile(r"(?:^|_|[a-z](?=P))prompt", re.IGNORECASE)
+_HIDDEN = re.compile(r"AIGC|Steps: ?\d|\"class_type\"|\"(?:negative_?)?prompt\"", re.IGNORECASE)
+
+
+def read_xmp(block: Block) -> Iterator[Finding]:
+    """Findings of one packet, in their order; raises what a parser raises on what is no XML."""
+    from defusedxml.ElementTree import iterparse
+
+    carrier = f"XMP of {block.where}"
+    stack: list[str] = []
+    told = seen = 0
+    for event, element in iterparse(BytesIO(_packet(block.data)), events=("start", "end")):
+        seen += 1 + len(element.attrib)
+        if seen > _MOST:
+            raise ValueError("XMP of more elements than anybody writes")
+        if event == "end":
+            found = list(_property(stack, element.text or "", carrier))
+            stack.pop()
+            element.clear()
+        else:
+            stack.append(element.tag)
+            if len(stack) > _DEEPEST:
+                raise ValueError("XMP nested deeper than anybody writes")
+            found = []
+            for name, value in element.attrib.items():
+                path = stack if name == _RESOURCE else [*stack, name]
+                found += _property(path, value, carrier)
+        told += len(found)
+        if told > _MOST_FINDINGS:
+            raise ValueError("XMP that says more than anybody writes")
+        yield from found
+
+
+def _packet(data: bytes) -> bytes:
+    """The XML alone, as UTF-8: writers put headers before it and rests of older packets behind it."""
+    for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if data.startswith(mark) and len(data) > 8:
+            return _trimmed(data.decode(name, "replace"))
+    for letters, name in ((rb"<\0[?x\w]\0", "utf-16-le"), (rb"\0<\0[?x\w]", "utf-16-be")):
+        found = re.search(letters, data[:200])
+        if found is not None:
+            return _trimmed(data[found.start() :].decode(name, "replace"))
+    start, end_at = data.find(b"<"), data.rfind(b">")
+    return data[start : end_at + 1] if 0 <= start < end_at else data.strip(b"\0 ")
+
+
+def _trimmed(text: str) -> bytes:
+    text = re.sub(r"<\?xml[^>]*\?>", "", text[max(0, text.find("<")) : text.rfind(">") + 1], count=1)
+    return text.encode("utf-8", "replace")
+
+
+def _property(path: list[str], value: str, carrier: str) -> Iterator[Finding]:
+    """What the value of the innermost property of ``path`` says."""
+    text = value.strip()
+    if not text:
+        return
+    names = [name.rsplit("}", 1)[-1] for name in path]
+    local = next((name for name in reversed(names) if name not in _STRUCTURE), "")
+    tag = next((name for name in reversed(path) if name.rsplit("}", 1)[-1] not in _STRUCTURE), "")
+    key = local.casefold()
+    if key == "aigc" or "tc260.org.cn" in tag:
+        found = label_in("xmp", text if key == "aigc" else f'{{"{local}": "{text}"}}', carrier, known=True)
+    elif tag.startswith("{http://purl.org/dc/terms/}") and key != "provenance":
+        found = []
+    elif key in _FIELDS:
+        found = [Finding("xmp", local, cut(text), _FIELDS[key](text), carrier=carrier)]
+    elif key in _CAPTIONS:
+        found = read_text("xmp", local, text, carrier)
+    elif _PROMPT.search(local) and not tag.startswith(_EVENT):
+        found = [Finding("xmp", local, cut(text), Claim.GENERATED, carrier=carrier)]
+    elif len(text) > 20 and _HIDDEN.search(text):
+        found = [f for f in read_text("xmp", local, text, carrier) if f.claim != Claim.NONE]
+    else:
+        found = []
+    for finding in found:
+        yield _of_another(finding) if _OTHERS & set(names) else finding
+
+
+def _of_another(finding: Finding) -> Finding:
+    """What is said of a picture that went into this one."""
+    claim = {
+        Claim.GENERATED: Claim.PARTLY_GENERATED,
+        Claim.PARTLY_GENERATED: Claim.PARTLY_GENERATED,
+        Claim.POSSIBLY_GENERATED: Claim.POSSIBLY_GENERATED,
+    }.get(finding.claim, Claim.NONE)
+    return Finding(finding.source, f"{finding.where} of an ingredient", finding.value, claim, carrier=finding.carrier)

@@ -1,0 +1,79 @@
+"""Texts made to take long: what is said of a file never costs more than two seconds, whatever stands in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from carriers import encoded, with_chunk, with_segment
+
+from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.provenance.programs import claim_of_credit, claim_of_label, claim_of_software
+
+MEGABYTES = 3_000_000
+WORST: dict[str, Callable[[], bytes]] = {
+    "program": lambda: text("Software", b"flux " + b"1." * 40 + b"!"),
+    "long program": lambda: text("Software", b"flux " + b"1" * MEGABYTES + b"!"),
+    "braces": lambda: text("parameters", b"{" * MEGABYTES),
+    "nested": lambda: text("prompt", b'{"a":' * 300_000 + b"1"),
+    "keys": lambda: text("parameters", b"Steps: 1, Sampler: x, " + b"a: {, " * 150_000),
+    "steps": lambda: text("parameters", b"\nSteps: 1," * 300_000),
+    "quotes": lambda: text("Dream", b'"' * 100_000 + b" -x"),
+    "labels": lambda: text("Comment", b'"AIGC":{' * 300_000),
+    "profile": lambda: text("Raw profile type xmp", b"\n" * MEGABYTES + b"1" + b" " * MEGABYTES + b"!"),
+    "graph": lambda: text("prompt", dense_graph()),
+    "jobs": lambda: text("Description", b"Job ID: 0000" * 200_000),
+    "attributes": lambda: xmp(b"<a " + b" ".join(b'x%d="AIGC"' % k for k in range(200_000)) + b"/>"),
+    "elements": lambda: xmp(b"<a>" + b"<b>AIGC Steps: 1</b>" * 150_000 + b"</a>"),
+    "packets": lambda: encoded() + b"<x:xmpmeta" * 300_000,
+    "segments": lambda: many_segments(),
+    "chunks": lambda: many_chunks(),
+}
+
+
+def dense_graph() -> bytes:
+    links = {f"i{k}": [str(k * 7 % 900), 0] for k in range(150)}
+    return json.dumps(
+        {str(k): {"class_type": "KSampler", "inputs": {**links, "positive": ["0", 0]}} for k in range(900)}
+    ).encode()
+
+
+def text(key: str, value: bytes) -> bytes:
+    return with_chunk(encoded("PNG"), b"tEXt", key.encode() + b"\0" + value)
+
+
+def xmp(packet: bytes) -> bytes:
+    return with_chunk(encoded("PNG"), b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)
+
+
+def many_segments() -> bytes:
+    jpeg = encoded()
+    for _ in range(60):
+        packet = b"<a>" + b"<b>AIGC</b>" * 5_000 + b"</a>"
+        jpeg = with_segment(jpeg, 0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)
+    return jpeg
+
+
+def many_chunks() -> bytes:
+    png = encoded("PNG")
+    for k in range(150):
+        png = with_chunk(png, b"tEXt", b"parameters\0" + b"a" * 1_000 + b"Steps: %d, Sampler: x" % k)
+    return png
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_no_text_takes_long(name: str) -> None:
+    data = WORST[name]()
+    began = time.monotonic()
+    ProvenanceReader()(data, "JPEG" if data.startswith(b"\xff\xd8") else "PNG")
+    assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize("claim", [claim_of_software, claim_of_credit, claim_of_label])
+@pytest.mark.parametrize("value", ["gemini " + "1 " * 90 + "!", "flux-" + "-." * 80, "made with " * 20, "image " * 33])
+def test_no_name_takes_long(claim: Callable[[str], object], value: str) -> None:
+    began = time.monotonic()
+    claim(value)
+    assert time.monotonic() - began < 0.1
