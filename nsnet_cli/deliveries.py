@@ -2,14 +2,14 @@
 
 A delivery is one operation or a chain of them, written as a spec: ``jpeg:75``, ``resize:0.75:lanczos``,
 ``fit:1080+jpeg:80``.  Training draws random chains alike for both classes, so that neither format nor quality
-can give the label away; ``nsnet robustness`` and ``nsnet scan --stability`` apply chains by name.
+can give the label away (`nsnet_cli.training.chains`); ``nsnet robustness`` and ``nsnet scan --stability`` apply chains
+by name.
 
 Every operation takes and returns an RGB `PIL.Image.Image`.  The same picture, spec and seed give the same pixels.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -21,7 +21,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from nsnet_cli.errors import UsageError
 
 Image_ = Image.Image
-_KERNELS = {
+KERNELS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -91,11 +91,11 @@ class Resize:
     kernel: str = "bicubic"
 
     def __post_init__(self) -> None:
-        _require(0.05 <= self.factor <= 8 and self.kernel in _KERNELS, "resize:FACTOR[:KERNEL], FACTOR 0.05-8")
+        _require(0.05 <= self.factor <= 8 and self.kernel in KERNELS, "resize:FACTOR[:KERNEL], FACTOR 0.05-8")
 
     def __call__(self, image: Image_, rng: Random) -> Image_:
         width, height = (max(1, round(side * self.factor)) for side in image.size)
-        return image.resize((width, height), _KERNELS[self.kernel])
+        return image.resize((width, height), KERNELS[self.kernel])
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Fit:
     kernel: str = "bicubic"
 
     def __post_init__(self) -> None:
-        _require(16 <= self.longest <= 20_000 and self.kernel in _KERNELS, "fit:LONGEST[:KERNEL], LONGEST 16-20000")
+        _require(16 <= self.longest <= 20_000 and self.kernel in KERNELS, "fit:LONGEST[:KERNEL], LONGEST 16-20000")
 
     def __call__(self, image: Image_, rng: Random) -> Image_:
         factor = self.longest / max(image.size)
@@ -300,7 +300,7 @@ _OPERATIONS: dict[str, Any] = {
         *(Brightness, Contrast, Saturation, Gamma, Screenshot, Mirror),
     )
 }
-_EDITS: tuple[Any, ...] = (Brightness, Contrast, Saturation, Gamma)
+EDITS: tuple[Any, ...] = (Brightness, Contrast, Saturation, Gamma)
 
 
 @dataclass(frozen=True)
@@ -325,50 +325,6 @@ class Delivery:
         for operation in self.operations:
             image = operation(image, rng)
         return image
-
-
-def random_chain(rng: Random, size: tuple[int, int]) -> list[Operation]:
-    """Draw a training augmentation: an edit, rescaling, what cameras and editors do to detail, re-encoding once or
-    twice, mirroring; each sometimes."""
-    chain: list[Operation] = []
-    if rng.random() < 0.3:
-        # Half of a doubling each way: beyond it a picture looks wrong to its editor, too.
-        chain += [kind(2.0 ** rng.uniform(-0.6, 0.6)) for kind in rng.sample(_EDITS, rng.choice((1, 1, 2)))]
-    if rng.random() < 0.15:
-        chain.append(_codec(rng))  # as it was first saved, before it was scaled and saved again
-    smallest = min(size)
-    if rng.random() < 0.5:
-        # Not below 8 x 7 patches' worth of pixels: a mosaic should not have to repeat itself.
-        low = max(0.5, 232 / smallest) if smallest > 232 else 1.0
-        factor = rng.uniform(low, 1.5)
-        chain.append(Resize(factor, rng.choice(list(_KERNELS)[1:])))
-    detail = rng.random()
-    if detail < 0.08:
-        chain.append(Blur(rng.uniform(0.3, 1.2)))
-    elif detail < 0.16:
-        chain.append(Sharpen(rng.randint(30, 150), rng.uniform(0.5, 2.0)))
-    elif detail < 0.22:
-        chain.append(Denoise(rng.uniform(0.3, 1.0)))
-    if rng.random() < 0.08:
-        chain.append(Noise(rng.uniform(0.5, 5.0), rng.getrandbits(32)))
-    if rng.random() < 0.75:
-        chain.append(_codec(rng))
-    if rng.random() < 0.5:
-        chain.append(Mirror())
-    return chain
-
-
-def _codec(rng: Random) -> Operation:
-    draw = rng.random()
-    if draw < 0.5:
-        return Jpeg(rng.randint(35, 97), rng.choice((444, 420)))
-    return Webp(rng.randint(40, 95)) if draw < 0.9 else Avif(rng.randint(40, 90))
-
-
-def random_chain_mark() -> str:
-    """A mark of what `random_chain` draws, so that features, checkpoints and weights can say what they learnt from."""
-    drawn = (Delivery(tuple(random_chain(Random(f"mark:{k}"), (384, 384)))).spec for k in range(64))
-    return hashlib.sha256("\n".join(drawn).encode()).hexdigest()[:12]
 
 
 def specs(deliveries: Sequence[Delivery]) -> list[str]:

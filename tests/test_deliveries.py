@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.deliveries import GRID, MILD, Delivery, Mirror, Resize, random_chain, random_chain_mark, specs
+from nsnet_cli.deliveries import GRID, MILD, Delivery, Mirror, Resize, specs
 from nsnet_cli.errors import UsageError
+from nsnet_cli.training.chains import random_chain, random_chain_mark
 from nsnet_cli.weights import weights_info
 from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
 
@@ -107,5 +108,21 @@ def test_training_draws_what_the_shipped_weights_were_trained_on() -> None:
 
 def test_training_draws_edits_and_codecs_of_every_kind() -> None:
     drawn = Delivery(tuple(step for k in range(300) for step in random_chain(Random(k), (384, 384)))).spec
-    for name in ("brightness", "contrast", "saturation", "gamma", "resize", "blur", "noise", "jpeg", "webp", "mirror"):
+    edits = ("brightness", "contrast", "saturation", "gamma", "resize", "blur", "sharpen", "denoise", "noise", "mirror")
+    for name in (*edits, "jpeg", "webp", "avif"):
         assert name in drawn
+
+
+def test_noise_reduction_takes_grains_and_sharpening_lifts_edges_and_flat_ground_stays() -> None:
+    image = Image.new("RGB", (16, 16), (100, 100, 100))
+    for spec in ("denoise:1", "sharpen:100", "avif:90"):
+        assert Delivery.parse(spec)(image, "").getpixel((8, 8)) == pytest.approx((100,) * 3, abs=2)
+    image.putpixel((8, 8), (250, 250, 250))
+    assert Delivery.parse("denoise:1")(image, "").getpixel((8, 8)) == (100, 100, 100)
+    assert Delivery.parse("denoise:0.5")(image, "").getpixel((8, 8)) == (175, 175, 175)
+    image.paste((150, 150, 150), (8, 0, 16, 16))
+    edge = Delivery.parse("sharpen:100")(image, "")
+    assert edge.getpixel((7, 4))[0] < 100 and edge.getpixel((8, 4))[0] > 150  # type: ignore[index]
+    for bad in ("avif:0", "sharpen:600", "denoise:2"):
+        with pytest.raises(UsageError):
+            Delivery.parse(bad)

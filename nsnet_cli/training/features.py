@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from nsnet_cli.deliveries import random_chain_mark
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.preprocess import Normaliser
 from nsnet_cli.safefile import read_header, write_safetensors
 from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.training.chains import random_chain_mark
 from nsnet_cli.training.views import Rendered, Rendering
 from nsnet_cli.vit import VisionTransformer, VitFeatures
 

@@ -12,10 +12,10 @@ from random import Random
 import torch
 from torch import Tensor
 
-from nsnet_cli.deliveries import random_chain_mark
 from nsnet_cli.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
+from nsnet_cli.training.chains import random_chain_mark
 from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.views import Rendering
 from nsnet_cli.views import WINDOW, View, ViewKind, plan_views

@@ -14,13 +14,13 @@ import torch
 
 from nsnet_cli import __version__
 from nsnet_cli.calibration import Calibration, fit_calibration, fit_fusion
-from nsnet_cli.deliveries import random_chain_mark
 from nsnet_cli.errors import UsageError
 from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.safefile import sha256_of
 from nsnet_cli.semantics import BasisOrigin, load_basis
 from nsnet_cli.tower import tower_info
+from nsnet_cli.training.chains import random_chain_mark
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Scores
