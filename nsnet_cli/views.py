@@ -39,7 +39,7 @@ KERNEL = "kernel"
 _PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
 _ENTROPY_DIGITS = 3
 # A further look that lies less than this share of its side away from another has nothing new to show.
-_LEAST_SHIFT = 0.125
+_LEAST_SHIFT = 0.25
 
 
 @dataclass(frozen=True)
