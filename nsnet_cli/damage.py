@@ -10,6 +10,7 @@ from nsnet_cli.errors import InputError
 from nsnet_cli.kinds import FORMATS, HEAD, begins_like_picture, is_text, other_format
 
 # What Pillow's plugins say of a variant that they do not read.
+_LEFT_OVER = re.compile(r" \(\d+ bytes not processed\)")
 _UNREAD = re.compile(
     r"unsupported|not supported|not implemented|cannot handle|unknown (pixel|compression|image)|unable to determine"
     "|invalid palette size",
@@ -34,6 +35,8 @@ def reason_of(data: bytes, error: Exception) -> InputError:
         return InputError("unsupported_format", f"a variant that is not read ({text}): save it as PNG and scan that")
     cut = "truncated" in text.lower() or isinstance(error, EOFError) or "end of file" in text.lower()
     if cut:
+        # How many bytes a decoder had left over says nothing about how much is missing.
+        text = _LEFT_OVER.sub("", text)
         return InputError("truncated", f"cut short: {text}; get a whole copy, half a picture is not judged")
     if isinstance(error, UnidentifiedImageError):
         text = "it begins like a picture"

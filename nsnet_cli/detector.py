@@ -304,6 +304,8 @@ class Detector:
     def _patch_results(self, prepared: Prepared, said: Scored) -> Iterator[PatchResult]:
         """The patches of all mosaics, with their local scores where the network was asked for them."""
         scores = {}
+        assert prepared.picture is not None
+        width, height = prepared.picture.size
         if said.looks:
             scores = patch_scores(self.network, said.looks, prepared.selections, prepared.windows)
         for view, selection in prepared.selections.items():
@@ -311,8 +313,10 @@ class Detector:
                 x, y = selection.corner(k)
                 rank = "high" if bool(selection.is_high[k]) else "low"
                 score = round(float(scores[view][k]), 2) if scores else None
-                entropy = round(float(selection.entropy[k]), 4)
-                yield PatchResult(x, y, selection.patch, selection.patch, entropy, rank, view, score)
+                entropy = round(float(selection.entropy[k]), 4) + 0.0  # no minus before a zero
+                # Of a picture smaller than a patch there is less than one.
+                across, down = min(selection.patch, width - x), min(selection.patch, height - y)
+                yield PatchResult(x, y, across, down, entropy, rank, view, score)
 
 
 def _contradiction(verdict: str, provenance: dict[str, Any] | None) -> tuple[str, ...]:

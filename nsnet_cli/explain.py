@@ -2,9 +2,9 @@
 
 The picture is covered by square tiles, each scaled to the network's input as the window of a scan is, and of each
 tile every probe is scored as if a scan's window had shown that cell alone (`nsnet_cli.probes`), the mosaics being
-what they are.  A picture that tiles of the size of a scan's windows can cover within the budget is covered by them
-alone.  A longer one is first covered by larger tiles; what is left of the budget goes, at the scan's own scale, to
-where those score highest.  Where tiles overlap, the finer and the more central one counts more.
+what they are.  A picture that tiles of the window's own size can cover within the budget is covered by them alone.
+A larger one is first covered by larger tiles, which the network sees scaled down; what is left of the budget goes,
+at full scale, to where those score highest.  Where tiles overlap, the finer and the more central one counts more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.features import Features
 from nsnet_cli.probes import PATCH_SCORE_KIND
 from nsnet_cli.sources import read_source
-from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views, scale_window, window_side
+from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views, scale_window
 
 DEFAULT_BUDGET = 16
 # Neighbouring tiles share this part of their side at least: cells at a border see half of their surroundings only.
@@ -69,6 +69,11 @@ class Explanation:
     @property
     def highest(self) -> float:
         return float(np.nanmax(self.values))
+
+    @property
+    def unseen(self) -> float:
+        """The share of the picture's cells that the budget did not reach."""
+        return float(np.isnan(self.values).mean())
 
     @property
     def peak(self) -> tuple[int, int]:
@@ -117,7 +122,7 @@ def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Expl
     pixels = channels_first(picture.pixels)
     recipe = detector.weights.info.selection
     height, width = picture.pixels.shape[:2]
-    finest = window_side(width, height, recipe) if recipe.window else min(recipe.size, width, height)
+    finest = min(recipe.window or recipe.size, width, height)
     values, tiles, cell = chart(width, height, finest, budget, _local_scores(detector, pixels))
     return Explanation(result, detector.model, values, cell, tuple(tiles), picture.pixels)
 

@@ -139,11 +139,6 @@ def window_of(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe,
     return int((width - side) * across), int((height - side) * down), side
 
 
-def window_side(width: int, height: int, recipe: SelectionRecipe) -> int:
-    """Side in pixels of the first window of a picture of ``width`` x ``height`` pixels."""
-    return _side(width, height, recipe, recipe.looks[0][0] if recipe.looks else 0)
-
-
 def _side(width: int, height: int, recipe: SelectionRecipe, scale: int) -> int:
     """Side of a window of the picture scaled down to a short side of ``scale``, in pixels of the picture itself."""
     short = min(width, height)

@@ -43,8 +43,8 @@ def explain(
 ) -> None:
     """Show how each part of a picture scores when it is looked at alone.
 
-    The whole picture is looked at, large ones coarsely first and then, as far as the budget goes, at full scale where
-    scores are highest.
+    Large pictures are looked at coarsely first and then at full scale where scores are highest, as far as the budget
+    goes; what it does not reach stays blank.
 
     Exit codes: 0 done, 2 wrong usage, 3 the picture could not be read, 4 bad weights, 130 interrupted.
     """

@@ -14,7 +14,15 @@ Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is fp32.")]
 BatchSize = Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent through the network together.")]
-Views = Annotated[int | None, typer.Option(min=1, max=16, help="Views a picture [default: as calibrated].")]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=16,
+        help="Views a picture: mosaics and windows in turn, so 2 or more; of a large picture the first window is two "
+        "looks [default: as calibrated].",
+    ),
+]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")]
 MaxBytes = Annotated[int, typer.Option(min=1, help="Refuse larger files.")]
 

@@ -17,6 +17,8 @@ def check_skipped(path: Path | None, output: Path | None, overwrite: bool) -> No
     """Refuse now what could not be written at the end.  Raises `UsageError`."""
     if path is None:
         return
+    if str(path) == "-":
+        raise UsageError("--skipped -: results go to standard output; name a file for the list")
     if output is not None and path.absolute() == output.absolute():
         raise UsageError(f"--skipped {path} is the file of the results, too: name another one")
     if path.exists() and not overwrite:

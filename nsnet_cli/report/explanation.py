@@ -45,7 +45,10 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     grid.add_row("", "score  " + "".join(shade + cut for shade, cut in zip(_SHADES, between, strict=True)))
     grid.add_row("", MEANING)
     scales = sorted({tile.side for tile in explanation.tiles})
-    grid.add_row("looked at", f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side")
+    looked_at = f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side, scaled to 224"
+    grid.add_row("looked at", looked_at)
+    if explanation.unseen:
+        grid.add_row("", f"blank: {explanation.unseen:.0%} of the picture, not looked at; a larger --budget covers it")
     console.print(Panel(grid, title=Text(printable(explanation.result.path), overflow="fold"), title_align="left"))
 
 
