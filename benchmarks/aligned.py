@@ -8,8 +8,7 @@ of the head beside the kernel head.
 
     python benchmarks/aligned.py MANIFEST.csv --autoencoder taef2.safetensors --labels LABELS.npy --work FOLDER
 
-Features of crops are those that ``nsnet train --work FOLDER`` keeps.  Writes ``benchmarks/results/aligned.json``
-and its section of ``docs/looks.md``.
+Features of crops are those that ``nsnet train --work FOLDER`` keeps.  Writes ``benchmarks/results/aligned.json``.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from random import Random
 import numpy as np
 import torch
 import torch.nn.functional as F
-from documents import RESULTS, between_markers
-from looks import DOCUMENT, auc, cell
+from documents import RESULTS
+from looks import auc, cell
 from PIL import Image
 from torch import Tensor
 
@@ -63,11 +62,11 @@ def main() -> None:
     asked = parser.parse_args()
     found = measure(read_manifest(asked.manifest, "train"), asked.autoencoder, asked.labels, asked.work)
     (RESULTS / "aligned.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    DOCUMENT.write_text(between_markers(DOCUMENT.read_text("utf-8"), "benchmarks/aligned.py", section(found)), "utf-8")
+    print(section(found))
 
 
 def section(found: dict[str, object]) -> str:
-    """The table of ``docs/looks.md``."""
+    """A table in Markdown."""
     rows = found["rows"]
     assert isinstance(rows, dict)
     lines = [
