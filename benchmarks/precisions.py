@@ -33,8 +33,8 @@ from nsnet_cli.calibration import Calibration
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.robustness import take_sample
 from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
-from nsnet_cli.network import Network
-from nsnet_cli.preparing import Prepared, tower_states
+from nsnet_cli.network import Network, tower_states
+from nsnet_cli.preparing import Prepared
 from nsnet_cli.tower import tower_info
 from nsnet_cli.tower_torch import TorchTower
 
