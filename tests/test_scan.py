@@ -40,8 +40,9 @@ def test_json_document_is_valid_and_complete(run_nsnet: Run) -> None:
     result = document["results"][0]
     assert result["path"] == str(SAMPLE) and (result["width"], result["height"]) == (640, 427)
     assert len(result["patches"]) == 49 and result["windows"] == [
-        # The lower right corner: the night sky above has hardly any entropy.
-        {"x": 256, "y": 43, "width": 384, "height": 384, "view": 1}
+        # Both ends: the picture is smaller than 640 pixels, and so is looked at as it is.
+        {"x": 0, "y": 21, "width": 384, "height": 384, "view": 1},
+        {"x": 256, "y": 21, "width": 384, "height": 384, "view": 2},
     ]
     assert document["summary"]["total"] == 1
 
@@ -151,7 +152,9 @@ def test_the_table_says_what_files_claim_and_the_card_names_unknown_programs(
 
 
 def test_a_picture_of_which_little_is_looked_at_says_so(detector: Detector, picture: Callable[..., Path]) -> None:
-    assert "mostly_unseen" in detector.scan(picture("large.jpg", 2400, 1800)).warnings
+    assert "mostly_unseen" in detector.scan(picture("strip.jpg", 14_000, 200)).warnings
+    # Windows grow with a picture: of an ordinary one, however large, enough is seen.
+    assert "mostly_unseen" not in detector.scan(picture("large.jpg", 2400, 1800)).warnings
     assert "mostly_unseen" not in detector.scan(picture("usual.jpg", 1600, 1200)).warnings
 
 
