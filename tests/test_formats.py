@@ -352,3 +352,12 @@ def test_the_cases_that_were_handed_in(shared: Path) -> None:
         pytest.skip("needs the cases")
     for path in sorted(folder.iterdir()):
         assert read(path.read_bytes()).size == (192, 192), path.name
+
+
+def test_a_text_chunk_of_an_unknown_compression_costs_a_png_nothing() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(textured(64, 64, seed=9)).save(buffer, "PNG")
+    plain = buffer.getvalue()
+    for kind, body in ((b"zTXt", b"parameters\0\x80abc"), (b"iTXt", b"parameters\0\1\x07en\0\0abc")):
+        pixels = decode(plain[:33] + chunk(kind, body) + plain[33:], DecodeLimits()).pixels
+        assert pixels is not None and np.array_equal(pixels, textured(64, 64, seed=9))

@@ -224,11 +224,11 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
 
 def test_the_manifest_is_checked(tmp_path: Path) -> None:
     bad = tmp_path / "m.csv"
-    bad.write_text("path,label\na.png,1\n")
-    with pytest.raises(UsageError, match="lacks the columns generator"):
+    bad.write_text("path,generator\na.png,x\n")
+    with pytest.raises(UsageError, match="lacks the columns label"):
         read_manifest(bad, None)
     bad.write_text("path,label,generator\na.png,fake,x\n")
-    with pytest.raises(UsageError, match=r"m\.csv:2: label must be 0 or 1"):
+    with pytest.raises(UsageError, match=r"m\.csv:2: label must be 0 \(real\) or 1 \(generated\), found 'fake'"):
         read_manifest(bad, None)
 
 

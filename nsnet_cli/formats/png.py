@@ -126,11 +126,15 @@ def cgbi_size(data: bytes) -> tuple[int, int]:
 def _unfolded(kind: bytes, body: bytes) -> int | None:
     """Bytes that a chunk unfolds to, as far as `_LONGEST` and one more; None where it is damaged."""
     if kind in (b"zTXt", b"iCCP"):
-        packed = body.partition(b"\0")[2][1:]
+        method, packed = body.partition(b"\0")[2][:1], body.partition(b"\0")[2][1:]
+        if method != b"\0":
+            return None  # of all methods the format knows one
     elif kind == b"iTXt":
         rest = body.partition(b"\0")[2]
         if rest[:1] != b"\1":
             return len(body)
+        if rest[1:2] != b"\0":
+            return None
         packed = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
     else:
         return len(body)
