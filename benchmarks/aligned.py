@@ -26,25 +26,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from documents import RESULTS
-from looks import auc, cell
+from looks import auc, cell, kept_crops
 from PIL import Image
 from torch import Tensor
 
 from nsnet_cli.decode import channels_first, jpeg_quality
 from nsnet_cli.head import NullSpaceHead
 from nsnet_cli.labelled import LabelledPicture, read_manifest
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.safefile import sha256_of, write_safetensors
+from nsnet_cli.safefile import write_safetensors
 from nsnet_cli.selection import SelectionRecipe
 from nsnet_cli.semantics import load_basis
-from nsnet_cli.tower import load_tower, tower_info
-from nsnet_cli.training.features import frozen_features
+from nsnet_cli.tower import tower_info
 from nsnet_cli.training.fit import fit_head, score_features
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig
-from nsnet_cli.training.views import Rendering, read_picture, scanned_view
-from nsnet_cli.views import MOSAIC, WINDOW, View, ViewKind
+from nsnet_cli.training.views import read_picture, scanned_view
+from nsnet_cli.views import WINDOW, View
 from nsnet_cli.vit import VitFeatures
 from nsnet_cli.weights_store import TOWER_NAME, find_weights
 
@@ -148,16 +146,7 @@ def reconstructed(picture: LabelledPicture, autoencoder: Autoencoder) -> tuple[I
 def measure(pictures: list[LabelledPicture], autoencoder: Path, labels: Path, work: Path) -> dict[str, object]:
     tower_path, recipe = find_weights(TOWER_NAME), SelectionRecipe()
     info, semantic = tower_info(tower_path), load_basis(labels, None)[0].vectors
-    tower = load_tower(tower_path).eval()
-    if torch.cpu._is_avx512_bf16_supported():
-        tower.matrices_to(torch.bfloat16)
-    normalise = Normaliser(info.mean, info.std)
-
-    def kept(kind: ViewKind) -> VitFeatures:
-        rendering, sha256 = Rendering(View(kind, 0)), sha256_of(tower_path)
-        return frozen_features(tower, pictures, recipe, normalise, work / "features", rendering, sha256).features
-
-    shown = {kind: kept(kind) for kind in (MOSAIC, WINDOW)}
+    tower, normalise, shown = kept_crops(tower_path, pictures, work)
     twins = _some_real(pictures)
     twin_features, psnr = _twins(work / "aligned.safetensors", pictures, twins, autoencoder, tower, normalise, recipe)
     everyone = [*pictures, *(replace(pictures[i], label=1, group="reconstruction") for i in twins)]

@@ -81,19 +81,9 @@ def main() -> None:
 
 @torch.inference_mode()
 def measure(crops: list[LabelledPicture], whole: list[LabelledPicture], labels: Path, work: Path) -> dict[str, object]:
-    tower_path = find_weights(TOWER_NAME)
-    info = tower_info(tower_path)
-    tower = load_tower(tower_path).eval()
-    if torch.cpu._is_avx512_bf16_supported():
-        tower.matrices_to(torch.bfloat16)
-    normalise, recipe = Normaliser(info.mean, info.std), SelectionRecipe()
-    semantic = load_basis(labels, None)[0].vectors
-
-    def of_crops(kind: ViewKind) -> VitFeatures:
-        rendering, sha256 = Rendering(View(kind, 0)), sha256_of(tower_path)
-        return frozen_features(tower, crops, recipe, normalise, work / "features", rendering, sha256).features
-
-    shown = {kind: of_crops(kind) for kind in (MOSAIC, WINDOW)}
+    tower_path, recipe = find_weights(TOWER_NAME), SelectionRecipe()
+    info, semantic = tower_info(tower_path), load_basis(labels, None)[0].vectors
+    tower, normalise, shown = kept_crops(tower_path, crops, work)
     mark = f"{manifest_hash(whole)}:{sha256_of(tower_path)}:{tower.conv1.weight.dtype}"
     seen = {
         name: _kept(work / "looks" / f"{n}.safetensors", f"{mark}:{look}", tower, normalise, whole, recipe, look)
@@ -126,6 +116,25 @@ def measure(crops: list[LabelledPicture], whole: list[LabelledPicture], labels: 
             {"looks": list(looks), "mosaic": mosaic, **auc(whole, scores[n])} for n, (looks, mosaic) in enumerate(rows)
         ],
     }
+
+
+def kept_crops(
+    tower_path: Path, crops: list[LabelledPicture], work: Path
+) -> tuple[VisionTransformer, Normaliser, dict[ViewKind, VitFeatures]]:
+    """The frozen tower, in bfloat16 where the processor has it, its normalisation, and what it shows of ``crops`` by
+    kind of view, as ``nsnet train`` keeps it in ``work``."""
+    info, sha256 = tower_info(tower_path), sha256_of(tower_path)
+    tower, normalise = load_tower(tower_path).eval(), Normaliser(info.mean, info.std)
+    if torch.cpu._is_avx512_bf16_supported():
+        tower.matrices_to(torch.bfloat16)
+
+    def kept(kind: ViewKind) -> VitFeatures:
+        rendering = Rendering(View(kind, 0))
+        return frozen_features(
+            tower, crops, SelectionRecipe(), normalise, work / "features", rendering, sha256
+        ).features
+
+    return tower, normalise, {kind: kept(kind) for kind in (MOSAIC, WINDOW)}
 
 
 def _fitted(tower, semantic, shown, crops, inside, mosaic: bool) -> KernelHead:  # type: ignore[no-untyped-def]
