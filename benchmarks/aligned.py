@@ -30,21 +30,21 @@ from looks import auc, cell, kept_crops
 from PIL import Image
 from torch import Tensor
 
-from nsnet_cli.decode import channels_first, jpeg_quality
-from nsnet_cli.head import NullSpaceHead
-from nsnet_cli.labelled import LabelledPicture, read_manifest
-from nsnet_cli.safefile import write_safetensors
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.semantics import load_basis
-from nsnet_cli.tower import tower_info
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.inputs.decode import channels_first, jpeg_quality
+from nsnet_cli.judges.head import NullSpaceHead
+from nsnet_cli.judges.semantics import load_basis
+from nsnet_cli.tower.file import tower_info
+from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.fit import fit_head, score_features
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig
 from nsnet_cli.training.views import read_picture, scanned_view
-from nsnet_cli.views import WINDOW, View
-from nsnet_cli.vit import VitFeatures
-from nsnet_cli.weights_store import TOWER_NAME, find_weights
+from nsnet_cli.views.plan import WINDOW, View
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.safefile import write_safetensors
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 _FOLDS, _A_SOURCE, _BATCH, _SAMPLES = 5, 1, 16, 96_000
 # What the kernel head has of the shipped fusion, roughly; not fitted here.

@@ -58,7 +58,7 @@ def _scan(args: argparse.Namespace) -> int:
     """``nsnet scan`` with the network asked once for real; then scores are a function of the pixels."""
     from nsnet_cli import Detector
     from nsnet_cli.cli import app
-    from nsnet_cli.network import Scored
+    from nsnet_cli.judges.network import Scored
 
     real, asked = Detector.score_views, []
 
@@ -170,7 +170,7 @@ def _kills(args: argparse.Namespace) -> int:
             break
         rows = [json.loads(line) for line in output.open("rb")]
         paths = Counter(row["path"] for row in rows)
-    from nsnet_cli.discover import WalkCount, Wanted, find_pictures
+    from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
 
     wanted = Counter(find_pictures([str(args.folder)], Wanted(), WalkCount()))
     found = {

@@ -37,11 +37,11 @@ import tifffile
 from credentials import AI, signed_jpeg
 from unusual import cgbi, dng, packed_tiff
 
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.preparing import Prepared, Preparer
+from nsnet_cli.engines.preparing import Prepared, Preparer
+from nsnet_cli.engines.workers import PreparePool
+from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.workers import PreparePool
+from nsnet_cli.views.selection import SelectionRecipe
 
 _TIMEOUT = 20.0
 # A mutated header asks for any size; what is honest in a fuzzing corpus fits into this.

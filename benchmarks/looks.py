@@ -27,22 +27,22 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.decode import channels_first
-from nsnet_cli.kernel import KernelHead
-from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.safefile import read_header, sha256_of, write_safetensors
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.semantics import load_basis
-from nsnet_cli.shapes import KernelConfig
-from nsnet_cli.tower import load_tower, tower_info
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
+from nsnet_cli.inputs.decode import channels_first
+from nsnet_cli.judges.kernel import KernelHead
+from nsnet_cli.judges.semantics import load_basis
+from nsnet_cli.tower.file import load_tower, tower_info
+from nsnet_cli.tower.preprocess import Normaliser
+from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.features import frozen_features
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.views import Rendering, read_picture, scanned_view
-from nsnet_cli.views import MOSAIC, WINDOW, View, ViewKind
-from nsnet_cli.vit import VisionTransformer, VitFeatures
-from nsnet_cli.weights_store import TOWER_NAME, find_weights
+from nsnet_cli.views.plan import MOSAIC, WINDOW, View, ViewKind
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.safefile import read_header, sha256_of, write_safetensors
+from nsnet_cli.weights.shapes import KernelConfig
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 DOCUMENT = ROOT / "docs" / "looks.md"
 _FOLDS, _BATCH, _DRAWS = 5, 16, 400

@@ -27,16 +27,16 @@ import numpy as np
 from documents import MANIFEST, RESULTS, ROOT, between_markers, kept_rows, need_manifest
 from sklearn.metrics import roc_auc_score
 
-from nsnet_cli import tower_numpy
 from nsnet_cli.arrays import Floats
-from nsnet_cli.calibration import Calibration
 from nsnet_cli.detector import Detector
+from nsnet_cli.engines.preparing import Prepared
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.evaluation.robustness import take_sample
-from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
-from nsnet_cli.network import Network, tower_states
-from nsnet_cli.preparing import Prepared
-from nsnet_cli.tower import tower_info
-from nsnet_cli.tower_torch import TorchTower
+from nsnet_cli.judges.network import Network, tower_states
+from nsnet_cli.tower import on_numpy
+from nsnet_cli.tower.file import tower_info
+from nsnet_cli.tower.on_torch import TorchTower
+from nsnet_cli.verdict.calibration import Calibration
 
 OWNER = "benchmarks/precisions.py"
 RESULT = RESULTS / "precisions.json"
@@ -108,9 +108,9 @@ def _scorer(network: Network) -> Callable[[Prepared], float]:
 
 def _with_int8(scorer: Callable[[Prepared], float], share: float) -> Callable[[Prepared], float]:
     """``scorer``, but what enters the matrices of the blocks has 255 levels a token, up to a share of channels."""
-    exact = tower_numpy._Linear.__call__
+    exact = on_numpy._Linear.__call__
 
-    def rounded(self: tower_numpy._Linear, x: Floats) -> Floats:
+    def rounded(self: on_numpy._Linear, x: Floats) -> Floats:
         few = np.argsort(np.abs(x).max(axis=0))[x.shape[1] - round(share * x.shape[1]) :]
         rest = x.copy()
         rest[:, few] = 0
@@ -120,11 +120,11 @@ def _with_int8(scorer: Callable[[Prepared], float], share: float) -> Callable[[P
         return exact(self, levels)
 
     def score(prepared: Prepared) -> float:
-        tower_numpy._Linear.__call__ = rounded  # type: ignore[method-assign]
+        on_numpy._Linear.__call__ = rounded  # type: ignore[method-assign]
         try:
             return scorer(prepared)
         finally:
-            tower_numpy._Linear.__call__ = exact  # type: ignore[method-assign]
+            on_numpy._Linear.__call__ = exact  # type: ignore[method-assign]
 
     return score
 

@@ -32,9 +32,9 @@ from PIL import Image
 
 from nsnet_cli import Detector
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.discover import WalkCount, Wanted, find_pictures
-from nsnet_cli.document import PictureResult
-from nsnet_cli.network import Scored
+from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.judges.network import Scored
+from nsnet_cli.results.document import PictureResult
 
 RESULT = RESULTS / "ray_engine.json"
 _ROWS = "rows.jsonl"

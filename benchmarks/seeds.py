@@ -29,17 +29,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, need_manifest
 
-from nsnet_cli.head import NullSpaceHead
-from nsnet_cli.labelled import LabelledPicture, read_manifest
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.tower import load_tower, tower_info
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.judges.head import NullSpaceHead
+from nsnet_cli.tower.file import load_tower, tower_info
+from nsnet_cli.tower.preprocess import Normaliser
+from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.features import frozen_features
 from nsnet_cli.training.fit import Progress, fit_head, score_features
 from nsnet_cli.training.recipe import FitConfig, Phase
 from nsnet_cli.training.views import Rendering
-from nsnet_cli.views import WINDOW, View
-from nsnet_cli.vit import VitFeatures
-from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
+from nsnet_cli.views.plan import WINDOW, View
+from nsnet_cli.weights.file import SEMANTIC, NsnetWeights, load_weights
 
 OWNER = "benchmarks/seeds.py"
 RESULT = RESULTS / "seeds.json"

@@ -19,8 +19,8 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.decode import channels_first
-from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.inputs.decode import channels_first
+from nsnet_cli.views.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 
 def main() -> None:

@@ -67,8 +67,8 @@ def _found(given: Sequence[Path]) -> list[str]:
 
 
 def _measure(args: argparse.Namespace, paths: list[str]) -> Figures:
-    from nsnet_cli.safefile import sha256_of
-    from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
+    from nsnet_cli.weights.safefile import sha256_of
+    from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
     many = list(itertools.islice(itertools.cycle(paths), args.count))
     versions = {name: metadata.version(name) for name in ("numpy", "torch")}
@@ -145,10 +145,10 @@ def _gpu() -> Figures | None:
 def _views_a_second(device: str, precision: str, together: int) -> float:
     import numpy as np
 
-    from nsnet_cli.features import Asked
-    from nsnet_cli.tower import tower_info, tower_state
-    from nsnet_cli.tower_torch import TorchTower
-    from nsnet_cli.weights_store import TOWER_NAME, find_weights
+    from nsnet_cli.tower.features import Asked
+    from nsnet_cli.tower.file import tower_info, tower_state
+    from nsnet_cli.tower.on_torch import TorchTower
+    from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
     path = find_weights(TOWER_NAME)
     tower = TorchTower(tower_info(path), tower_state(path), device, precision)
@@ -284,11 +284,11 @@ def _stages(paths: list[str]) -> Figures:
 
     from nsnet_cli import Detector
     from nsnet_cli.cli.allocator import keep_freed_memory
-    from nsnet_cli.decode import channels_first, decode, facts_of
-    from nsnet_cli.inputs import DecodeLimits
+    from nsnet_cli.inputs.decode import channels_first, decode, facts_of
+    from nsnet_cli.inputs.limits import DecodeLimits
+    from nsnet_cli.inputs.sources import read_source
     from nsnet_cli.provenance import ProvenanceReader
-    from nsnet_cli.sources import read_source
-    from nsnet_cli.views import make_views
+    from nsnet_cli.views.plan import make_views
 
     keep_freed_memory()
     detector, limits = Detector.load(precision="fp32", patches=False), DecodeLimits()

@@ -19,13 +19,13 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from nsnet_cli.calibration import fit_calibration
-from nsnet_cli.decode import channels_first
-from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.tower import load_tower, tower_info
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
+from nsnet_cli.inputs.decode import channels_first
+from nsnet_cli.tower.file import load_tower, tower_info
+from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.training.folds import grouped_folds, picture_weights
-from nsnet_cli.weights_store import TOWER_NAME, find_weights
+from nsnet_cli.verdict.calibration import fit_calibration
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 RESULTS = Path(__file__).parent / "results"
 _CROP, _BATCH, _FOLDS = 224, 16, 3

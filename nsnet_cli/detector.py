@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.calibration import UNCERTAIN
-from nsnet_cli.deliveries import MILD, Delivery
-from nsnet_cli.devices import choose_device
-from nsnet_cli.document import (
+from nsnet_cli.engines.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
+from nsnet_cli.engines.workers import PreparePool
+from nsnet_cli.errors import UsageError
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.judges.network import Network, Scored
+from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
+from nsnet_cli.results.document import (
     WEAKENING_WARNINGS,
     AppliedProfile,
     DeliveredResult,
@@ -29,20 +33,16 @@ from nsnet_cli.document import (
     nanoseconds_utc,
     now_utc,
 )
-from nsnet_cli.errors import UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.network import Network, Scored
-from nsnet_cli.preparing import DeliveredViews, Prepared, Preparer, prepare_safely
-from nsnet_cli.probes import PATCH_SCORE_KIND, patch_scores
-from nsnet_cli.profiles import MadeBy, Profile, load_profile
-from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
-from nsnet_cli.stability import UNSTABLE, is_unstable, stability_of
-from nsnet_cli.tower import tower_info
-from nsnet_cli.views import View, kinds_of, plan_views
-from nsnet_cli.weights import NsnetWeights, load_weights
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
-from nsnet_cli.workers import PreparePool
+from nsnet_cli.tower.devices import choose_device
+from nsnet_cli.tower.file import tower_info
+from nsnet_cli.tower.probes import PATCH_SCORE_KIND, patch_scores
+from nsnet_cli.verdict.calibration import UNCERTAIN
+from nsnet_cli.verdict.profiles import MadeBy, Profile, load_profile
+from nsnet_cli.verdict.stability import UNSTABLE, is_unstable, stability_of
+from nsnet_cli.views.deliveries import MILD, Delivery
+from nsnet_cli.views.plan import View, kinds_of, plan_views
+from nsnet_cli.weights.file import NsnetWeights, load_weights
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class Detector:
 
         ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``precision`` ``auto``, ``fp32`` or ``bf16``
         (``auto`` is float32, the reference).  ``views`` is the number looked at of each picture (see
-        `nsnet_cli.views`); None takes that which the weights were calibrated with.  ``profile`` names one of
-        `nsnet_cli.profiles`; ``stability`` scores each picture under mild deliveries as well.  ``deliveries``
+        `nsnet_cli.views.plan`); None takes that which the weights were calibrated with.  ``profile`` names one of
+        `nsnet_cli.verdict.profiles`; ``stability`` scores each picture under mild deliveries as well.  ``deliveries``
         are those that `observe_many` looks at.  ``provenance`` reads what files say about themselves, with
         ``trust_list``, a PEM file, for the signers of content credentials.  Without ``network`` that
         waits until it is needed, for who wants `model` and `options` alone.  ``threads`` of the CPU are used; None
@@ -193,7 +193,7 @@ class Detector:
         """Scan pictures in order, one result for each path.  ``-`` is a picture on standard input.
 
         With ``workers`` files are read and decoded in so many processes, and one that takes longer than
-        ``timeout`` seconds, or kills its process, becomes a result with an error (`nsnet_cli.workers`).
+        ``timeout`` seconds, or kills its process, becomes a result with an error (`nsnet_cli.engines.workers`).
         """
         return (seen.result for seen in self._observe(paths, batch_size, False, workers, timeout))
 

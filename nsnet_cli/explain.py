@@ -1,7 +1,7 @@
 """Where in the picture: local scores of all of it, coarse to fine, as far as a budget of forward passes goes.
 
 The picture is covered by square tiles, each scaled to the network's input as the window of a scan is, and of each
-tile every probe is scored as if a scan's window had shown that cell alone (`nsnet_cli.probes`), the mosaics being
+tile every probe is scored as if a scan's window had shown that cell alone (`nsnet_cli.tower.probes`), the mosaics being
 what they are.  A picture that tiles of the window's own size can cover within the budget is covered by them alone.
 A larger one is first covered by larger tiles, which the network sees scaled down; what is left of the budget goes,
 at full scale, to where those score highest.  Where tiles overlap, the finer and the more central one counts more.
@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsnet_cli.arrays import Doubles, Pixels
-from nsnet_cli.decode import channels_first, decode, facts_of
 from nsnet_cli.detector import Detector
-from nsnet_cli.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.features import Features
-from nsnet_cli.probes import PATCH_SCORE_KIND
-from nsnet_cli.sources import read_source
-from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views, scale_window
+from nsnet_cli.inputs.decode import channels_first, decode, facts_of
+from nsnet_cli.inputs.sources import read_source
+from nsnet_cli.results.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
+from nsnet_cli.tower.features import Features
+from nsnet_cli.tower.probes import PATCH_SCORE_KIND
+from nsnet_cli.views.plan import MOSAIC, WINDOW, ViewKind, make_views, scale_window
 
 DEFAULT_BUDGET = 16
 # Neighbouring tiles share this part of their side at least: cells at a border see half of their surroundings only.

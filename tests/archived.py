@@ -10,8 +10,8 @@ from pathlib import Path
 from conftest import textured
 from PIL import Image
 
-from nsnet_cli.discover import WalkCount, Wanted, find_pictures
-from nsnet_cli.inputs import DecodeLimits
+from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.limits import DecodeLimits
 
 LIMITS = DecodeLimits()
 TARS = {"tar": "w:", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}

@@ -89,9 +89,9 @@ def picture(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tiny_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tower of two blocks with random weights: the same code paths in milliseconds."""
-    from nsnet_cli.shapes import VitConfig
-    from nsnet_cli.tower import save_tower
-    from nsnet_cli.vit import VisionTransformer
+    from nsnet_cli.tower.file import save_tower
+    from nsnet_cli.tower.vit import VisionTransformer
+    from nsnet_cli.weights.shapes import VitConfig
 
     torch.manual_seed(0)
     config = VitConfig(patch_size=16, width=32, layers=2, heads=2, mlp_width=64, embed_dim=24)
@@ -107,13 +107,13 @@ def tiny_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_tower: Path) -> Path:
     """Weights on the tiny tower with random heads: a whole detector whose scores mean nothing, in milliseconds."""
-    from nsnet_cli.calibration import Calibration
-    from nsnet_cli.head import ViewHeads
-    from nsnet_cli.safefile import sha256_of
-    from nsnet_cli.selection import SelectionRecipe
-    from nsnet_cli.shapes import Adaptation, HeadConfig
-    from nsnet_cli.tower import tower_info
-    from nsnet_cli.weights import SEMANTIC, WeightsInfo, save_weights
+    from nsnet_cli.judges.head import ViewHeads
+    from nsnet_cli.tower.file import tower_info
+    from nsnet_cli.verdict.calibration import Calibration
+    from nsnet_cli.views.selection import SelectionRecipe
+    from nsnet_cli.weights.file import SEMANTIC, WeightsInfo, save_weights
+    from nsnet_cli.weights.safefile import sha256_of
+    from nsnet_cli.weights.shapes import Adaptation, HeadConfig
 
     head, tower = HeadConfig(blocks=(1, 2), reduced=8, hidden=16), tower_info(tiny_tower).config
     torch.manual_seed(1)

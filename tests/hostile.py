@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from nsnet_cli import Detector
-from nsnet_cli.document import PictureResult
-from nsnet_cli.preparing import Prepared, Preparer
+from nsnet_cli.engines.preparing import Prepared, Preparer
+from nsnet_cli.results.document import PictureResult
 
 
 def runtime_env(given: dict[str, Any] | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from nsnet_cli import Detector
 from nsnet_cli.cli import app
-from nsnet_cli.network import Scored
+from nsnet_cli.judges.network import Scored
 
 
 def _stub(self: Detector, pictures: list[np.ndarray], plans: object, probes: bool = False) -> list[Scored]:

@@ -16,10 +16,10 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.safefile import sha256_of
-from nsnet_cli.vit import VitFeatures
-from nsnet_cli.weights_store import TOWER_NAME, find_weights
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.tower.vit import VitFeatures
+from nsnet_cli.weights.safefile import sha256_of
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.discover import Discovery, Shard
+from nsnet_cli.inputs.discover import Discovery, Shard
 
 
 def _same(rows: list[dict[str, object]]) -> list[dict[str, object]]:

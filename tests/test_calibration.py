@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nsnet_cli.calibration import Calibration, fit_calibration, fit_fusion
 from nsnet_cli.errors import UsageError
+from nsnet_cli.verdict.calibration import Calibration, fit_calibration, fit_fusion
 
 
 def scores(n: int, gap: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

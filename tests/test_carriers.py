@@ -30,7 +30,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from nsnet_cli.document import json_schema
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.provenance.containers.carried import Block, Carried
 from nsnet_cli.provenance.containers.tiff import walk_exif
@@ -38,6 +37,7 @@ from nsnet_cli.provenance.containers.walk import walk
 from nsnet_cli.provenance.exif import comment_of, read_exif
 from nsnet_cli.provenance.parameters import parameters_of
 from nsnet_cli.provenance.stealth import first_letters, hidden_text
+from nsnet_cli.results.document import json_schema
 
 FORMS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 SCHEMA = {"$ref": "#/$defs/provenance", "$defs": json_schema()["$defs"]}

@@ -14,7 +14,6 @@ from carriers import A1111, encoded, exif_block, user_comment, with_exif, with_s
 from credentials import AI, Signer
 
 from nsnet_cli import Detector
-from nsnet_cli.document import PictureResult
 from nsnet_cli.provenance.declared import (
     BROKEN_CREDENTIALS,
     CAMERA_AND_GENERATOR,
@@ -22,6 +21,7 @@ from nsnet_cli.provenance.declared import (
     REAL_AND_GENERATED,
     all_contradictions,
 )
+from nsnet_cli.results.document import PictureResult
 
 CAPTURE = [{"action": "c2pa.created", "digitalSourceType": AI.replace("trainedAlgorithmicMedia", "digitalCapture")}]
 CAMERA = {0x010F: "Canon", 0x0110: "Canon EOS R5"}

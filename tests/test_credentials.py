@@ -13,11 +13,11 @@ import pytest
 from carriers import encoded
 from credentials import AI, CREATED, EMAIL_PROTECTION, SERVERS, Signer
 
-from nsnet_cli.document import json_schema
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.provenance.containers.walk import walk
 from nsnet_cli.provenance.hardbinding import LEFT_OUT, MISMATCH, with_hash_checked
 from nsnet_cli.provenance.validation import answers_of
+from nsnet_cli.results.document import json_schema
 
 JPEG = encoded(quality=90)
 SCHEMA = {"$ref": "#/$defs/provenance", "$defs": json_schema()["$defs"]}

@@ -14,12 +14,12 @@ import pytest
 from conftest import SAMPLE, textured
 from PIL import Image
 
-from nsnet_cli.decode import Picture, decode, read_file
-from nsnet_cli.discover import WalkCount, Wanted, find_pictures
 from nsnet_cli.errors import InputError
-from nsnet_cli.formats.jpeg import jpeg_quality
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.kinds import why_passed_over
+from nsnet_cli.inputs.decode import Picture, decode, read_file
+from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.formats.jpeg import jpeg_quality
+from nsnet_cli.inputs.kinds import why_passed_over
+from nsnet_cli.inputs.limits import DecodeLimits
 
 LIMITS = DecodeLimits()
 

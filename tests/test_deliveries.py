@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.deliveries import GRID, MILD, Delivery, Mirror, Resize, specs
 from nsnet_cli.errors import UsageError
 from nsnet_cli.training.chains import random_chain, random_chain_mark
-from nsnet_cli.weights import weights_info
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
+from nsnet_cli.views.deliveries import GRID, MILD, Delivery, Mirror, Resize, specs
+from nsnet_cli.weights.file import weights_info
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 PICTURE = Image.fromarray(textured(200, 120))
 

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from nsnet_cli.decode import decode, read_file, thumbnail_of
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.controls import (
     _mean_auc,
@@ -30,10 +29,11 @@ from nsnet_cli.evaluation.controls import (
     thumbnails,
 )
 from nsnet_cli.evaluation.evaluate import Evaluation, evaluate
+from nsnet_cli.evaluation.labelled import LabelledPicture, LabelledSet, find_labelled
 from nsnet_cli.evaluation.metrics import Scored, balanced_ece, figures, wilson
 from nsnet_cli.evaluation.predictions import NO_PREDICTION, Prediction, match_predictions, read_predictions
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.labelled import LabelledPicture, LabelledSet, find_labelled
+from nsnet_cli.inputs.decode import decode, read_file, thumbnail_of
+from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.report.evaluation_files import evaluation_csv, evaluation_html, evaluation_json
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]

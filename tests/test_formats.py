@@ -16,10 +16,10 @@ from conftest import textured
 from PIL import Image
 from unusual import cgbi, chunk, dng, packed_tiff
 
-from nsnet_cli.decode import Picture, decode, pixel_count
 from nsnet_cli.errors import InputError
-from nsnet_cli.formats.jxl_header import read_header
-from nsnet_cli.inputs import DecodeLimits
+from nsnet_cli.inputs.decode import Picture, decode, pixel_count
+from nsnet_cli.inputs.formats.jxl_header import read_header
+from nsnet_cli.inputs.limits import DecodeLimits
 
 BASE = textured(125, 82)
 NOISE = random.Random(0).randbytes(2_000_000)
@@ -140,7 +140,7 @@ def test_the_header_of_jpeg_xl_says_the_size(size: tuple[int, int]) -> None:
 
 
 def test_colours_that_alpha_multiplied_and_linear_light_are_told_by_the_header() -> None:
-    from nsnet_cli.formats.jxl import _is_linear
+    from nsnet_cli.inputs.formats.jxl import _is_linear
 
     pytest.importorskip("pillow_jxl")
     for mode, lossless in (("RGB", True), ("RGBA", True), ("RGB", False), ("LA", False)):

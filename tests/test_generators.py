@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 from carriers import A1111, AI, XMP, encoded, exif_block, user_comment, with_exif, with_text
 
-from nsnet_cli.document import json_schema
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.provenance.programs import claim_of_label, claim_of_software
 from nsnet_cli.provenance.source_types import claim_of_source_type
+from nsnet_cli.results.document import json_schema
 
 SCHEMA = {"$ref": "#/$defs/provenance", "$defs": json_schema()["$defs"]}
 UUID = "00000000-1111-4222-8333-444444444444"

@@ -13,10 +13,10 @@ import pytest
 from conftest import ROOT, jsonl_rows, textured
 from PIL import Image
 
-from nsnet_cli.document import PictureResult, RowContext
 from nsnet_cli.errors import UsageError
-from nsnet_cli.journal import Journal, OutputError, read_journal, unchanged_by_hash, unchanged_by_stat
-from nsnet_cli.merging import merge
+from nsnet_cli.results.document import PictureResult, RowContext
+from nsnet_cli.results.journal import Journal, OutputError, read_journal, unchanged_by_hash, unchanged_by_stat
+from nsnet_cli.results.merging import merge
 
 CONTEXT = RowContext("a" * 64, 2, "fp32", "0123456789abcdef")
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nsnet_cli.labelled import read_manifest
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.tower import CLIP_MEAN, CLIP_STD, load_tower
+from nsnet_cli.evaluation.labelled import read_manifest
+from nsnet_cli.tower.file import CLIP_MEAN, CLIP_STD, load_tower
+from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.training import features
 from nsnet_cli.training.features import KeptFeatures, frozen_features
 from nsnet_cli.training.views import Rendering
-from nsnet_cli.views import View, ViewKind
+from nsnet_cli.views.plan import View, ViewKind
+from nsnet_cli.views.selection import SelectionRecipe
 
 
 @pytest.fixture(autouse=True)

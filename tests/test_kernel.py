@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsnet_cli.kernel import KernelHead, gaussian_kernel
-from nsnet_cli.quantised import multiplied_out
-from nsnet_cli.shapes import KernelConfig, VitConfig
+from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
+from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.kernel import fit_kernel, ridge_regression
-from nsnet_cli.vit import VitFeatures
+from nsnet_cli.weights.quantised import multiplied_out
+from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
 TOWER = VitConfig(width=16, layers=3, heads=2, mlp_width=32, embed_dim=12)
 CONFIG = KernelConfig(blocks=(2, 3), dimensions=10, ridge=0.01)

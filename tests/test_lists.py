@@ -11,8 +11,8 @@ from conftest import Call, textured
 from PIL import Image
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.labelled import WITHOUT_GENERATORS, find_labelled, read_manifest
-from nsnet_cli.written_text import listed_paths
+from nsnet_cli.evaluation.labelled import WITHOUT_GENERATORS, find_labelled, read_manifest
+from nsnet_cli.inputs.written_text import listed_paths
 
 PATHS = ["a.jpg", "sub folder/ü.jpg", "c.jpg"]
 LIST = "\n".join(PATHS) + "\n"

@@ -8,9 +8,9 @@ import time
 import jsonschema
 from metadata_blocks import mutants
 
-from nsnet_cli.document import json_schema
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.provenance.inspection import inspect
+from nsnet_cli.results.document import json_schema
 
 _COUNT = 400
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.features import Features
-from nsnet_cli.head import ViewHeads
-from nsnet_cli.judges import semantic_part
-from nsnet_cli.kernel import KernelHead
-from nsnet_cli.network import Network
-from nsnet_cli.tower import tower_info
-from nsnet_cli.views import KERNEL, View, ViewKind, fuse
-from nsnet_cli.vit import VitFeatures
-from nsnet_cli.weights import SEMANTIC, NsnetWeights, load_weights
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.judges.head import ViewHeads
+from nsnet_cli.judges.kernel import KernelHead
+from nsnet_cli.judges.network import Network
+from nsnet_cli.judges.on_numpy import semantic_part
+from nsnet_cli.tower.features import Features
+from nsnet_cli.tower.file import tower_info
+from nsnet_cli.tower.vit import VitFeatures
+from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
+from nsnet_cli.weights.file import SEMANTIC, NsnetWeights, load_weights
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_pictures_with_more_looks_and_with_fewer_score_as_they_do_alone(network:
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
-    from nsnet_cli.devices import choose_device
+    from nsnet_cli.tower.devices import choose_device
 
     assert choose_device("cpu") == "cpu"
     with pytest.raises(UsageError, match="auto, cpu, cuda or mps"):
@@ -106,7 +106,7 @@ def test_a_device_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_pytorch_is_asked_for_a_gpu_only_where_a_driver_is(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
-    from nsnet_cli import devices
+    from nsnet_cli.tower import devices
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(devices.sys, "platform", "linux")

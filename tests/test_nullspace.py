@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.nullspace import BasisRule, semantic_basis
+from nsnet_cli.judges.nullspace import BasisRule, semantic_basis
 
 
 def labels(n: int, d: int, rank: int, seed: int) -> torch.Tensor:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.nullspace import BasisRule, angles_to_subspace, random_angle, semantic_basis
-from nsnet_cli.safefile import read_header, write_safetensors
-from nsnet_cli.semantics import DEFAULT_RULE, load_basis
+from nsnet_cli.judges.nullspace import BasisRule, angles_to_subspace, random_angle, semantic_basis
+from nsnet_cli.judges.semantics import DEFAULT_RULE, load_basis
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_labels_as_text_ask_for_a_tower(tmp_path: Path, run_nsnet: Callable) -> 
 
 def test_labels_through_a_text_tower(tmp_path: Path) -> None:
     open_clip = pytest.importorskip("open_clip")
-    from nsnet_cli.semantics import embed_labels
+    from nsnet_cli.judges.semantics import embed_labels
 
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\n\ndog\n")
@@ -101,7 +101,7 @@ def test_a_damaged_basis_is_refused(matrix: Path, tmp_path: Path) -> None:
     write_safetensors(path, {"x": torch.zeros(2)}, {"format": "other"})
     with pytest.raises(WeightsError, match="expected a semantic basis"):
         load_basis(path)
-    from nsnet_cli.semantics import BasisOrigin, save_basis
+    from nsnet_cli.judges.semantics import BasisOrigin, save_basis
 
     basis, _ = load_basis(matrix, BasisRule("rank", 5))
     save_basis(path, basis, BasisOrigin("labels.npy", "0", 12))

@@ -17,11 +17,11 @@ from PIL import Image
 from nsnet_cli.detector import Detector
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.composites import CompositeDraw, compose
-from nsnet_cli.labelled import LabelledPicture, read_manifest
-from nsnet_cli.network import Network
-from nsnet_cli.probes import ProbeGrid, probes_of
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.weights import load_weights
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.judges.network import Network
+from nsnet_cli.tower.probes import ProbeGrid, probes_of
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.file import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def views() -> np.ndarray:
 
 
 def with_grid(monkeypatch: pytest.MonkeyPatch, grid: ProbeGrid) -> None:
-    monkeypatch.setattr("nsnet_cli.network.probes_of", lambda kind, recipe: grid)
+    monkeypatch.setattr("nsnet_cli.judges.network.probes_of", lambda kind, recipe: grid)
 
 
 @pytest.mark.parametrize("grid", [ProbeGrid(7, 0.06), ProbeGrid(5, 0.16), ProbeGrid(1, 0.3)])

@@ -15,9 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.calibration import Calibration
 from nsnet_cli.errors import UsageError
-from nsnet_cli.profiles import MadeBy, hold_rate, load_profile, make_profile, needed_pictures, population, save_profile
+from nsnet_cli.verdict.calibration import Calibration
+from nsnet_cli.verdict.profiles import (
+    MadeBy,
+    hold_rate,
+    load_profile,
+    make_profile,
+    needed_pictures,
+    population,
+    save_profile,
+)
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 MADE_BY = MadeBy("a" * 64, 2, "fp32")

@@ -16,10 +16,10 @@ from credentials import AI, signed_jpeg
 from PIL import Image, PngImagePlugin
 
 from nsnet_cli import Detector
-from nsnet_cli.document import RowContext, json_schema
 from nsnet_cli.errors import UsageError
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.report.rows import flat_row
+from nsnet_cli.results.document import RowContext, json_schema
 
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

@@ -17,12 +17,12 @@ from conftest import Call, jsonl_rows, textured
 from PIL import Image
 
 from nsnet_cli import Detector
-from nsnet_cli.document import ErrorInfo, PictureResult
 from nsnet_cli.errors import NsnetError, UsageError, WeightsError
+from nsnet_cli.results.document import ErrorInfo, PictureResult
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'nsnet-cli[ray]'")
 
-from nsnet_cli.engine_ray import Pool, PoolSize, RayEngine, _raised, _same, _Scanner
+from nsnet_cli.engines.on_ray import Pool, PoolSize, RayEngine, _raised, _same, _Scanner
 
 TESTS = Path(__file__).resolve().parent
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
@@ -123,7 +123,7 @@ def test_a_picture_that_kills_its_actor_costs_one_row(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nsnet_cli.engine_ray._BLOCKS", (2, 1))  # the same with fewer passes
+    monkeypatch.setattr("nsnet_cli.engines.on_ray._BLOCKS", (2, 1))  # the same with fewer passes
     folder = _pictures_like(many_pictures, tmp_path, "1", "2-segfault", "3", "4")
     on_ray = ("--engine", "ray", "--ray-address", cluster.address, "--ray-workers", "1", "--workers", "0")
     code, out, _ = call("scan", str(folder), "--weights", str(tiny_weights), *on_ray, "--json")

@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 
 from nsnet_cli.cli.app import app
-from nsnet_cli.safefile import sha256_of
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
+from nsnet_cli.weights.safefile import sha256_of
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 COMMANDS = [named.name or "" for named in (*app.registered_commands, *app.registered_groups)]
 Run = Callable[..., subprocess.CompletedProcess[bytes]]

@@ -15,8 +15,8 @@ import pytest
 from archived import LIMITS, OTHERS, PICTURES, add, found, jpeg, write_zip
 
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.sources import read_source, remote, stat_source
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.inputs.sources import read_source, remote, stat_source
 
 
 class Flaky(http.server.SimpleHTTPRequestHandler):

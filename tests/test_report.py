@@ -16,7 +16,7 @@ import pytest
 from conftest import textured
 from PIL import Image
 
-from nsnet_cli.document import json_schema
+from nsnet_cli.results.document import json_schema
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"

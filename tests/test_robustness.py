@@ -22,11 +22,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli import Detector
-from nsnet_cli.deliveries import MILD, Delivery
-from nsnet_cli.document import DeliveredResult, json_schema
+from nsnet_cli.evaluation.labelled import LabelledPicture, LabelledSet
 from nsnet_cli.evaluation.robustness import AS_IS, Row, measure, take_sample
-from nsnet_cli.labelled import LabelledPicture, LabelledSet
-from nsnet_cli.stability import is_unstable, stability_of
+from nsnet_cli.results.document import DeliveredResult, json_schema
+from nsnet_cli.verdict.stability import is_unstable, stability_of
+from nsnet_cli.views.deliveries import MILD, Delivery
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 DELIVERED = ("--deliver", "jpeg:50", "--deliver", "noise:9", "--deliver", "resize:0.5")

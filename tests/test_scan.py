@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from nsnet_cli import Detector
-from nsnet_cli.document import json_schema
+from nsnet_cli.results.document import json_schema
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 ROW = {"$ref": "#/$defs/result", **{k: v for k, v in json_schema().items() if k == "$defs"}}

@@ -11,7 +11,7 @@ from conftest import textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches, spectral_entropy
+from nsnet_cli.views.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches, spectral_entropy
 
 RECIPE = SelectionRecipe()
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from archived import LIMITS, OTHERS, PICTURES, TARS, add, found, jpeg, write_tar, write_zip
 
-from nsnet_cli.discover import WalkCount, Wanted, find_pictures
-from nsnet_cli.document import nanoseconds_utc
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.journal import unchanged_by_hash, unchanged_by_stat
-from nsnet_cli.sources import archives, read_source, stat_source
-from nsnet_cli.sources.address import Address
+from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.inputs.sources import archives, read_source, stat_source
+from nsnet_cli.inputs.sources.address import Address
+from nsnet_cli.results.document import nanoseconds_utc
+from nsnet_cli.results.journal import unchanged_by_hash, unchanged_by_stat
 
 
 @pytest.fixture(params=[*TARS, "tar.zst", "zip"])

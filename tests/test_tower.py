@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from nsnet_cli.convert import tower_from_open_clip
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.features import Asked, Features, Look
-from nsnet_cli.probes import ProbeGrid
-from nsnet_cli.safefile import read_header, write_safetensors
-from nsnet_cli.shapes import LORA_TARGETS, Adaptation
-from nsnet_cli.tower import adapted_state, load_tower, save_tower, tower_info, tower_state
-from nsnet_cli.tower_numpy import NumpyTower
-from nsnet_cli.tower_torch import TorchTower
-from nsnet_cli.vit import VisionTransformer
-from nsnet_cli.weights_store import TOWER_NAME, find_weights
+from nsnet_cli.tower.convert import tower_from_open_clip
+from nsnet_cli.tower.features import Asked, Features, Look
+from nsnet_cli.tower.file import adapted_state, load_tower, save_tower, tower_info, tower_state
+from nsnet_cli.tower.on_numpy import NumpyTower
+from nsnet_cli.tower.on_torch import TorchTower
+from nsnet_cli.tower.probes import ProbeGrid
+from nsnet_cli.tower.vit import VisionTransformer
+from nsnet_cli.weights.safefile import read_header, write_safetensors
+from nsnet_cli.weights.shapes import LORA_TARGETS, Adaptation
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 
 @pytest.fixture(scope="module")

@@ -14,22 +14,22 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.labelled import LabelledPicture, read_manifest
-from nsnet_cli.nullspace import BasisRule
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.safefile import sha256_of
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.semantics import load_basis
-from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
-from nsnet_cli.tower import load_tower
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.judges.nullspace import BasisRule
+from nsnet_cli.judges.semantics import load_basis
+from nsnet_cli.tower.file import load_tower
+from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter
 from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, train
-from nsnet_cli.views import KERNEL, fuse
-from nsnet_cli.weights import weights_info
+from nsnet_cli.views.plan import KERNEL, fuse
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.file import weights_info
+from nsnet_cli.weights.safefile import sha256_of
+from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig
 
 LORA = Adaptation(rank=2, last_block=2, norms=True)
 FIT = FitConfig(

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from conftest import Call, jsonl_rows, textured
 
-from nsnet_cli.decode import decode
-from nsnet_cli.discover import Shard, WalkCount, Wanted, find_pictures
-from nsnet_cli.document import json_schema
 from nsnet_cli.errors import InputError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.sources import read_source
-from nsnet_cli.sources.video import look_through
+from nsnet_cli.inputs.decode import decode
+from nsnet_cli.inputs.discover import Shard, WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.inputs.sources import read_source
+from nsnet_cli.inputs.sources.video import look_through
+from nsnet_cli.results.document import json_schema
 
 av = pytest.importorskip("av")
 LIMITS = DecodeLimits()

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches
-from nsnet_cli.views import View, fuse, kinds_of, make_views, plan_views, window_places
+from nsnet_cli.views.plan import View, fuse, kinds_of, make_views, plan_views, window_places
+from nsnet_cli.views.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 RECIPE = SelectionRecipe(window_by="entropy", looks=())
 

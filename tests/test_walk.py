@@ -17,8 +17,8 @@ import pytest
 from conftest import SAMPLE, Call, textured
 from PIL import Image
 
-from nsnet_cli.discover import WalkCount, Wanted, find_pictures
-from nsnet_cli.document import json_schema
+from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.results.document import json_schema
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

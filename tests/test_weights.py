@@ -10,10 +10,10 @@ import pytest
 from conftest import ROOT, SAMPLE
 
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.network import Network
-from nsnet_cli.safefile import read_header, write_safetensors
-from nsnet_cli.weights import SEMANTIC, load_weights
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS, find_weights
+from nsnet_cli.judges.network import Network
+from nsnet_cli.weights.file import SEMANTIC, load_weights
+from nsnet_cli.weights.safefile import read_header, write_safetensors
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 
 def copied(tmp_path: Path, change: Callable[[dict, dict], None]) -> Path:

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from nsnet_cli import Detector
-from nsnet_cli.deliveries import Delivery
+from nsnet_cli.engines.preparing import Prepared, Preparer
+from nsnet_cli.engines.wire import from_bytes, to_bytes
+from nsnet_cli.engines.workers import PreparePool
 from nsnet_cli.errors import UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.preparing import Prepared, Preparer
+from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.wire import from_bytes, to_bytes
-from nsnet_cli.workers import PreparePool
+from nsnet_cli.views.deliveries import Delivery
+from nsnet_cli.views.selection import SelectionRecipe
 
 
 class Hostile(Preparer):

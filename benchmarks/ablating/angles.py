@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ablating.frozen import last_block, projected, semantic_part
 from ablating.judging import Scores, Study, probe
-from nsnet_cli.nullspace import angles_to_subspace, random_angle
+from nsnet_cli.judges.nullspace import angles_to_subspace, random_angle
+from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.directions import artifact_directions
-from nsnet_cli.vit import VitFeatures
 
 _PRINCIPAL = 10
 _SMALLEST_GROUP = 5

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ablating.judging import Found, Scores, Study, probe, train_heads
-from nsnet_cli.nullspace import BasisRule, decouple, semantic_basis
+from nsnet_cli.judges.nullspace import BasisRule, decouple, semantic_basis
+from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.recipe import FitConfig, Phase
-from nsnet_cli.vit import VitFeatures
 
 Table = dict[str, dict[str, Any]]
 Labels = Mapping[str, Tensor]

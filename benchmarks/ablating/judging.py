@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from nsnet_cli.head import NullSpaceHead
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.shapes import HeadConfig, VitConfig
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.judges.head import NullSpaceHead
+from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.fit import fit_head, score_features
 from nsnet_cli.training.folds import grouped_folds, lineage
 from nsnet_cli.training.kernel import ridge_regression
 from nsnet_cli.training.recipe import FitConfig
-from nsnet_cli.vit import VitFeatures
+from nsnet_cli.weights.shapes import HeadConfig, VitConfig
 
 Scores = NDArray[np.float64]
 # Shares of the mean square length of the pictures' features.

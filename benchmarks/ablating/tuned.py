@@ -16,20 +16,20 @@ from torch import Tensor
 
 from ablating.judging import Scores, Study
 from ablating.ways import PAPER, WAYS
-from nsnet_cli.decode import channels_first
-from nsnet_cli.head import ViewHeads
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.safefile import sha256_of
-from nsnet_cli.shapes import Adaptation, HeadConfig
-from nsnet_cli.tower import load_tower, tower_info
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.inputs.decode import channels_first
+from nsnet_cli.judges.head import ViewHeads
+from nsnet_cli.tower.file import load_tower, tower_info
+from nsnet_cli.tower.preprocess import Normaliser
+from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.batches import FreshBatches
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
 from nsnet_cli.training.recipe import FitConfig, Phase
 from nsnet_cli.training.views import read_picture
-from nsnet_cli.views import MOSAIC
-from nsnet_cli.vit import VisionTransformer, VitFeatures
-from nsnet_cli.weights_store import TOWER_NAME, find_weights
+from nsnet_cli.views.plan import MOSAIC
+from nsnet_cli.weights.safefile import sha256_of
+from nsnet_cli.weights.shapes import Adaptation, HeadConfig
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 FOLDS = 3
 # The paper's LoRA, by its sister project: q, k, v of the blocks, rank 6, alpha 6.

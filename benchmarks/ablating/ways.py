@@ -9,8 +9,8 @@ from random import Random
 import numpy as np
 
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches, stitch
-from nsnet_cli.views import scale_window
+from nsnet_cli.views.plan import scale_window
+from nsnet_cli.views.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches, stitch
 
 # From pixels (3, H, W) uint8 and a generator of random numbers of the picture's own to (3, 224, 224) uint8.
 Way = Callable[[Pixels, Random], Pixels]

@@ -14,8 +14,8 @@ def load() -> Callable[[list[str]], None]:
     import torch
     from PIL import Image
 
-    from nsnet_cli.tower import load_tower
-    from nsnet_cli.weights_store import TOWER_NAME, find_weights
+    from nsnet_cli.tower.file import load_tower
+    from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
     model = open_clip.create_model("ViT-B-16-quickgelu").visual.eval()
     model.load_state_dict(load_tower(find_weights(TOWER_NAME)).state_dict(), strict=True)

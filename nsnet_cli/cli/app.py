@@ -80,7 +80,7 @@ def root(
 @app.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the result document."""
-    from nsnet_cli.document import json_schema
+    from nsnet_cli.results.document import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 

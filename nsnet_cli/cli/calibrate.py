@@ -12,12 +12,12 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.progress import counting
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.detector import Detector
-    from nsnet_cli.profiles import Population
+    from nsnet_cli.verdict.profiles import Population
 
 _RESULTS = (".json", ".jsonl", ".ndjson", ".csv")
 
@@ -50,7 +50,7 @@ def calibrate(
 
     Exit codes: 0 done, 2 wrong usage (too few pictures, too), 4 bad weights, 130 interrupted.
     """
-    from nsnet_cli.profiles import check_name, make_profile, needed_pictures, profile_path, save_profile
+    from nsnet_cli.verdict.profiles import check_name, make_profile, needed_pictures, profile_path, save_profile
 
     if profile_path(check_name(name)).exists() and not force:
         raise UsageError(f"there is a profile {name!r} already; choose another name, or give --force")
@@ -90,11 +90,11 @@ def calibrate(
 
 def _population(path: Path, detector: Callable[[], Detector], batch_size: int, needed: int = 0) -> Population:
     """Scores of all pictures of one kind; fewer than are ``needed`` are refused before any is scanned."""
-    from nsnet_cli.profiles import MadeBy, population
+    from nsnet_cli.verdict.profiles import MadeBy, population
 
     if _is_results(path):
         return _from_results(path)
-    from nsnet_cli.discover import WalkCount, Wanted, find_pictures
+    from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
 
     if not path.is_dir():
         raise UsageError(f"{path}: neither a directory of pictures nor a results file ({', '.join(_RESULTS)})")
@@ -117,7 +117,7 @@ def _is_results(path: Path) -> bool:
 
 def _from_results(path: Path) -> Population:
     from nsnet_cli.evaluation.predictions import read_rows
-    from nsnet_cli.profiles import MadeBy, population
+    from nsnet_cli.verdict.profiles import MadeBy, population
 
     rows, model = read_rows(path)
     found = set()

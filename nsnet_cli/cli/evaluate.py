@@ -15,15 +15,15 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
 from nsnet_cli.errors import ExitCode, UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.detector import Detector
-    from nsnet_cli.document import PictureResult
     from nsnet_cli.evaluation.evaluate import Look
+    from nsnet_cli.evaluation.labelled import LabelledSet
     from nsnet_cli.evaluation.predictions import Prediction
-    from nsnet_cli.labelled import LabelledSet
+    from nsnet_cli.results.document import PictureResult
 
 _SUFFIXES = (".json", ".csv", ".html", ".jsonl")
 
@@ -63,8 +63,8 @@ def evaluate(
     _check(outputs, force, predictions)
 
     from nsnet_cli.evaluation.evaluate import evaluate as measure
+    from nsnet_cli.evaluation.labelled import find_labelled
     from nsnet_cli.evaluation.predictions import match_predictions, missing, read_predictions
-    from nsnet_cli.labelled import find_labelled
 
     data = find_labelled(dataset, split, real_dir)
     model: dict[str, Any]
@@ -115,9 +115,9 @@ def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
 
 
 def _score(detector: Detector, data: LabelledSet, batch_size: int, rows: Path | None) -> tuple[list[Prediction], Look]:
-    from nsnet_cli.document import RowContext
     from nsnet_cli.evaluation.evaluate import score_dataset
     from nsnet_cli.report.rows import JsonlWriter
+    from nsnet_cli.results.document import RowContext
 
     with contextlib.ExitStack() as stack:
         writer = None

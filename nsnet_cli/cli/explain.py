@@ -14,8 +14,8 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.output import check_outputs, stdout_utf8
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import UsageError
-from nsnet_cli.inputs import STDIN, DecodeLimits
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.inputs.limits import STDIN, DecodeLimits
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.explain import Explanation

@@ -12,7 +12,7 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.inputs import STDIN, DecodeLimits
+from nsnet_cli.inputs.limits import STDIN, DecodeLimits
 
 if TYPE_CHECKING:
     from nsnet_cli.provenance.inspection import Inspection
@@ -41,10 +41,10 @@ def inspect(
     if thumbnails is not None and not thumbnails.is_dir():
         raise UsageError(f"{thumbnails}: no such directory")
 
-    from nsnet_cli.decode import format_of
+    from nsnet_cli.inputs.decode import format_of
+    from nsnet_cli.inputs.sources import read_source
     from nsnet_cli.provenance import ProvenanceReader
     from nsnet_cli.provenance.inspection import inspect as look
-    from nsnet_cli.sources import read_source
 
     trusted = ProvenanceReader.with_trust(trust_list).trust_list
     try:

@@ -10,10 +10,10 @@ import typer
 
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import UsageError
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
-    from nsnet_cli.nullspace import BasisRule
+    from nsnet_cli.judges.nullspace import BasisRule
 
 app = typer.Typer(help="Build and inspect the semantic subspace.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -60,9 +60,9 @@ def build(
         raise UsageError(f"{labels} holds embeddings; --text-tower and --pretrained are for labels as text")
     used = parse_rule(rule)
 
-    from nsnet_cli.nullspace import semantic_basis
-    from nsnet_cli.safefile import sha256_of
-    from nsnet_cli.semantics import DEFAULT_RULE, BasisOrigin, embed_labels, load_basis, save_basis
+    from nsnet_cli.judges.nullspace import semantic_basis
+    from nsnet_cli.judges.semantics import DEFAULT_RULE, BasisOrigin, embed_labels, load_basis, save_basis
+    from nsnet_cli.weights.safefile import sha256_of
 
     if as_text:
         assert text_tower is not None and pretrained is not None
@@ -96,17 +96,17 @@ def inspect(
 
 def parse_rule(text: str | None) -> BasisRule | None:
     """The rule that an option names, None where it was left out."""
-    from nsnet_cli.nullspace import BasisRule
+    from nsnet_cli.judges.nullspace import BasisRule
 
     return None if text is None else BasisRule.parse(text)
 
 
 def _inspected(source: str, rule: str | None) -> dict[str, Any]:
-    from nsnet_cli.nullspace import angles_to_subspace, energy_share, random_angle
-    from nsnet_cli.safefile import read_header
-    from nsnet_cli.semantics import BASIS_FORMAT, load_basis
-    from nsnet_cli.weights import load_basis_record
-    from nsnet_cli.weights_store import find_weights
+    from nsnet_cli.judges.nullspace import angles_to_subspace, energy_share, random_angle
+    from nsnet_cli.judges.semantics import BASIS_FORMAT, load_basis
+    from nsnet_cli.weights.file import load_basis_record
+    from nsnet_cli.weights.safefile import read_header
+    from nsnet_cli.weights.store import find_weights
 
     is_matrix = source.endswith(".npy")
     path = Path(source) if is_matrix else find_weights(source)

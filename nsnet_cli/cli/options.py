@@ -28,7 +28,7 @@ MaxBytes = Annotated[int, typer.Option(min=1, help="Refuse larger files.")]
 
 CsvBom = Annotated[bool, typer.Option("--csv-bom", help="Begin CSV with a byte-order mark, for Excel.")]
 
-# Of commands that measure on labelled pictures (`nsnet_cli.labelled`).
+# Of commands that measure on labelled pictures (`nsnet_cli.evaluation.labelled`).
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A manifest CSV, or a directory with class folders.")]
 Split = Annotated[str | None, typer.Option(help="Rows of this split of a manifest only.")]
 RealDir = Annotated[

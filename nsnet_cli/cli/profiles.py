@@ -11,7 +11,7 @@ from nsnet_cli.cli.state import say
 from nsnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from nsnet_cli.profiles import Profile
+    from nsnet_cli.verdict.profiles import Profile
 
 app = typer.Typer(
     help="List, show and delete profiles made by nsnet calibrate.", no_args_is_help=True, rich_markup_mode=None
@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 @app.command("list")
 def list_profiles() -> None:
     """A line each: name, threshold, wanted rate, pictures behind it, weights."""
-    from nsnet_cli.profiles import load_profile, profile_names, profiles_folder
+    from nsnet_cli.verdict.profiles import load_profile, profile_names, profiles_folder
 
     names = profile_names()
     if not names:
@@ -42,7 +42,7 @@ def show(
     name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False
 ) -> None:
     """Show what a profile holds, what it rests on, and what it is bound to."""
-    from nsnet_cli.profiles import load_profile
+    from nsnet_cli.verdict.profiles import load_profile
 
     show_profile(load_profile(name), as_json)
 
@@ -50,7 +50,7 @@ def show(
 @app.command("delete")
 def delete(name: Name) -> None:
     """Delete a profile."""
-    from nsnet_cli.profiles import delete_profile
+    from nsnet_cli.verdict.profiles import delete_profile
 
     delete_profile(name)
     say(f"deleted profile {name}")
@@ -58,7 +58,7 @@ def delete(name: Name) -> None:
 
 def show_profile(profile: Profile, as_json: bool) -> None:
     """A profile for people, or as ``nsnet.profile/1``."""
-    from nsnet_cli.profiles import to_json_data
+    from nsnet_cli.verdict.profiles import to_json_data
 
     if as_json:
         typer.echo(json.dumps(to_json_data(profile), indent=2))

@@ -13,8 +13,8 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.output import check_outputs, write_outputs
 from nsnet_cli.cli.scan import scan
 from nsnet_cli.errors import ExitCode, UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 _RESULTS = (".json", ".jsonl", ".ndjson")
 
@@ -78,8 +78,8 @@ def report(
 
 def _document(path: Path) -> dict[str, Any]:
     """``nsnet.scan/1`` of a results file, of rows as far as they tell."""
-    from nsnet_cli.document import SCHEMA, RowContext, Summary
     from nsnet_cli.evaluation.predictions import read_rows
+    from nsnet_cli.results.document import SCHEMA, RowContext, Summary
 
     rows, model = read_rows(path)
     if model:

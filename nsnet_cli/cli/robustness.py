@@ -15,8 +15,8 @@ from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_output
 from nsnet_cli.cli.progress import counting
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 _SUFFIXES = (".json", ".csv", ".svg")
 
@@ -65,10 +65,10 @@ def robustness(
 
         need_matplotlib()
 
-    from nsnet_cli.deliveries import GRID, Delivery
     from nsnet_cli.detector import Detector
+    from nsnet_cli.evaluation.labelled import find_labelled
     from nsnet_cli.evaluation.robustness import RowsFile, measure, rows_header, score_deliveries, take_sample
-    from nsnet_cli.labelled import find_labelled
+    from nsnet_cli.views.deliveries import GRID, Delivery
 
     deliveries = [Delivery.parse(spec) for spec in deliver] if deliver else list(GRID)
     data = find_labelled(dataset, split, real_dir)

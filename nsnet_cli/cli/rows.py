@@ -41,8 +41,8 @@ def merge(
     if output.exists() and any(output.samefile(path) for path in files if path.exists()):
         raise UsageError(f"{output} is one of the files to be merged")
 
-    from nsnet_cli.discover import WalkCount, Wanted, find_pictures
-    from nsnet_cli.merging import merge as look
+    from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+    from nsnet_cli.results.merging import merge as look
 
     expected = list(find_pictures(expect, Wanted(), WalkCount())) if expect else None
     merged = look(files, expected)
@@ -70,7 +70,7 @@ def convert(
     if output.exists() and output.samefile(file):
         raise UsageError(f"{output} is the file to be converted: name another")
 
-    from nsnet_cli.result_files import scan_rows
+    from nsnet_cli.results.files import scan_rows
 
     _write(scan_rows(file), output, csv_bom)
     say(f"written to {output}")
@@ -87,7 +87,7 @@ def _write(rows: Iterable[dict[str, Any]], output: Path, csv_bom: bool = False) 
 
         write_parquet(rows, output)
     else:
-        from nsnet_cli.journal import rewrite
+        from nsnet_cli.results.journal import rewrite
 
         try:
             rewrite(output, rows)

@@ -22,14 +22,14 @@ from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.skipped import check_skipped, write_skipped
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
-from nsnet_cli.inputs import DEFAULT_FRAMES, STDIN, DecodeLimits
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.inputs.limits import DEFAULT_FRAMES, STDIN, DecodeLimits
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.cli.scan_output import Engine
     from nsnet_cli.detector import Detector
-    from nsnet_cli.discover import Discovery
-    from nsnet_cli.document import PictureResult, Summary
+    from nsnet_cli.inputs.discover import Discovery
+    from nsnet_cli.results.document import PictureResult, Summary
 
 # Fewer pictures than this are decoded here: worker processes would take longer to start.
 _FEW = 8
@@ -194,7 +194,7 @@ def scan(
     target = Target.of(style, output, force, resume, bool(only))
     check_skipped(skipped, output, force or resume)
 
-    from nsnet_cli.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many
+    from nsnet_cli.inputs.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many
 
     part = None if shard is None else Shard.parse(shard)
     count = WalkCount(keep=skipped is not None, takes=part.takes if part else lambda path: True)
@@ -204,7 +204,7 @@ def scan(
     discovery = Discovery(find_pictures(given, wanted, count), part.takes if part else lambda path: True)
 
     from nsnet_cli.detector import Detector
-    from nsnet_cli.journal import failed_in_passing, unchanged_by_hash, unchanged_by_stat
+    from nsnet_cli.results.journal import failed_in_passing, unchanged_by_hash, unchanged_by_stat
 
     on_ray = engine == EngineName.RAY
     detector = Detector.load(
@@ -228,7 +228,7 @@ def scan(
         scan_many: Engine = _local(detector, batch_size, 0 if piped else workers, timeout, discovery)
         model = detector.model
         if on_ray:
-            from nsnet_cli.engine_ray import PoolSize, RayEngine, connected
+            from nsnet_cli.engines.on_ray import PoolSize, RayEngine, connected
 
             size = None if ray_workers is None else PoolSize.parse(ray_workers)
             until_written.enter_context(connected(ray_address))
@@ -271,7 +271,7 @@ def _local(
     detector: Detector, batch_size: int, workers: int | None, timeout: float | None, discovery: Discovery
 ) -> Engine:
     """The engine of this machine: no processes that decode for a few pictures, which would wait for them."""
-    from nsnet_cli.workers import enough_workers
+    from nsnet_cli.engines.workers import enough_workers
 
     def scan_many(paths: Iterable[str]) -> Iterator[tuple[int, PictureResult]]:
         few = timeout is None and discovery.total is not None and discovery.total < _FEW
@@ -361,7 +361,7 @@ def _listed(source: str, null: bool) -> Iterator[str]:
                 yield data
 
     def paths() -> Iterator[str]:
-        from nsnet_cli.written_text import listed_paths
+        from nsnet_cli.inputs.written_text import listed_paths
 
         # A file of that name: the list has standard input for itself.
         yield from ("./-" if path == STDIN else path for path in listed_paths(pieces(), null))

@@ -22,13 +22,13 @@ import typer
 from nsnet_cli import __version__
 from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.state import STATE, say, stderr_console
-from nsnet_cli.document import SCHEMA, ModelInfo, PictureResult, RowContext, ScanOptions, Summary, scan_document
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.provenance.read import unread_in
+from nsnet_cli.results.document import SCHEMA, ModelInfo, PictureResult, RowContext, ScanOptions, Summary, scan_document
 
 if TYPE_CHECKING:
-    from nsnet_cli.clips import ClipRows
-    from nsnet_cli.discover import Discovery, WalkCount
+    from nsnet_cli.inputs.discover import Discovery, WalkCount
+    from nsnet_cli.results.clips import ClipRows
 
 _SECONDS_BETWEEN_LINES = 30.0
 _FILE_WIDTH = 1000
@@ -118,7 +118,7 @@ class ScanRun:
     @cached_property
     def clip_rows(self) -> ClipRows:
         """The clips among the inputs, and what is known of their frames."""
-        from nsnet_cli.clips import ClipRows
+        from nsnet_cli.results.clips import ClipRows
 
         return ClipRows(self.skipped.clips)
 
@@ -213,7 +213,7 @@ class ScanRun:
         return self.only is None or (verdict or "error") in self.only
 
     def _by_journal(self, target: Target, path: Path) -> None:
-        from nsnet_cli.journal import Journal, reorder
+        from nsnet_cli.results.journal import Journal, reorder
 
         with Journal(path, self.context, self.resume, self.unchanged, self._kept) as journal:
             kept = sum(journal.done.values())
@@ -245,8 +245,8 @@ class ScanRun:
 
     def _finish(self, target: Target, path: Path) -> None:
         """Make of the journal what was asked for."""
-        from nsnet_cli.journal import OutputError, read_journal
         from nsnet_cli.report.convert import write_csv, write_parquet, write_parquet_parts
+        from nsnet_cli.results.journal import OutputError, read_journal
 
         if target.style == Format.JSONL or target.output is None:
             return
@@ -371,7 +371,7 @@ def _opened(output: Path | None, stdout: TextIO, quiet: bool = False) -> Iterato
     if output is None:
         yield stdout
         return
-    from nsnet_cli.safefile import sync_folder
+    from nsnet_cli.weights.safefile import sync_folder
 
     partial = output.with_name(f".{output.name}.partial")
     try:

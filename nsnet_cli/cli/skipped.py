@@ -10,7 +10,7 @@ from nsnet_cli.cli.state import say
 from nsnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from nsnet_cli.discover import Skipped, WalkCount
+    from nsnet_cli.inputs.discover import Skipped, WalkCount
 
 
 def check_skipped(path: Path | None, output: Path | None, overwrite: bool) -> None:

@@ -12,11 +12,11 @@ import typer
 from nsnet_cli.cli.nullspace import RuleOption, parse_rule
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.errors import UsageError
-from nsnet_cli.weights_store import TOWER_NAME, find_weights
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 if TYPE_CHECKING:
     from nsnet_cli.training.fit import Progress
-    from nsnet_cli.views import ViewKind
+    from nsnet_cli.views.plan import ViewKind
 
 
 def train(
@@ -118,10 +118,10 @@ def train(
 
     import torch
 
-    from nsnet_cli.selection import SelectionRecipe
-    from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
     from nsnet_cli.training import run
     from nsnet_cli.training.recipe import FitConfig, Phase
+    from nsnet_cli.views.selection import SelectionRecipe
+    from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig
 
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
@@ -216,7 +216,7 @@ def _blocks(text: str) -> tuple[int, ...]:
 
 
 def _targets(text: str) -> tuple[str, ...]:
-    from nsnet_cli.shapes import LORA_TARGETS
+    from nsnet_cli.weights.shapes import LORA_TARGETS
 
     found = tuple(text.split(","))
     if not set(found) <= set(LORA_TARGETS):
@@ -225,7 +225,7 @@ def _targets(text: str) -> tuple[str, ...]:
 
 
 def _kinds(option: str, text: str) -> tuple[ViewKind, ...]:
-    from nsnet_cli.views import MOSAIC, WINDOW
+    from nsnet_cli.views.plan import MOSAIC, WINDOW
 
     found = tuple(kind for kind in (MOSAIC, WINDOW) if kind in text.split(","))
     if len(found) != len(text.split(",")):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.weights_store import DEFAULT_WEIGHTS
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 app = typer.Typer(help="List, inspect, verify and convert weights.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -17,8 +17,8 @@ app = typer.Typer(help="List, inspect, verify and convert weights.", no_args_is_
 @app.command("list")
 def list_weights() -> None:
     """List the weights files that can be named, with their kind and size."""
-    from nsnet_cli.safefile import read_header
-    from nsnet_cli.weights_store import all_weights
+    from nsnet_cli.weights.safefile import read_header
+    from nsnet_cli.weights.store import all_weights
 
     for path in all_weights():
         try:
@@ -31,7 +31,7 @@ def list_weights() -> None:
 @app.command("path")
 def path(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
     """Print where a weights file is."""
-    from nsnet_cli.weights_store import find_weights
+    from nsnet_cli.weights.store import find_weights
 
     typer.echo(str(find_weights(name)))
 
@@ -39,8 +39,8 @@ def path(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEI
 @app.command("info")
 def info(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
     """Print SHA-256, recipe, semantic basis, calibration and training record as JSON."""
-    from nsnet_cli.safefile import read_header, sha256_of
-    from nsnet_cli.weights_store import find_weights
+    from nsnet_cli.weights.safefile import read_header, sha256_of
+    from nsnet_cli.weights.store import find_weights
 
     found = find_weights(name)
     header = read_header(found)
@@ -51,8 +51,8 @@ def info(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEI
 @app.command("verify")
 def verify(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
     """Load weights and their tower, check every hash and shape, and say OK; exit code 4 otherwise."""
-    from nsnet_cli.network import Network
-    from nsnet_cli.weights import load_weights
+    from nsnet_cli.judges.network import Network
+    from nsnet_cli.weights.file import load_weights
 
     weights = load_weights(name)
     Network.of_weights(weights)
@@ -78,8 +78,8 @@ def convert(
 
     The shipped tower is `nsnet weights convert clip_encoder.int8.onnx -o clip-vit-b-16.safetensors`.
     """
-    from nsnet_cli.convert import tower_from_onnx, tower_from_open_clip
-    from nsnet_cli.tower import save_tower
+    from nsnet_cli.tower.convert import tower_from_onnx, tower_from_open_clip
+    from nsnet_cli.tower.file import save_tower
 
     if output.exists():
         raise UsageError(f"{output} exists; choose another name")

@@ -1,9 +1,9 @@
 """Composites: one picture pasted into another, with the map of what a generator made.
 
-They test local scores (`nsnet_cli.probes`) on pictures that are generated in part.  The region is a superellipse of a
-quarter to a half of the area, at no multiple of any grid, with a feathered border; then the whole is encoded
-together, so that neither a seam nor a format gives a part away.  Real pasted into real is the control of the test:
-whoever finds *that* region sees seams, not traces of generation.
+They test local scores (`nsnet_cli.judges.patch_scores`) on pictures that are generated in part.  The region is a
+superellipse of a quarter to a half of the area, at no multiple of any grid, with a feathered border; then the whole is
+encoded together, so that neither a seam nor a format gives a part away.  Real pasted into real is the control of the
+test: whoever finds *that* region sees seams, not traces of generation.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from nsnet_cli.deliveries import Jpeg, Webp
 from nsnet_cli.errors import UsageError
-from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.evaluation.labelled import LabelledPicture
 from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.views import read_picture
+from nsnet_cli.views.deliveries import Jpeg, Webp
 
 # Labels of base and of what is pasted into it (None: nothing), and how often.
 _MIX: tuple[tuple[int, int | None, float], ...] = (

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsnet_cli.decode import read_container, read_thumbnail
 from nsnet_cli.errors import InputError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.inputs.decode import read_container, read_thumbnail
+from nsnet_cli.inputs.limits import DecodeLimits
 
 # Above this a control does not merely have luck (evaluation rules of the project).
 LEAK = 0.55

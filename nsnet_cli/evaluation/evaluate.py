@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsnet_cli import __version__
-from nsnet_cli.document import EVALUATION_SCHEMA, versions
 from nsnet_cli.evaluation.controls import (
     LEAK,
     SEES_SEMANTIC,
@@ -24,13 +23,14 @@ from nsnet_cli.evaluation.controls import (
     thumbnails,
     transferred_format_control,
 )
+from nsnet_cli.evaluation.labelled import LabelledPicture, LabelledSet, manifest_hash
 from nsnet_cli.evaluation.metrics import Figures, Scored, figures
 from nsnet_cli.evaluation.predictions import Prediction, prediction_of
-from nsnet_cli.labelled import LabelledPicture, LabelledSet, manifest_hash
+from nsnet_cli.results.document import EVALUATION_SCHEMA, versions
 
 if TYPE_CHECKING:
     from nsnet_cli.detector import Detector
-    from nsnet_cli.document import PictureResult
+    from nsnet_cli.results.document import PictureResult
 
 # A share measured on fewer pictures than this says little; minima are given with and without such groups.
 SMALL_GROUP = 50

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from nsnet_cli.calibration import GENERATED, REAL
 from nsnet_cli.evaluation.predictions import Prediction
+from nsnet_cli.verdict.calibration import GENERATED, REAL
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nsnet_cli.document import EVALUATION_SCHEMA, FORMULA_STARTS, SCHEMA, PictureResult
 from nsnet_cli.errors import UsageError
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.written_text import read_table
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.inputs.written_text import read_table
+from nsnet_cli.results.document import EVALUATION_SCHEMA, FORMULA_STARTS, SCHEMA, PictureResult
 
 _PATH_COLUMNS = ("path", "file", "file_name", "filename", "image")
 _SCORE_COLUMNS = ("probability", "score", "prob", "prediction", "p_fake")

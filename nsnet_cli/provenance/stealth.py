@@ -106,7 +106,7 @@ def _pixels(data: bytes) -> NDArray[np.uint8] | None:
     import numpy as np
     from PIL import Image
 
-    from nsnet_cli.decode import FORMATS
+    from nsnet_cli.inputs.decode import FORMATS
 
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         if image.mode not in ("RGB", "RGBA"):

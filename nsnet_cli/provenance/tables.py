@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any
 
-from nsnet_cli.decode import FORMATS, jpeg_quality
+from nsnet_cli.inputs.decode import FORMATS, jpeg_quality
 from nsnet_cli.provenance.findings import Finding
 
 

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
-from nsnet_cli.document import FORMULA_STARTS
 from nsnet_cli.provenance.declared import all_contradictions
+from nsnet_cli.results.document import FORMULA_STARTS
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",

@@ -15,15 +15,15 @@ import numpy as np
 from PIL import Image
 
 from nsnet_cli import __version__
-from nsnet_cli.decode import decode, facts_of
-from nsnet_cli.document import ModelInfo, PictureResult, Summary
-from nsnet_cli.inputs import DecodeLimits
+from nsnet_cli.inputs.decode import decode, facts_of
+from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.inputs.sources import read_source
+from nsnet_cli.inputs.sources.address import is_url
 from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.report.colours import css_colour
 from nsnet_cli.report.said import said_by
 from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
-from nsnet_cli.sources import read_source
-from nsnet_cli.sources.address import is_url
+from nsnet_cli.results.document import ModelInfo, PictureResult, Summary
 
 _THUMBNAIL, _STRIP = 320, 4
 _SCRIPT = "scan.js"

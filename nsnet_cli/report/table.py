@@ -9,11 +9,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
 from nsnet_cli.provenance.declared import all_contradictions
 from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
 from nsnet_cli.report.said import Said, claims_in_words, said_by
 from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
+from nsnet_cli.results.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
 
 _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.

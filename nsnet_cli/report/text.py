@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from nsnet_cli.document import WEAKENING_WARNINGS, ModelInfo
 from nsnet_cli.errors import UsageError
+from nsnet_cli.results.document import WEAKENING_WARNINGS, ModelInfo
 
 WARNINGS = {
     "few_patches": "fewer than 49 distinct patches of 32 x 32 pixels: too little to be certain of",

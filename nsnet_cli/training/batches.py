@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.preprocess import Normaliser
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.tower.preprocess import Normaliser
+from nsnet_cli.tower.vit import VisionTransformer, keep_tokens
 from nsnet_cli.training.features import KeptFeatures, one_thread, rendering_workers
 from nsnet_cli.training.recipe import FitConfig, draw, kept_tokens
 from nsnet_cli.training.views import Rendered, Rendering
-from nsnet_cli.views import View, ViewKind
-from nsnet_cli.vit import VisionTransformer, keep_tokens
+from nsnet_cli.views.plan import View, ViewKind
 
 
 @dataclass(frozen=True)

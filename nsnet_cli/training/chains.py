@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from random import Random
 
-from nsnet_cli.deliveries import (
+from nsnet_cli.views.deliveries import (
     EDITS,
     KERNELS,
     Avif,

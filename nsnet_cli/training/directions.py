@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.evaluation.labelled import LabelledPicture
 from nsnet_cli.training.folds import picture_weights
 
 _SMALLEST_GROUP = 10

@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.labelled import LabelledPicture, manifest_hash
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.safefile import read_header, write_safetensors
-from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
+from nsnet_cli.tower.preprocess import Normaliser
+from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.chains import random_chain_mark
 from nsnet_cli.training.views import Rendered, Rendering
-from nsnet_cli.vit import VisionTransformer, VitFeatures
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 
 _CACHE_FORMAT = "nsnet.features/1"
 _SHARD = 256

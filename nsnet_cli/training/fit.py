@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.head import HeadOutput, NullSpaceHead, ViewHeads
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.safefile import read_header, write_safetensors
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.judges.head import HeadOutput, NullSpaceHead, ViewHeads
+from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.batches import Batches
 from nsnet_cli.training.losses import nsnet_loss
 from nsnet_cli.training.recipe import FitConfig, Phase, draw
-from nsnet_cli.vit import VisionTransformer, VitFeatures
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 
 _CHECKPOINT_FORMAT = "nsnet.checkpoint/1"
 _CLIP_NORM = 1.0

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.head import ViewHeads
-from nsnet_cli.kernel import KernelHead
-from nsnet_cli.labelled import LabelledPicture, manifest_hash
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.safefile import sha256_of
-from nsnet_cli.tower import TowerInfo, load_tower, tower_info
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
+from nsnet_cli.judges.head import ViewHeads
+from nsnet_cli.judges.kernel import KernelHead
+from nsnet_cli.tower.file import TowerInfo, load_tower, tower_info
+from nsnet_cli.tower.preprocess import Normaliser
+from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
 from nsnet_cli.training.features import KeptFeatures, frozen_features
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
@@ -27,8 +27,8 @@ from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
 from nsnet_cli.training.whole import WholeFeatures, whole_features
-from nsnet_cli.views import KERNEL, ViewKind, kinds_of, plan_views
-from nsnet_cli.vit import VisionTransformer, VitFeatures
+from nsnet_cli.views.plan import KERNEL, ViewKind, kinds_of, plan_views
+from nsnet_cli.weights.safefile import sha256_of
 
 # More pictures of one group say little new about its scores, and on a CPU an adapted tower must look at each again.
 _HELD_OUT_PER_GROUP = 40

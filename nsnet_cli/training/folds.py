@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from nsnet_cli.labelled import LabelledPicture
+from nsnet_cli.evaluation.labelled import LabelledPicture
 
 _SMALL_GROUP = 10
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nsnet_cli.kernel import KernelHead, gaussian_kernel
-from nsnet_cli.quantised import rounded_rows
-from nsnet_cli.shapes import KernelConfig, VitConfig
-from nsnet_cli.views import ViewKind
-from nsnet_cli.vit import VitFeatures
+from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
+from nsnet_cli.tower.vit import VitFeatures
+from nsnet_cli.views.plan import ViewKind
+from nsnet_cli.weights.quantised import rounded_rows
+from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
 # Targets lie at plus and minus this, so that scores are of the size of logits: sigmoid(4) is 0.98.
 _TARGET = 4.0

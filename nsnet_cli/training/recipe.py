@@ -12,13 +12,13 @@ from random import Random
 import torch
 from torch import Tensor
 
-from nsnet_cli.labelled import LabelledPicture, manifest_hash
-from nsnet_cli.selection import SelectionRecipe
-from nsnet_cli.shapes import Adaptation, HeadConfig, KernelConfig
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.training.chains import random_chain_mark
 from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.views import Rendering
-from nsnet_cli.views import WINDOW, View, ViewKind, plan_views
+from nsnet_cli.views.plan import WINDOW, View, ViewKind, plan_views
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig
 
 
 @dataclass(frozen=True)

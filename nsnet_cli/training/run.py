@@ -13,21 +13,21 @@ import numpy as np
 import torch
 
 from nsnet_cli import __version__
-from nsnet_cli.calibration import Calibration, fit_calibration, fit_fusion
 from nsnet_cli.errors import UsageError
-from nsnet_cli.labelled import LabelledPicture, manifest_hash, read_manifest
-from nsnet_cli.nullspace import BasisRule, SemanticBasis
-from nsnet_cli.safefile import sha256_of
-from nsnet_cli.semantics import BasisOrigin, load_basis
-from nsnet_cli.tower import tower_info
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
+from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
+from nsnet_cli.judges.semantics import BasisOrigin, load_basis
+from nsnet_cli.tower.file import tower_info
 from nsnet_cli.training.chains import random_chain_mark
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Scores
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig
-from nsnet_cli.views import fuse, kinds_of, plan_views
-from nsnet_cli.weights import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
+from nsnet_cli.verdict.calibration import Calibration, fit_calibration, fit_fusion
+from nsnet_cli.views.plan import fuse, kinds_of, plan_views
+from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
+from nsnet_cli.weights.safefile import sha256_of
 
 
 @dataclass(frozen=True)

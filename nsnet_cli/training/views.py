@@ -12,13 +12,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.decode import channels_first, decode, read_file
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.inputs import DecodeLimits
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.inputs.decode import channels_first, decode, read_file
+from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.training.chains import random_chain
-from nsnet_cli.views import WINDOW, View, scale_window, window_of
+from nsnet_cli.views.plan import WINDOW, View, scale_window, window_of
+from nsnet_cli.views.selection import SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 # A training mosaic is mostly the first one, which counts most at inference.
 _FIRST_MOSAIC_SHARE = 0.6

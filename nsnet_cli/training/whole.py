@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nsnet_cli.decode import channels_first
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.labelled import LabelledPicture
-from nsnet_cli.preprocess import Normaliser
-from nsnet_cli.safefile import read_header, write_safetensors
-from nsnet_cli.selection import SelectionRecipe
+from nsnet_cli.evaluation.labelled import LabelledPicture
+from nsnet_cli.inputs.decode import channels_first
+from nsnet_cli.tower.preprocess import Normaliser
+from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.views import read_picture
-from nsnet_cli.views import MOSAIC, WINDOW, ViewKind, make_views
-from nsnet_cli.vit import VisionTransformer, VitFeatures
+from nsnet_cli.views.plan import MOSAIC, WINDOW, ViewKind, make_views
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 
 _CACHE_FORMAT = "nsnet.whole/1"
 _SHARD = 64

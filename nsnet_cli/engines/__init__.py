@@ -1,0 +1,1 @@
+"""Engines: pictures made ready for the network, in this process, in workers and on a cluster."""

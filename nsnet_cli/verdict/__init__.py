@@ -1,0 +1,1 @@
+"""The verdict: from a score to a probability, a threshold and a word."""

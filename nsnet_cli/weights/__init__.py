@@ -1,0 +1,1 @@
+"""Weights: the files that a detector is made of, where they lie and how they are read and written."""

@@ -1,0 +1,180 @@
+"""NS-Net weights files: where they are found, what they say of themselves, and how they are refused."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from nsnet_cli.errors import WeightsError
+from nsnet_cli.verdict.calibration import Calibration
+from nsnet_cli.views.plan import ViewKind, kinds_of, plan_views
+from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.quantised import multiplied_out
+from nsnet_cli.weights.safefile import read_header, sha256_of, write_safetensors
+from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig
+from nsnet_cli.weights.store import TOWER_NAME, find_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nsnet_cli.judges.nullspace import SemanticBasis
+
+WEIGHTS_FORMAT = "nsnet.weights/3"
+# Weights of the first format have no kernel head, and mean the same without one; those of the second hold it in half
+# precision, not as int8.
+_WITHOUT_KERNEL = "nsnet.weights/1"
+_READABLE = (_WITHOUT_KERNEL, "nsnet.weights/2", WEIGHTS_FORMAT)
+SEMANTIC = "semantic"
+# Tensors that no scan needs: what the basis was cut from, and what `nsnet nullspace inspect` measures.
+SINGULAR_VALUES = "inspect.singular_values"
+DIRECTIONS = "inspect.directions"
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """The metadata of a weights file: all that decides how a picture is prepared and judged."""
+
+    name: str
+    tower: str
+    tower_sha256: str
+    selection: SelectionRecipe
+    head: HeadConfig
+    kernel: KernelConfig | None
+    adaptation: Adaptation
+    basis: dict[str, Any]
+    views: int
+    fusion: dict[str, float]
+    calibration: Calibration
+    training: dict[str, Any]
+    licence: str
+
+    @property
+    def kinds(self) -> list[ViewKind]:
+        """The kinds of view that the weights have a head for."""
+        return kinds_of(plan_views(self.selection, 2))
+
+    def to_metadata(self) -> dict[str, str]:
+        record = {
+            key: json.dumps(value) if not isinstance(value, str) else value for key, value in asdict(self).items()
+        }
+        return {"format": WEIGHTS_FORMAT, **record}
+
+    @staticmethod
+    def from_metadata(path: Path, metadata: dict[str, str]) -> WeightsInfo:
+        """Raises `WeightsError` for a foreign format or an incomplete record: nothing is guessed."""
+        if metadata.get("format") not in _READABLE:
+            raise WeightsError(
+                f"{path}: expected NS-Net weights ({WEIGHTS_FORMAT}), found {metadata.get('format', 'no format')!r}; "
+                "make weights with `nsnet train`, or leave --weights out to use the shipped ones"
+            )
+        try:
+            kernel = json.loads(metadata["kernel"]) if metadata["format"] != _WITHOUT_KERNEL else None
+            return WeightsInfo(
+                name=metadata["name"],
+                tower=metadata["tower"],
+                tower_sha256=metadata["tower_sha256"],
+                # Weights that do not say where windows lie, or at which scales, are older than the choice.
+                selection=SelectionRecipe(
+                    **{"window_by": "centre", "looks": (), **_tuples(json.loads(metadata["selection"]))}
+                ),
+                # What does not say which kinds of view it is for is older than the choice: for all.
+                head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
+                kernel=KernelConfig(**_tuples(kernel)) if kernel else None,
+                adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
+                basis=json.loads(metadata["basis"]),
+                views=int(metadata["views"]),
+                fusion={str(judge): float(share) for judge, share in json.loads(metadata["fusion"]).items()},
+                calibration=Calibration(**json.loads(metadata["calibration"])),
+                training=json.loads(metadata["training"]),
+                licence=metadata["licence"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{path}: the recipe in its metadata is incomplete or of another version ({error}); "
+                "it was altered, or made by another version of nsnet"
+            ) from error
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples."""
+
+    def hard(value: Any) -> Any:
+        return tuple(map(hard, value)) if isinstance(value, list) else value
+
+    return {key: hard(value) for key, value in record.items()}
+
+
+@dataclass(frozen=True)
+class NsnetWeights:
+    """A weights file, read, and what it holds as int8 multiplied out.
+
+    ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, and what
+    was adapted under ``tower.``.
+    """
+
+    path: Path
+    sha256: str
+    info: WeightsInfo
+    tensors: dict[str, NDArray[Any]]
+    tower_path: Path
+
+    def below(self, part: str) -> dict[str, NDArray[Any]]:
+        """The tensors of one part, ``head``, ``kernel`` or ``tower``, by their names within it."""
+        return {k.removeprefix(f"{part}."): v for k, v in self.tensors.items() if k.startswith(f"{part}.")}
+
+
+def weights_info(path: Path) -> WeightsInfo:
+    """Read the metadata of a weights file alone."""
+    return WeightsInfo.from_metadata(path, read_header(path).metadata)
+
+
+def load_weights(name_or_path: str) -> NsnetWeights:
+    """Read weights and find the tower that they were trained on.
+
+    Raises `WeightsError` when either is missing, damaged or when the tower's SHA-256 is not the one that
+    the weights name.
+    """
+    from safetensors.numpy import load_file
+
+    path = find_weights(name_or_path)
+    info = weights_info(path)
+    beside = path.parent / f"{info.tower}.safetensors"
+    tower_path = beside if beside.is_file() else find_weights(info.tower or TOWER_NAME)
+    with ThreadPoolExecutor() as pool:
+        hashes, tensors = pool.map(sha256_of, (tower_path, path)), pool.submit(load_file, path)
+        found, own = hashes
+    if found != info.tower_sha256:
+        raise WeightsError(
+            f"{tower_path}: SHA-256 is {found}, but {path.name} was trained on {info.tower_sha256}; "
+            "restore the original file (`nsnet weights verify` checks all)"
+        )
+    return NsnetWeights(path, own, info, multiplied_out(tensors.result()), tower_path)
+
+
+def load_basis_record(path: Path) -> tuple[SemanticBasis, dict[str, Any], Tensor]:
+    """What `nsnet nullspace inspect` shows of a weights file.
+
+    The semantic basis, its record, and the artifact directions ``(m, d)``, whose names are in the record.
+    """
+    from safetensors.torch import load_file
+
+    from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
+
+    info = weights_info(path)
+    tensors = load_file(path)
+    try:
+        vectors, singular_values = tensors[SEMANTIC].double(), tensors[SINGULAR_VALUES].double()
+        directions, rule = tensors[DIRECTIONS].double(), BasisRule(info.basis["rule"], info.basis["value"])
+    except KeyError as error:
+        raise WeightsError(f"{path}: no {error.args[0]} in it; it was made by an older version of nsnet") from error
+    return SemanticBasis(vectors, singular_values, rule), info.basis, directions
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:
+    """Write a weights file; it appears whole or not at all."""
+    write_safetensors(path, tensors, info.to_metadata())
