@@ -19,6 +19,7 @@ from nsnet_cli.engines.workers import PreparePool
 from nsnet_cli.errors import UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.judges.network import Network, Scored
+from nsnet_cli.judges.patch_scores import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.results.document import (
@@ -35,7 +36,6 @@ from nsnet_cli.results.document import (
 )
 from nsnet_cli.tower.devices import choose_device
 from nsnet_cli.tower.file import tower_info
-from nsnet_cli.tower.probes import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.verdict.calibration import UNCERTAIN
 from nsnet_cli.verdict.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.verdict.stability import UNSTABLE, is_unstable, stability_of

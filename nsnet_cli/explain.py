@@ -22,9 +22,9 @@ from nsnet_cli.detector import Detector
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.inputs.decode import channels_first, decode, facts_of
 from nsnet_cli.inputs.sources import read_source
+from nsnet_cli.judges.patch_scores import PATCH_SCORE_KIND
 from nsnet_cli.results.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
 from nsnet_cli.tower.features import Features
-from nsnet_cli.tower.probes import PATCH_SCORE_KIND
 from nsnet_cli.views.plan import MOSAIC, WINDOW, ViewKind, make_views, scale_window
 
 DEFAULT_BUDGET = 16

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from nsnet_cli.arrays import Floats, Indices, Pixels
-
-if TYPE_CHECKING:
-    from nsnet_cli.tower.probes import ProbeGrid
+from nsnet_cli.tower.probes import ProbeGrid
 
 _Network = TypeVar("_Network")
 

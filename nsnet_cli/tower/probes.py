@@ -3,30 +3,20 @@
 The class token, on which the verdict rests, looks at all patches and no longer says which.  *Probes* are further
 class tokens that go through the same blocks (`nsnet_cli.tower.vit.VisionTransformer.through`).  Each looks around the
 centre of one cell of the view, with a Gaussian for its eye, and no other token sees it: the verdict stays what it is.
-The verdict's own judges then score it as if it were the class token.  So a *local score* has the unit of a picture's
-``score``, and is trained by nothing but what trained the verdict.
+The verdict's own judges then score it as if it were the class token (`nsnet_cli.judges.patch_scores`).
 
 Of a mosaic a cell is one selected patch; of a window it is a part of a square grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nsnet_cli.arrays import Doubles, Floats
-from nsnet_cli.tower.features import Features, Look
-from nsnet_cli.views.plan import MOSAIC, WINDOW, Square, ViewKind
-from nsnet_cli.views.selection import Selection, SelectionRecipe
-
-if TYPE_CHECKING:
-    from nsnet_cli.judges.network import Network
-
-# What `patches[].score` and the map of an explanation mean.
-PATCH_SCORE_KIND = "probe-logit"
+from nsnet_cli.arrays import Floats
+from nsnet_cli.views.plan import MOSAIC, Square, ViewKind
+from nsnet_cli.views.selection import SelectionRecipe
 
 
 @dataclass(frozen=True)
@@ -68,29 +58,3 @@ def probes_of(kind: ViewKind, recipe: SelectionRecipe) -> ProbeGrid:
         # blocks, because probes cost time, and a patch among 49 moves the score by little anyway.
         return ProbeGrid(recipe.grid, reach=0.4 / recipe.grid, late=0.5)
     return ProbeGrid(5, reach=0.16)
-
-
-def patch_scores(
-    network: Network,
-    looks: Sequence[Look],
-    selections: Mapping[int, Selection],
-    windows: Mapping[int, Square],
-) -> dict[int, Doubles]:
-    """Local scores ``(count,)`` of the patches of each mosaic of one picture, by position in ``looks``.
-
-    The score if every view that shows the patch showed nothing else: its mosaic looks at it alone, a window at the
-    cell in which it lies; a window that does not show it looks at all that it has.
-    """
-    scores = {}
-    for position, selection in selections.items():
-        half = selection.patch / 2
-        centres = [(x + half, y + half) for x, y in map(selection.corner, range(len(selection.indices)))]
-        seen: dict[ViewKind, list[Features]] = {MOSAIC: [looks[position].probes_seen]}
-        for other, square in windows.items():
-            grid = network.probes_of(WINDOW)
-            cells = [grid.cell_at(x, y, square) for x, y in centres]
-            rows = np.array([grid.count if cell is None else cell for cell in cells])
-            look = looks[other]
-            seen.setdefault(WINDOW, []).append(Features.join([look.probes_seen, look.features]).rows(rows))
-        scores[position] = network.fused(seen)
-    return scores
