@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
-from nsnet_cli.training.kernel import fit_kernel, ridge_regression
+from nsnet_cli.training.kernel import fit_kernel, nystroem_regression, ridge_regression
 from nsnet_cli.weights.quantised import multiplied_out
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
@@ -56,6 +56,46 @@ def test_ridge_regression_solves_its_equations(n: int, d: int, ridge: float, see
     each = ridge * (0.5 + torch.rand(n, generator=generator, dtype=torch.float64))
     a, b = ridge_regression(kernel, targets, each)
     assert torch.allclose(kernel @ a + each * a + b, targets, atol=1e-8)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(n=st.integers(3, 12), more=st.integers(0, 12), seed=st.integers(0, 99))
+def test_what_is_to_be_met_may_be_more_than_the_anchors(n: int, more: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n + more, 4, generator=generator, dtype=torch.float64)
+    targets = torch.randn(n + more, generator=generator, dtype=torch.float64)
+    ridge = 0.05 + torch.rand(n + more, generator=generator, dtype=torch.float64)
+    among, rows = gaussian_kernel(x[:n], x[:n], 1.5), gaussian_kernel(x, x[:n], 1.5)
+    a, b = nystroem_regression(among, rows, targets, ridge)
+    if not more:
+        assert torch.allclose(
+            rows @ a + b, rows @ (same := ridge_regression(among, targets, ridge))[0] + same[1], atol=1e-3
+        )
+
+    def cost(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(((rows @ a + b - targets).square() / ridge).sum() + a @ among @ a)
+
+    least = cost(a, b)
+    for _ in range(5):
+        step = 0.05 * torch.randn(n + 1, generator=generator, dtype=torch.float64)
+        assert cost(a + step[:n], b + step[n]) >= least - 1e-6
+
+
+def test_the_more_deliveries_count_the_better_they_are_met_and_anchors_stay() -> None:
+    labels = torch.arange(60) % 2
+    seen = {"window": [features(60, labels, 3)]}
+    delivered = features(60, labels, 4)
+    delivered.class_tokens[:, 1, 0] -= 3.0
+    missed, anchors = [], []
+    for share in (0.0, 0.1, 1.0, 10.0):
+        config = replace(CONFIG, kinds=("window",), ridge=0.5, delivered_share=share)
+        with_them = [{"window": delivered}] if share else []
+        head = fit_kernel(TOWER, config, semantic(), seen, labels.tolist(), delivered=with_them)  # type: ignore[arg-type]
+        said = head.score({"window": [delivered]})
+        missed.append(float((said - 8.0 * labels + 4.0).square().mean()))
+        anchors.append(head.anchors)
+    assert missed == sorted(missed, reverse=True) and missed[-1] < 0.5 * missed[0]
+    assert all(torch.equal(anchors[0], others) for others in anchors)
 
 
 def test_a_picture_that_counts_less_is_met_less_exactly() -> None:

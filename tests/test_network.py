@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from nsnet_cli.tower.file import tower_info
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
 from nsnet_cli.weights.file import SEMANTIC, NsnetWeights, load_weights
+from nsnet_cli.weights.shapes import SeveralLooks
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 
@@ -91,6 +94,16 @@ def test_pictures_with_more_looks_and_with_fewer_score_as_they_do_alone(network:
         assert scored.score == pytest.approx(alone.score, abs=1e-3)
         assert scored.semantic == pytest.approx(alone.semantic, abs=1e-5)
         assert len(scored.looks) == len(plan)
+
+
+def test_only_what_was_looked_at_in_several_places_is_brought_to_scale(network: Network) -> None:
+    views = np.random.default_rng(7).integers(0, 256, (3, 3, 224, 224), dtype=np.uint8)
+    short = (View("mosaic", 0), View("window", 0))
+    pictures, plans = [views[:2], views], [short, (*short, View("window", 0, 1))]
+    plain = replace(network, several=SeveralLooks()).score(pictures, plans)
+    scaled = replace(network, several=SeveralLooks(2.0, -1.0)).score(pictures, plans)
+    assert scaled[0].score == pytest.approx(plain[0].score)
+    assert scaled[1].score == pytest.approx(2.0 * plain[1].score - 1.0, abs=1e-6)
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

@@ -29,7 +29,7 @@ from nsnet_cli.views.plan import KERNEL, fuse
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import weights_info
 from nsnet_cli.weights.safefile import sha256_of
-from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig
+from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
 
 LORA = Adaptation(rank=2, last_block=2, norms=True)
 FIT = FitConfig(
@@ -189,8 +189,9 @@ def test_train_writes_weights_that_scan_as_they_were_trained(
 
 
 def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
-    manifest: Path, tiny_tower: Path, tmp_path: Path
+    manifest: Path, tiny_tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("nsnet_cli.training.run._FEWEST", 2)
     whole = tmp_path / "whole.csv"
     lines = ["path,label,generator,split"]
     for k in range(8):
@@ -205,6 +206,12 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
     info = weights_info(asked.output)
     assert "8 of them of whole pictures" in info.calibration.fitted_on
     assert info.training["pictures"] == {"0": 20, "1": 20}
+    assert info.several != SeveralLooks()
+    held_out = {row["name"]: row for row in map(json.loads, (work / "held_out.jsonl").read_text().splitlines())}
+    assert len(held_out) == 48 and {row["fold"] for row in held_out.values()} == {0, 1}
+    for name, row in held_out.items():
+        fused = fuse({judge: [said] for judge, said in row["judges"].items()}, info.fusion)
+        assert row["score"] == pytest.approx(info.several.of(fused) if name.startswith("whole") else fused)
 
     from nsnet_cli import Detector
 
@@ -217,7 +224,8 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
         tiny_tower, pictures, basis.vectors, config, 2, "fp32", "cpu", work, lambda name, progress: None, beside
     )
     said = fitter.held_out("again", range(len(pictures)), [0], [3])["whole-3.png"]
-    assert result.score == pytest.approx(fuse({judge: [x] for judge, x in said.items()}, info.fusion), abs=2e-2)
+    fused = fuse({judge: [x] for judge, x in said.items()}, info.fusion)
+    assert result.score == pytest.approx(info.several.of(fused), abs=2e-2)
     with pytest.raises(UsageError, match="--whole is for a tower that stays frozen"):
         train(replace(asked, fit=FIT, output=tmp_path / "o.safetensors"), lambda name, progress: None)
 

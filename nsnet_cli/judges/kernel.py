@@ -126,13 +126,17 @@ class KernelHead(nn.Module):
     @torch.inference_mode()
     def score(self, features: Mapping[ViewKind, Sequence[VitFeatures]]) -> Tensor:
         """Scores ``(N,)`` of pictures from ``features``: by kind, those of each view, a row a picture."""
+        return self(self.describe_all(features))
+
+    def describe_all(self, features: Mapping[ViewKind, Sequence[VitFeatures]]) -> Tensor:
+        """``x`` ``(N, d)`` of pictures, from what `score` takes; kinds that this head does not look at may be there."""
         device = self.anchors.device
-        # In the order of the anchors' columns; kinds that this head does not look at may be there.
+        # In the order of the anchors' columns.
         described = [
             self.describe(kind, [view.floats_on(device) for view in features[kind]])  # type: ignore[index,arg-type]
             for kind in self.kinds
         ]
-        return self(torch.cat(described, dim=1))
+        return torch.cat(described, dim=1)
 
 
 def gaussian_kernel(x: Tensor, z: Tensor, gamma: float) -> Tensor:

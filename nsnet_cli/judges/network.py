@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from nsnet_cli.tower.probes import ProbeGrid, probes_of
 from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import SEMANTIC, NsnetWeights
-from nsnet_cli.weights.shapes import Adaptation, check_shapes
+from nsnet_cli.weights.shapes import Adaptation, SeveralLooks, check_shapes
 
 _RECIPE = "the recipe in the metadata"
 
@@ -47,6 +47,7 @@ class Network:
     kernel: KernelJudge | None
     fusion: dict[str, float]
     selection: SelectionRecipe
+    several: SeveralLooks = field(default_factory=SeveralLooks)
 
     @staticmethod
     def of_weights(
@@ -68,7 +69,7 @@ class Network:
             from nsnet_cli.tower.on_torch import TorchTower
 
             seeing = TorchTower(tower, state, device, precision, threads, adapted)
-        return Network(seeing, info.adaptation, semantic, heads, kernel, info.fusion, info.selection)
+        return Network(seeing, info.adaptation, semantic, heads, kernel, info.fusion, info.selection, info.several)
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
         """The probes of a kind of view."""
@@ -94,6 +95,8 @@ class Network:
             }
             semantic = semantic_part(columns[0], self.semantic)
             for k, (n, score) in enumerate(zip(few, self.fused(by_kind).tolist(), strict=True)):
+                if any(view.look for view in plans[n]):
+                    score = self.several.of(score)
                 scored[n] = Scored(score, semantic[k], tuple(looks[n]))
         return [scored[n] for n in range(len(plans))]
 

@@ -26,8 +26,8 @@ from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
 from nsnet_cli.training.folds import picture_weights
 from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
-from nsnet_cli.training.whole import WholeFeatures, whole_features
-from nsnet_cli.views.plan import KERNEL, ViewKind, kinds_of, plan_views
+from nsnet_cli.training.whole import WHOLE_KINDS, WholeFeatures, whole_features
+from nsnet_cli.views.plan import KERNEL, WINDOW, ViewKind, kinds_of, plan_views
 from nsnet_cli.weights.safefile import sha256_of
 
 # More pictures of one group say little new about its scores, and on a CPU an adapted tower must look at each again.
@@ -107,6 +107,14 @@ class Fitter:
         unfinished.replace(path)
         return scores
 
+    def of_several_looks(self) -> set[str]:
+        """Names of the ``whole`` pictures that are looked at in more than one place."""
+        if not self.whole:
+            return set()
+        windows = Counter(self._whole_features.owner[self._whole_features.kind == WHOLE_KINDS.index(WINDOW)].tolist())
+        planned = sum(view.kind == WINDOW for view in plan_views(self.config.selection, self.views))
+        return {picture.name for n, picture in enumerate(self.whole) if windows[n] > planned}
+
     def fit(self, name: str, indices: Sequence[int]) -> Fitted:
         """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``."""
         config = self.config
@@ -151,7 +159,22 @@ class Fitter:
             device = torch.device(self.device)
             features = {kind: [view.floats_on(device) for view in views] for kind, views in features.items()}
         labels, weights = [self.pictures[i].label for i in shown], picture_weights([self.pictures[i] for i in shown])
-        return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed, weights)
+        delivered = self._delivered(shown) if config.adaptation.frozen else []
+        return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed, weights, delivered)
+
+    def _delivered(self, indices: Sequence[int]) -> list[dict[ViewKind, VitFeatures]]:
+        """Features of pictures after each random delivery that was kept of all kinds that the kernel head looks at."""
+        config, rows = self.config, torch.tensor(list(indices))
+        if config.kernel is None or not config.kernel.delivered_share:
+            return []
+        looked_at = config.kernel.looked_at(self.kinds)
+        # The k-th rendering of each kind is of the same delivered picture (`Rendered`).
+        random = {kind: self._kept[kind][len(self._scanned[kind]) :] for kind in looked_at}
+        device = torch.device(self.device)
+        return [
+            {kind: random[kind][k].features.rows(rows).floats_on(device) for kind in looked_at}
+            for k in range(min(map(len, random.values())))
+        ]
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:
         """Embeddings ``(len(indices), embed_dim)`` of the first view as a scan makes it, before any projection."""

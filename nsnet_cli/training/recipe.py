@@ -90,7 +90,8 @@ class FitConfig:
 def kept_renderings(config: FitConfig, views: int, kind: ViewKind) -> list[Rendering]:
     """What the frozen tower is asked for of one kind: its views as a scan makes them, then random ones."""
     scanned = [Rendering(view) for view in plan_views(config.selection, views) if view.kind == kind]
-    delivered = config.renderings if config.augment and kind in config.head.kinds else 0
+    wanted = kind in config.head.kinds or (config.kernel is not None and config.kernel.meets_delivered(kind))
+    delivered = config.renderings if config.augment and wanted else 0
     first_seed = 1_000 * config.seed + 1
     return scanned + [Rendering(View(kind, 0), first_seed + k) for k in range(delivered)]
 

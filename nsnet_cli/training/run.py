@@ -24,10 +24,14 @@ from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Scores
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig
-from nsnet_cli.verdict.calibration import Calibration, fit_calibration, fit_fusion
+from nsnet_cli.verdict.calibration import Calibration, fit_calibration, fit_fusion, fit_platt
 from nsnet_cli.views.plan import fuse, kinds_of, plan_views
 from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
 from nsnet_cli.weights.safefile import sha256_of
+from nsnet_cli.weights.shapes import SeveralLooks
+
+# Of each class, without which pictures that are looked at in several places get no scale of their own.
+_FEWEST = 50
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
             )
         scores |= found
     everything = range(len(pictures))
-    fusion, calibration = _calibrate(request, pictures, whole, scores, fold_of, log)
+    several_of = fitter.of_several_looks()
+    fusion, several, calibration = _calibrate(request, pictures, whole, several_of, scores, fold_of, log)
     fitted = fitter.fit("final", everything)
     shown = fitter.some_of(everything)
     directions, names = artifact_directions(fitter.embeddings(fitted.tower, shown), [pictures[i] for i in shown])
@@ -126,7 +131,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     tensors |= {f"tower.{k}": v for k, v in fitted.tower.adapted_state().items()}
     tensors |= {SEMANTIC: basis.vectors.float(), SINGULAR_VALUES: basis.singular_values.float()}
     tensors |= {DIRECTIONS: directions.float()}
-    info = _describe(request, pictures, basis, origin, names, fusion, calibration)
+    info = _describe(request, pictures, basis, origin, names, fusion, several, calibration)
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
     return info
@@ -204,13 +209,15 @@ def _calibrate(
     request: TrainRequest,
     pictures: list[LabelledPicture],
     whole: list[LabelledPicture],
+    several_of: set[str],
     scores: Scores,
     fold_of: list[int],
     log: RunLog,
-) -> tuple[dict[str, float], Calibration]:
-    """How the judges are weighed, and the calibration of their sum, from scores of held-out folds.
+) -> tuple[dict[str, float], SeveralLooks, Calibration]:
+    """How the judges are weighed, what a look at several places changes, and the calibration of the sum.
 
-    A judge is the contrastive head of a kind of view, or the kernel head.
+    All from scores of held-out folds, which are kept as ``held_out.jsonl``.  A judge is the contrastive head of a kind
+    of view, or the kernel head; ``several_of`` names the pictures that were looked at in several places.
     """
     scored = [p for p in (*pictures, *whole) if p.name in scores]
     labels, weights = np.array([p.label for p in scored]), np.array(picture_weights(scored))
@@ -221,7 +228,11 @@ def _calibrate(
         f"{len(scored)} out-of-fold scores of {request.folds} grouped folds within {request.split or 'the manifest'}"
         + (f", {len(whole)} of them of whole pictures" if whole else "")
     )
+    several = _fit_several(scored, several_of, fused)
+    fused |= {name: several.of(fused[name]) for name in several_of & fused.keys()}
     values = np.array([fused[p.name] for p in scored])
+    folds = {p.name: fold for p, fold in zip((*pictures, *whole), fold_of, strict=True)}
+    _keep(request.work / "held_out.jsonl", scored, folds, scores, fused)
     calibration = fit_calibration(values, labels, weights, fitted_on, [p.group for p in scored])
     for fold in range(request.folds):
         left_out = _split(pictures, whole, fold_of, fold)[1]
@@ -229,8 +240,35 @@ def _calibrate(
         log.write(event="held_out", fold=fold, kind="all", **_quality(pictures, inside))
     if whole:
         log.write(event="held_out", kind="whole pictures", **_quality(whole, fused))
-    log.write(event="calibration", fusion=fusion, **asdict(calibration), **_quality(pictures, fused))
-    return fusion, calibration
+    log.write(
+        event="calibration", fusion=fusion, several=asdict(several), **asdict(calibration), **_quality(pictures, fused)
+    )
+    return fusion, several, calibration
+
+
+def _fit_several(scored: list[LabelledPicture], several_of: set[str], fused: dict[str, float]) -> SeveralLooks:
+    """From the odds that held-out scores stand for, of pictures looked at in one place and of those in several."""
+    lines = []
+    for there in (False, True):
+        few = [p for p in scored if (p.name in several_of) == there]
+        if min(sum(p.label == label for p in few) for label in (0, 1)) < _FEWEST:
+            return SeveralLooks()
+        labels, weights = np.array([p.label for p in few]), np.array(picture_weights(few))
+        lines.append(fit_platt(np.array([fused[p.name] for p in few]), labels, weights))
+    (slope, offset), (slope_of_several, offset_of_several) = lines
+    return SeveralLooks(slope_of_several / slope, (offset_of_several - offset) / slope)
+
+
+def _keep(
+    path: Path, scored: list[LabelledPicture], folds: dict[str, int], scores: Scores, fused: dict[str, float]
+) -> None:
+    """A line a picture of what the fold that did not know it said; the file appears whole or not at all."""
+    unfinished = path.with_suffix(".partial")
+    with unfinished.open("w", encoding="utf-8") as file:
+        for p in scored:
+            row = {"name": p.name, "label": p.label, "group": p.group, "fold": folds[p.name]}
+            file.write(json.dumps({**row, "judges": scores[p.name], "score": fused[p.name]}) + "\n")
+    unfinished.replace(path)
 
 
 def _quality(pictures: list[LabelledPicture], scores: dict[str, float]) -> dict[str, float]:
@@ -255,6 +293,7 @@ def _describe(
     origin: BasisOrigin,
     directions: list[str],
     fusion: dict[str, float],
+    several: SeveralLooks,
     calibration: Calibration,
 ) -> WeightsInfo:
     config = request.fit
@@ -280,6 +319,7 @@ def _describe(
         },
         views=request.views,
         fusion=fusion,
+        several=several,
         calibration=calibration,
         training={
             "command": request.command,

@@ -27,7 +27,7 @@ from nsnet_cli.weights.safefile import read_header, write_safetensors
 _CACHE_FORMAT = "nsnet.whole/1"
 _SHARD = 64
 _BATCH = 16
-_KINDS: tuple[ViewKind, ...] = (MOSAIC, WINDOW)
+WHOLE_KINDS: tuple[ViewKind, ...] = (MOSAIC, WINDOW)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class WholeFeatures:
         """By kind, the features of each view of the ``n``-th picture, of one row."""
         found: dict[ViewKind, list[VitFeatures]] = {}
         for row in torch.nonzero(self.owner == n)[:, 0]:
-            found.setdefault(_KINDS[int(self.kind[row])], []).append(self.features.rows(row[None]))
+            found.setdefault(WHOLE_KINDS[int(self.kind[row])], []).append(self.features.rows(row[None]))
         return found
 
 
@@ -93,7 +93,7 @@ def _encoded(
         made = make_views(channels_first(np.array(read_picture(picture.path))), recipe, views)
         pixels.append(torch.from_numpy(made.pixels))
         owner += [n] * len(made.plan)
-        kind += [_KINDS.index(view.kind) for view in made.plan]
+        kind += [WHOLE_KINDS.index(view.kind) for view in made.plan]
     seen = [tower(normalise(few.to(device))) for few in torch.cat(pixels).split(_BATCH)]
     return {
         "embedding": torch.cat([f.embedding.float().cpu() for f in seen]),

@@ -78,10 +78,7 @@ def fit_calibration(
     if set(np.unique(labels)) != {0, 1}:
         raise UsageError("calibration needs held-out scores of real and of generated pictures")
     balanced = _balanced(labels, weights)
-    platt = _regression(scores[:, None], labels, balanced)
-    slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
-    if slope <= 0:
-        raise UsageError("held-out scores do not rise with the label: the detector has learnt nothing")
+    slope, offset = fit_platt(scores, labels, weights)
     p = 1.0 / (1.0 + np.exp(-(slope * scores + offset)))
     real, generated = labels == 0, labels == 1
     t_high = _lowest_cut(p[real], balanced[real], MAX_FALSE_POSITIVE_RATE)
@@ -103,6 +100,20 @@ def fit_calibration(
         miss_rate_at_t_low=float(balanced[generated][p[generated] < t_low].sum()),
         fitted_on=fitted_on,
     )
+
+
+def fit_platt(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Slope and offset of Platt scaling, both classes counted alike.
+
+    Raises `UsageError` where scores do not rise with the label.
+    """
+    platt = _regression(scores[:, None], labels, _balanced(labels, weights))
+    slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
+    if slope <= 0:
+        raise UsageError("held-out scores do not rise with the label: the detector has learnt nothing")
+    return slope, offset
 
 
 def fit_fusion(

@@ -16,7 +16,7 @@ from nsnet_cli.views.plan import ViewKind, kinds_of, plan_views
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.quantised import multiplied_out
 from nsnet_cli.weights.safefile import read_header, sha256_of, write_safetensors
-from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig
+from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from nsnet_cli.judges.nullspace import SemanticBasis
 
-WEIGHTS_FORMAT = "nsnet.weights/3"
+WEIGHTS_FORMAT = "nsnet.weights/4"
 # Weights of the first format have no kernel head, and mean the same without one; those of the second hold it in half
-# precision, not as int8.
+# precision, not as int8; those of the third know no `SeveralLooks`.
 _WITHOUT_KERNEL = "nsnet.weights/1"
-_READABLE = (_WITHOUT_KERNEL, "nsnet.weights/2", WEIGHTS_FORMAT)
+_READABLE = (_WITHOUT_KERNEL, "nsnet.weights/2", "nsnet.weights/3", WEIGHTS_FORMAT)
 SEMANTIC = "semantic"
 # Tensors that no scan needs: what the basis was cut from, and what `nsnet nullspace inspect` measures.
 SINGULAR_VALUES = "inspect.singular_values"
@@ -49,6 +49,7 @@ class WeightsInfo:
     basis: dict[str, Any]
     views: int
     fusion: dict[str, float]
+    several: SeveralLooks
     calibration: Calibration
     training: dict[str, Any]
     licence: str
@@ -84,11 +85,12 @@ class WeightsInfo:
                 ),
                 # What does not say which kinds of view it is for is older than the choice: for all.
                 head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
-                kernel=KernelConfig(**_tuples(kernel)) if kernel else None,
+                kernel=KernelConfig(**{"delivered_share": 0.0, **_tuples(kernel)}) if kernel else None,
                 adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
                 basis=json.loads(metadata["basis"]),
                 views=int(metadata["views"]),
                 fusion={str(judge): float(share) for judge, share in json.loads(metadata["fusion"]).items()},
+                several=SeveralLooks(**json.loads(metadata.get("several", "{}"))),
                 calibration=Calibration(**json.loads(metadata["calibration"])),
                 training=json.loads(metadata["training"]),
                 licence=metadata["licence"],

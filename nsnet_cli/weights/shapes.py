@@ -103,7 +103,8 @@ class KernelConfig:
     are kept of each kind of view among ``kinds``.  ``gamma`` is the kernel's, for pictures whose mean square
     length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one, in the mean over
     pictures.  ``mosaic_scale`` is the length of
-    the mosaic's part beside a window's.
+    the mosaic's part beside a window's.  ``delivered_share`` is what a randomly delivered picture counts in the fit,
+    beside one as it came; 0 leaves them out.
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
@@ -112,14 +113,35 @@ class KernelConfig:
     ridge: float = 0.2
     mosaic_scale: float = 0.25
     kinds: tuple[ViewKind, ...] = ("mosaic", "window")
+    delivered_share: float = 0.3
 
     def looked_at(self, kinds: Sequence[ViewKind]) -> list[ViewKind]:
         """Those of the ``kinds`` of view there are that the kernel head looks at."""
         return [kind for kind in kinds if kind in self.kinds]
 
+    def meets_delivered(self, kind: ViewKind) -> bool:
+        """Whether the fit has use for views of a kind after random deliveries."""
+        return kind in self.kinds and self.delivered_share > 0
+
     def scale_of(self, kind: ViewKind) -> float:
         """How long the part of a kind of view is beside those of others."""
         return self.mosaic_scale if kind == "mosaic" else 1.0
+
+
+@dataclass(frozen=True)
+class SeveralLooks:
+    """What brings the score of a picture that was looked at in several places to the scale of all others.
+
+    The mean of several windows is less extreme than what one says, so the same score stands for other odds.  ``score *
+    scale + shift`` has the same odds as the score of a picture that one window shows; both are fitted to held-out
+    scores.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def of(self, score: float) -> float:
+        return self.scale * score + self.shift
 
 
 def check_shapes(path: Path, found: Mapping[str, NDArray[Any]], wanted: Shapes, what: str) -> None:
