@@ -113,7 +113,7 @@ def tiny_weights(tiny_tower: Path) -> Path:
     from nsnet_cli.views.selection import SelectionRecipe
     from nsnet_cli.weights.file import SEMANTIC, WeightsInfo, save_weights
     from nsnet_cli.weights.safefile import sha256_of
-    from nsnet_cli.weights.shapes import Adaptation, HeadConfig
+    from nsnet_cli.weights.shapes import Adaptation, HeadConfig, SeveralLooks
 
     head, tower = HeadConfig(blocks=(1, 2), reduced=8, hidden=16), tower_info(tiny_tower).config
     torch.manual_seed(1)
@@ -130,6 +130,7 @@ def tiny_weights(tiny_tower: Path) -> Path:
         basis={},
         views=2,
         fusion={"mosaic": 0.5, "window": 0.5},
+        several=SeveralLooks(),
         # Steep, and centred on what the random heads say of `textured` pictures, so that verdicts differ.
         calibration=Calibration(1000.0, 85.0, 0.3, 0.7, 0.02, 0.05, "nothing"),
         training={},

@@ -48,13 +48,21 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
     for n, window in enumerate(result.windows or ()):
         where = f"{window.width} x {window.height} pixels at ({window.x}, {window.y}), scaled to 224 x 224"
         grid.add_row("" if n else "windows" if len(result.windows or ()) > 1 else "window", where)
+    seen = _views_seen(result, model)
     grid.add_row(
         "model",
-        f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {model.views} views"
+        f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {seen} views"
         + (f", profile {model.profile}" if model.profile else ""),
     )
     grid.add_row("sha256", result.sha256 or "")
     console.print(Panel(grid, title=title, title_align="left"))
+
+
+def _views_seen(result: PictureResult, model: ModelInfo) -> int:
+    """How often the tower looked: a large picture has more views than were asked for."""
+    if result.patches is None or result.windows is None:
+        return model.views
+    return len({patch.view for patch in result.patches}) + len(result.windows)
 
 
 def verdict_rows(result: PictureResult, model: ModelInfo, threshold: float | None) -> list[tuple[str, RenderableType]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Sequence
 
@@ -117,7 +118,9 @@ BACKINGS = {
 def explain_warning(code: str) -> str:
     """What a warning means, whether it changes the verdict, and what to do.  Raises `UsageError`."""
     if code not in _EXPLANATIONS:
-        raise UsageError(f"no warning is called {code!r}; there are {', '.join(sorted(_EXPLANATIONS))}")
+        close = difflib.get_close_matches(code, _EXPLANATIONS, n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]}? There" if close else "; there"
+        raise UsageError(f"no warning is called {code!r}{hint} are {', '.join(sorted(_EXPLANATIONS))}")
     return _EXPLANATIONS[code]
 
 
