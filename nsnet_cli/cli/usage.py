@@ -47,8 +47,9 @@ def say_what_was_expected(error: Any, group: Any) -> str:
     kind, option = type(error).__name__, getattr(error, "option_name", None)
     if kind == "NoSuchOption" and option and context is not None:
         text = f"{text}{_nearest(option, context.command, group)}"
-    elif (unknown := re.match(r"No such command '(.*)'", text)) is not None:
-        text = f"{text}{_nearest_command(unknown[1], group)}"
+    elif (unknown := re.match(r"No such command '([^']*)'", text)) is not None:
+        # Newer parsers guess as well, in their own words.
+        text = f"{unknown[0]}{_nearest_command(unknown[1], group)}"
     elif kind == "MissingParameter" and context is not None:
         text = f"{text}; expected {context.get_usage().removeprefix('Usage: ')}"
     elif kind == "BadParameter" and (found := _given(error)) is not None and repr(found) not in text:
