@@ -39,7 +39,6 @@ def test_debug_stands_behind_a_command_too(call: Call) -> None:
     [
         ("scan --forma json x.jpg", "No such option: --forma. Did you mean --format?"),
         ("photo.jpg", "No such command 'photo.jpg'. Did you mean nsnet scan photo.jpg?"),
-        ("scna", "No such command 'scna'. Did you mean nsnet scan?"),
         ("explain-warning few_patch", "no warning is called 'few_patch'; did you mean few_patches? There are"),
         ("scan --qiet x.jpg", "Did you mean --quiet?"),
         ("scan --treshold 1 x.jpg", "Did you mean --threshold?"),

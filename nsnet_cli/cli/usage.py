@@ -47,9 +47,8 @@ def say_what_was_expected(error: Any, group: Any) -> str:
     kind, option = type(error).__name__, getattr(error, "option_name", None)
     if kind == "NoSuchOption" and option and context is not None:
         text = f"{text}{_nearest(option, context.command, group)}"
-    elif (unknown := re.match(r"No such command '([^']*)'", text)) is not None:
-        # Newer parsers guess as well, in their own words.
-        text = f"{unknown[0]}{_nearest_command(unknown[1], group)}"
+    elif (unknown := re.match(r"No such command '([^']*)'", text)) is not None and _like_a_file(unknown[1]):
+        text = f"{unknown[0]}. Did you mean nsnet scan {shlex.quote(unknown[1])}?"
     elif kind == "MissingParameter" and context is not None:
         text = f"{text}; expected {context.get_usage().removeprefix('Usage: ')}"
     elif kind == "BadParameter" and (found := _given(error)) is not None and repr(found) not in text:
@@ -70,12 +69,9 @@ def _nearest(option: str, command: Any, group: Any) -> str:
     return f". It is an option of nsnet {' and nsnet '.join(elsewhere[:3])}" if elsewhere else ""
 
 
-def _nearest_command(word: str, group: Any) -> str:
-    """What whoever typed ``word`` where a command belongs may have meant: a file to scan, or a command's name."""
-    if Path(word).exists() or "." in word or "/" in word:
-        return f". Did you mean nsnet scan {shlex.quote(word)}?"
-    close = difflib.get_close_matches(word, list(group.commands), n=1, cutoff=0.6)
-    return f". Did you mean nsnet {close[0]}?" if close else ""
+def _like_a_file(word: str) -> bool:
+    """Whether a word that stands where a command belongs is a file's or a folder's name."""
+    return Path(word).exists() or "." in word or "/" in word
 
 
 def _given(error: Any) -> str | None:
