@@ -31,11 +31,11 @@ from documents import MANIFEST, RESULTS, need_manifest, save_plot
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.judges.nullspace import BasisRule, semantic_basis
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.views import read_picture
-from nsnet_cli.weights.safefile import sha256_of
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 RESULT = RESULTS / "ablation.json"

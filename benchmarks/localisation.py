@@ -5,7 +5,7 @@
 
 Three questions:
 
-* **Localisation.**  Composites of ``val`` pictures (`nsnet_cli.evaluation.composites`): are patches, and cells of the
+* **Localisation.**  Composites of ``val`` pictures (`localising.composites`): are patches, and cells of the
   map of ``nsnet explain``, that a generator made scored above the rest *of the same picture*?  The control pastes real
   pictures into real ones, where every region is as real as the next.
 * **Leave-one-patch-out.**  Does a patch's score say how much the verdict's logit falls when the patch is replaced in
@@ -33,13 +33,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 from documents import MANIFEST, README, RESULTS, ROOT, between_markers, kept_rows, need_manifest
+from localising.composites import CompositeDraw
 from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli.arrays import Pixels
 from nsnet_cli.detector import Detector
-from nsnet_cli.evaluation.composites import CompositeDraw
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.explain import DEFAULT_BUDGET, explain
 from nsnet_cli.inputs.decode import channels_first

@@ -27,6 +27,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli.arrays import Pixels
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.inputs.decode import channels_first
 from nsnet_cli.judges.kernel import KernelHead
@@ -40,7 +41,7 @@ from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.views import Rendering, read_picture, scanned_view
 from nsnet_cli.views.plan import MOSAIC, WINDOW, View, ViewKind
 from nsnet_cli.views.selection import SelectionRecipe
-from nsnet_cli.weights.safefile import read_header, sha256_of, write_safetensors
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 from nsnet_cli.weights.shapes import KernelConfig
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, need_manifest
 
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
-from nsnet_cli.evaluation.metrics import wilson
 from nsnet_cli.evaluation.predictions import read_rows
 from nsnet_cli.verdict.profiles import MadeBy, hold_rate, population
+from nsnet_cli.verdict.rates import wilson
 
 OWNER = "benchmarks/profiles.py"
 RESULT = RESULTS / "profiles.json"

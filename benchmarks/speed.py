@@ -67,7 +67,7 @@ def _found(given: Sequence[Path]) -> list[str]:
 
 
 def _measure(args: argparse.Namespace, paths: list[str]) -> Figures:
-    from nsnet_cli.weights.safefile import sha256_of
+    from nsnet_cli.disk import sha256_of
     from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
     many = list(itertools.islice(itertools.cycle(paths), args.count))

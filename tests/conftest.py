@@ -107,12 +107,12 @@ def tiny_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_tower: Path) -> Path:
     """Weights on the tiny tower with random heads: a whole detector whose scores mean nothing, in milliseconds."""
+    from nsnet_cli.disk import sha256_of
     from nsnet_cli.judges.head import ViewHeads
     from nsnet_cli.tower.file import tower_info
     from nsnet_cli.verdict.calibration import Calibration
     from nsnet_cli.views.selection import SelectionRecipe
     from nsnet_cli.weights.file import SEMANTIC, WeightsInfo, save_weights
-    from nsnet_cli.weights.safefile import sha256_of
     from nsnet_cli.weights.shapes import Adaptation, HeadConfig, SeveralLooks
 
     head, tower = HeadConfig(blocks=(1, 2), reduced=8, hidden=16), tower_info(tiny_tower).config

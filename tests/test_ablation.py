@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -12,20 +11,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from ablating import frozen, ways
+from ablating.judging import Study, probe, probe_elsewhere
+from ablating.kept import even_subset
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.evaluation.labelled import LabelledPicture
 from nsnet_cli.tower.vit import VitFeatures
-from nsnet_cli.weights.safefile import sha256_of
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from ablating import frozen, ways
-from ablating.judging import Study, probe, probe_elsewhere
-from ablating.kept import even_subset
 
 
 def _ablation() -> ModuleType:

@@ -30,11 +30,12 @@ from nsnet_cli.evaluation.controls import (
 )
 from nsnet_cli.evaluation.evaluate import Evaluation, evaluate
 from nsnet_cli.evaluation.labelled import LabelledPicture, LabelledSet, find_labelled
-from nsnet_cli.evaluation.metrics import Scored, balanced_ece, figures, wilson
+from nsnet_cli.evaluation.metrics import Scored, balanced_ece, figures
 from nsnet_cli.evaluation.predictions import NO_PREDICTION, Prediction, match_predictions, read_predictions
 from nsnet_cli.inputs.decode import decode, read_file, thumbnail_of
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.report.evaluation_files import evaluation_csv, evaluation_html, evaluation_json
+from nsnet_cli.verdict.rates import wilson
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

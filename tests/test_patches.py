@@ -12,11 +12,11 @@ import pytest
 from conftest import textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from localising.composites import CompositeDraw, compose
 from PIL import Image
 
 from nsnet_cli.detector import Detector
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.composites import CompositeDraw, compose
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.judges.network import Network
 from nsnet_cli.tower.probes import ProbeGrid, probes_of

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from nsnet_cli.cli.app import app
-from nsnet_cli.weights.safefile import sha256_of
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 COMMANDS = [named.name or "" for named in (*app.registered_commands, *app.registered_groups)]

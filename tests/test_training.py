@@ -13,6 +13,7 @@ from conftest import textured
 from PIL import Image
 from safetensors.torch import load_file
 
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.judges.nullspace import BasisRule
@@ -28,7 +29,6 @@ from nsnet_cli.training.run import TrainRequest, train
 from nsnet_cli.views.plan import KERNEL, fuse
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import weights_info
-from nsnet_cli.weights.safefile import sha256_of
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
 
 LORA = Adaptation(rank=2, last_block=2, norms=True)

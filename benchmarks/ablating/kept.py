@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from ablating.ways import Way
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.inputs.decode import channels_first
 from nsnet_cli.tower.file import load_tower, tower_info
 from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.views import read_picture
-from nsnet_cli.weights.safefile import read_header, sha256_of, write_safetensors
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 _SHARD, _BATCH = 128, 16

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ablating.judging import Scores, Study
 from ablating.ways import PAPER, WAYS
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.evaluation.labelled import LabelledPicture
 from nsnet_cli.inputs.decode import channels_first
 from nsnet_cli.judges.head import ViewHeads
@@ -27,7 +28,6 @@ from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
 from nsnet_cli.training.recipe import FitConfig, Phase
 from nsnet_cli.training.views import read_picture
 from nsnet_cli.views.plan import MOSAIC
-from nsnet_cli.weights.safefile import sha256_of
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 

@@ -156,6 +156,6 @@ def _internal(error: Exception) -> int:
 
 
 def _complain(text: str) -> None:
-    from nsnet_cli.report.text import printable
+    from nsnet_cli.results.escaping import printable
 
     print("nsnet: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr)

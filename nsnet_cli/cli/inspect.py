@@ -56,7 +56,7 @@ def inspect(
         _write(found, thumbnails, Path(file.rsplit("!", 1)[-1]).name, force)
     stdout_utf8()
     if as_json:
-        from nsnet_cli.report.rows import to_json
+        from nsnet_cli.results.escaping import to_json
 
         typer.echo(to_json(found.document, indent=2))
         return

@@ -60,9 +60,9 @@ def build(
         raise UsageError(f"{labels} holds embeddings; --text-tower and --pretrained are for labels as text")
     used = parse_rule(rule)
 
+    from nsnet_cli.disk import sha256_of
     from nsnet_cli.judges.nullspace import semantic_basis
     from nsnet_cli.judges.semantics import DEFAULT_RULE, BasisOrigin, embed_labels, load_basis, save_basis
-    from nsnet_cli.weights.safefile import sha256_of
 
     if as_text:
         assert text_tower is not None and pretrained is not None
@@ -103,8 +103,7 @@ def parse_rule(text: str | None) -> BasisRule | None:
 
 def _inspected(source: str, rule: str | None) -> dict[str, Any]:
     from nsnet_cli.judges.nullspace import angles_to_subspace, energy_share, random_angle
-    from nsnet_cli.judges.semantics import BASIS_FORMAT, load_basis
-    from nsnet_cli.weights.file import load_basis_record
+    from nsnet_cli.judges.semantics import BASIS_FORMAT, load_basis, load_basis_record
     from nsnet_cli.weights.safefile import read_header
     from nsnet_cli.weights.store import find_weights
 

@@ -188,7 +188,7 @@ class ScanRun:
 
     def _wrote_sidecar(self, result: PictureResult) -> bool:
         """A document of this one picture beside it; never over a file that is no sidecar of ours."""
-        from nsnet_cli.report.rows import to_json
+        from nsnet_cli.results.escaping import to_json
 
         if result.sha256 is None or not os.path.isfile(result.path):
             return True  # standard input, members of archives, objects: no file that it could lie beside
@@ -319,7 +319,7 @@ def _rendered(style: Format, document: dict[str, Any]) -> str:
         from nsnet_cli.report.scan_report import report_html
 
         return report_html(document, shlex.join(["nsnet", *sys.argv[1:]]))
-    from nsnet_cli.report.rows import to_json
+    from nsnet_cli.results.escaping import to_json
 
     return to_json(document, indent=2) + "\n"
 
@@ -371,7 +371,7 @@ def _opened(output: Path | None, stdout: TextIO, quiet: bool = False) -> Iterato
     if output is None:
         yield stdout
         return
-    from nsnet_cli.weights.safefile import sync_folder
+    from nsnet_cli.disk import sync_folder
 
     partial = output.with_name(f".{output.name}.partial")
     try:

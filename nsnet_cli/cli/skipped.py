@@ -49,8 +49,7 @@ def _rendered(listed: Sequence[Skipped], suffix: str) -> bytes:
     import csv
     import io
 
-    from nsnet_cli.report.rows import spreadsheet_cell, to_json
-    from nsnet_cli.report.text import printable
+    from nsnet_cli.results.escaping import printable, spreadsheet_cell, to_json
 
     if suffix in (".jsonl", ".ndjson"):
         lines = [to_json({"path": item.path, "what": item.what}) + "\n" for item in listed]

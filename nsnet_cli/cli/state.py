@@ -27,6 +27,6 @@ def stderr_console() -> Console:
 
 def say(text: str) -> None:
     """One line for the person at the terminal; silent with --quiet."""
-    from nsnet_cli.report.text import printable
+    from nsnet_cli.results.escaping import printable
 
     stderr_console().print("\n".join(map(printable, text.split("\n"))), markup=False, soft_wrap=True)

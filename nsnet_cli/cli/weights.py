@@ -39,7 +39,8 @@ def path(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEI
 @app.command("info")
 def info(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
     """Print SHA-256, recipe, semantic basis, calibration and training record as JSON."""
-    from nsnet_cli.weights.safefile import read_header, sha256_of
+    from nsnet_cli.disk import sha256_of
+    from nsnet_cli.weights.safefile import read_header
     from nsnet_cli.weights.store import find_weights
 
     found = find_weights(name)

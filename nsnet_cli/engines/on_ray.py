@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsnet_cli import __version__
-from nsnet_cli.engines.preparing import modified
 from nsnet_cli.engines.workers import enough_workers
 from nsnet_cli.errors import ExitCode, NsnetError, UsageError, WeightsError
+from nsnet_cli.inputs.sources import modified
 from nsnet_cli.inputs.sources.address import is_url
 from nsnet_cli.results.document import DIED_OF_IT, ErrorInfo, PictureResult, nanoseconds_utc, now_utc
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.errors import InputError, NsnetError
+from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.decode import FileFacts, Picture, channels_first, decode, facts_of, thumbnail_of
 from nsnet_cli.inputs.limits import STDIN, DecodeLimits
-from nsnet_cli.inputs.sources import read_source, stat_source
+from nsnet_cli.inputs.sources import modified, read_source
 from nsnet_cli.inputs.sources.address import frame_of
+from nsnet_cli.inputs.sources.video import VIDEO_FRAME
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.results.document import ErrorInfo
 from nsnet_cli.tower.blas import one_thread_a_product
@@ -29,7 +30,6 @@ from nsnet_cli.views.deliveries import Delivery
 from nsnet_cli.views.plan import View, Views, make_views
 from nsnet_cli.views.selection import Selection, SelectionRecipe
 
-VIDEO_FRAME = "video_frame"
 # Below this side a picture is too small to be judged, whatever its patches say.
 _TOO_SMALL = 64
 # From this share of flat patches on the user is told of borders or plain graphics.
@@ -143,16 +143,6 @@ def prepare_safely(
     except Exception as wrong:
         error = ErrorInfo("decode_failed", f"internal error, please report it: {type(wrong).__name__}: {wrong}")
     return Prepared(path, mtime_ns=modified(path), error=error)
-
-
-def modified(path: str) -> int | None:
-    """When the file, or the archive that it is in, was last changed, in nanoseconds; None where that cannot be told."""
-    if path == STDIN:
-        return None
-    try:
-        return stat_source(path).mtime_ns
-    except (OSError, ValueError, NsnetError):
-        return None
 
 
 def _warnings(picture: Picture, views: Views, wanted: int) -> tuple[str, ...]:

@@ -22,11 +22,12 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from nsnet_cli.engines.preparing import Prepared, Preparer, modified, prepare_safely
+from nsnet_cli.engines.preparing import Prepared, Preparer, prepare_safely
 from nsnet_cli.engines.wire import from_bytes, to_bytes
 from nsnet_cli.errors import UsageError
 from nsnet_cli.inputs.decode import pixel_count
-from nsnet_cli.inputs.limits import STDIN
+from nsnet_cli.inputs.limits import STDIN, limit_memory
+from nsnet_cli.inputs.sources import modified
 from nsnet_cli.provenance.read import unread
 from nsnet_cli.results.document import DIED_OF_IT, ErrorInfo
 
@@ -35,8 +36,6 @@ _LONGEST_SOCKET_FOLDER = 60
 _SIGKILL = 9
 # From so many pixels on a picture is decoded while no other such one is.
 _LARGE = 24_000_000
-# What a worker may allocate beyond what it has at its start.
-_MEMORY = 6 * 1024**3
 _WAITING = b"waiting"
 _STARTED = b"started"
 # Before a path, which holds no NUL: read it without provenance, of which a worker has died before.
@@ -316,17 +315,3 @@ def _alone(lock: str) -> Iterator[None]:
 
     with FileLock(lock):
         yield
-
-
-def limit_memory() -> None:
-    """A file that eats memory meets a `MemoryError` in its worker, not the end of everything."""
-    try:
-        import resource
-    except ImportError:  # no such limits on Windows
-        return
-    used = 0
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        status = Path("/proc/self/status").read_text()
-        used = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmData")))
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (used + _MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))

@@ -6,7 +6,6 @@ counts against the detector: it is given the worst probability that there is for
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from nsnet_cli.evaluation.predictions import Prediction
 from nsnet_cli.verdict.calibration import GENERATED, REAL
+from nsnet_cli.verdict.rates import Interval, wilson
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -23,15 +23,6 @@ IntArray = NDArray[np.int64]
 DECISION = 0.5
 ECE_BINS = 15
 _RESAMPLES = 200
-_Z95 = 1.959963984540054
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % confidence interval."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -182,14 +173,6 @@ def risk_coverage(y: IntArray, p: FloatArray) -> tuple[FloatArray, FloatArray]:
     wrong = ((p >= DECISION) != (y == 1))[order]
     n = np.arange(1, len(y) + 1)
     return n / len(y), np.cumsum(wrong) / n
-
-
-def wilson(hits: int, n: int) -> Interval:
-    """Wilson's 95 % interval of a share (E. B. Wilson, JASA 22, 1927)."""
-    share, z2 = hits / n, _Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
 def _share(hits: NDArray[np.bool_]) -> float | None:

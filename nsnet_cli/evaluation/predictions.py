@@ -17,7 +17,8 @@ from typing import Any
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.labelled import LabelledPicture
 from nsnet_cli.inputs.written_text import read_table
-from nsnet_cli.results.document import EVALUATION_SCHEMA, FORMULA_STARTS, SCHEMA, PictureResult
+from nsnet_cli.results.document import EVALUATION_SCHEMA, SCHEMA, PictureResult
+from nsnet_cli.results.escaping import FORMULA_STARTS
 
 _PATH_COLUMNS = ("path", "file", "file_name", "filename", "image")
 _SCORE_COLUMNS = ("probability", "score", "prob", "prediction", "p_fake")

@@ -21,10 +21,11 @@ from sklearn.metrics import roc_auc_score
 from nsnet_cli import __version__
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.labelled import LabelledPicture, LabelledSet, manifest_hash
-from nsnet_cli.evaluation.metrics import DECISION, Interval, Scored, auc_resamples, figures
+from nsnet_cli.evaluation.metrics import DECISION, Scored, auc_resamples, figures
 from nsnet_cli.evaluation.predictions import Prediction
 from nsnet_cli.results.document import ROBUSTNESS_SCHEMA, DeliveredResult, versions
 from nsnet_cli.verdict.calibration import GENERATED, REAL, UNCERTAIN
+from nsnet_cli.verdict.rates import Interval
 from nsnet_cli.verdict.stability import is_unstable, stability_of
 from nsnet_cli.views.deliveries import MILD, Delivery, specs
 

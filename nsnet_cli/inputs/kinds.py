@@ -17,6 +17,8 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
+from nsnet_cli.inputs.formats.jxl_header import JXL_CODESTREAM, JXL_CONTAINER, read_header
+
 # Formats that pictures come in (JPEG opens MPO, too).  Pillow knows many more, from EPS, which starts Ghostscript,
 # to ICNS, of which a small file can fill 17 GB: they are named in the error, not opened.
 FORMATS = (
@@ -151,7 +153,6 @@ _PICTURE_BRANDS = (
     b"jpeg",
     b"jxl",
 )
-JXL_CODESTREAM, JXL_CONTAINER = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 # Formats whose signature is long enough that text or data is not taken for a picture.
 _STRICT_PLUGINS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF", "JPEG2000", "QOI", "SUN")  # fmt: skip
 # Sizes of the header behind a bitmap file's first 14 bytes.
@@ -210,8 +211,6 @@ def begins_like_picture(head: bytes) -> bool:
     if re.match(rb"P[1-6f]\s+[0-9#]", head) or head.startswith(JXL_CONTAINER):
         return True
     if head.startswith(JXL_CODESTREAM):
-        from nsnet_cli.inputs.formats.jxl_header import read_header
-
         return read_header(head) is not None
     if head.startswith(b"BM"):
         return int.from_bytes(head[14:18], "little") in _BMP_HEADERS

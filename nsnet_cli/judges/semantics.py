@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis, semantic_basis
-from nsnet_cli.weights.safefile import read_header, sha256_of, write_safetensors
+from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, weights_info
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 
 BASIS_FORMAT = "nsnet.basis/1"
 DEFAULT_RULE = BasisRule("rank", 100)
@@ -94,6 +97,23 @@ def save_basis(path: Path, basis: SemanticBasis, origin: BasisOrigin) -> None:
         "prompt": origin.prompt,
     }
     write_safetensors(path, {"vectors": basis.vectors, "singular_values": basis.singular_values}, metadata)
+
+
+def load_basis_record(path: Path) -> tuple[SemanticBasis, dict[str, Any], Tensor]:
+    """What `nsnet nullspace inspect` shows of a weights file.
+
+    The semantic basis, its record, and the artifact directions ``(m, d)``, whose names are in the record.
+    """
+    from safetensors.torch import load_file
+
+    info = weights_info(path)
+    tensors = load_file(path)
+    try:
+        vectors, singular_values = tensors[SEMANTIC].double(), tensors[SINGULAR_VALUES].double()
+        directions, rule = tensors[DIRECTIONS].double(), BasisRule(info.basis["rule"], info.basis["value"])
+    except KeyError as error:
+        raise WeightsError(f"{path}: no {error.args[0]} in it; it was made by an older version of nsnet") from error
+    return SemanticBasis(vectors, singular_values, rule), info.basis, directions
 
 
 def _read_basis(path: Path) -> tuple[SemanticBasis, BasisOrigin]:

@@ -8,9 +8,9 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nsnet_cli.disk import sync_folder
 from nsnet_cli.errors import UsageError
 from nsnet_cli.report.rows import CSV_FIELDS, CsvWriter, flat_row
-from nsnet_cli.weights.safefile import sync_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

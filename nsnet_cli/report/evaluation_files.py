@@ -11,8 +11,7 @@ from typing import Any
 from nsnet_cli.evaluation.metrics import Scored
 from nsnet_cli.evaluation.predictions import Prediction
 from nsnet_cli.report import plots
-from nsnet_cli.report.rows import spreadsheet_cell, to_json
-from nsnet_cli.report.text import printable
+from nsnet_cli.results.escaping import printable, spreadsheet_cell, to_json
 
 _METRICS = (
     "pictures", "real", "generated", "missing", "r_acc", "f_acc", "bacc", "auc", "ap", "tpr_at_1", "tpr_at_5", "ece",

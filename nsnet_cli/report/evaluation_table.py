@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.report.text import printable
+from nsnet_cli.results.escaping import printable
 
 _CUTS = {
     "all": "all",

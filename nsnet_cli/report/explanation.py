@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nsnet_cli.explain import Explanation
 from nsnet_cli.report.table import verdict_rows
-from nsnet_cli.report.text import printable
+from nsnet_cli.results.escaping import printable
 
 _COLUMNS, _ROWS = 48, 20
 # From "looks real" to "looks generated", cut at these local scores.

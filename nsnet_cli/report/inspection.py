@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from nsnet_cli.report.said import said_by
-from nsnet_cli.report.text import printable
+from nsnet_cli.results.escaping import printable
 
 _LONGEST = 300
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.metrics import DECISION, reliability, risk_coverage
-from nsnet_cli.report.text import printable
+from nsnet_cli.results.escaping import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

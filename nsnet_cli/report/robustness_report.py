@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.report.text import printable
+from nsnet_cli.results.escaping import printable
 
 _CSV_FIELDS = (
     "pictures", "missing", "auc", "auc_change", "bacc", "r_acc", "f_acc", "drift_real", "drift_generated",

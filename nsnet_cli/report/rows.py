@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
 from nsnet_cli.provenance.declared import all_contradictions
-from nsnet_cli.results.document import FORMULA_STARTS
+from nsnet_cli.results.escaping import spreadsheet_cell, to_json
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",
@@ -96,22 +95,3 @@ def _declared(provenance: dict[str, Any]) -> dict[str, Any]:
         "c2pa_signer": c2pa.get("signer"),
         **{f"declared_{name}": declared.get(name) for name in ("generator", "model", "prompt", "source_type")},
     }
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON in UTF-8; a path that is not UTF-8 is escaped, so that the text always encodes."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(value, ensure_ascii=True, indent=indent, allow_nan=False)
-    return text
-
-
-def spreadsheet_cell(value: Any) -> Any:
-    """Text that a spreadsheet will not run as a formula, and that always encodes."""
-    if isinstance(value, str):
-        value = value.encode("utf-8", "backslashreplace").decode("utf-8")
-        if value.startswith(FORMULA_STARTS):
-            return "'" + value
-    return value

@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from nsnet_cli.provenance.programs import PROGRAM_FIELDS
-from nsnet_cli.report.text import BACKINGS, printable
+from nsnet_cli.report.text import BACKINGS
+from nsnet_cli.results.escaping import printable
 
 CLAIMS = {
     "generated": "generated",

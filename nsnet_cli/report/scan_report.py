@@ -22,8 +22,9 @@ from nsnet_cli.inputs.sources.address import is_url
 from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.report.colours import css_colour
 from nsnet_cli.report.said import said_by
-from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
+from nsnet_cli.report.text import WARNINGS, verdict_in_words
 from nsnet_cli.results.document import ModelInfo, PictureResult, Summary
+from nsnet_cli.results.escaping import printable
 
 _THUMBNAIL, _STRIP = 320, 4
 _SCRIPT = "scan.js"

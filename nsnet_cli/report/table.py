@@ -12,8 +12,9 @@ from rich.text import Text
 from nsnet_cli.provenance.declared import all_contradictions
 from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
 from nsnet_cli.report.said import Said, claims_in_words, said_by
-from nsnet_cli.report.text import WARNINGS, printable, verdict_in_words
+from nsnet_cli.report.text import WARNINGS, verdict_in_words
 from nsnet_cli.results.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
+from nsnet_cli.results.escaping import printable
 
 _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.

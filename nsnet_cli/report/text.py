@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Sequence
 
 from nsnet_cli.errors import UsageError
@@ -144,13 +143,3 @@ def verdict_in_words(
     if WEAKENING_WARNINGS & set(warnings):
         return "undecided: too little of a picture to judge"
     return "undecided: between the two thresholds, where both kinds of pictures score"
-
-
-def printable(text: str) -> str:
-    """A path or message with every control, format and surrogate character written as an escape."""
-    return "".join(
-        c
-        if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-        else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in text
-    )

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nsnet_cli.engines.preparing import VIDEO_FRAME, modified
+from nsnet_cli.disk import sha256_of
+from nsnet_cli.inputs.sources import modified
 from nsnet_cli.inputs.sources.address import Address, frame_of
-from nsnet_cli.inputs.sources.video import Clip, frame_name
+from nsnet_cli.inputs.sources.video import VIDEO_FRAME, Clip, frame_name
 from nsnet_cli.results.document import ClipResult, ErrorInfo, FrameInfo, PictureResult, nanoseconds_utc, now_utc
-from nsnet_cli.weights.safefile import sha256_of
 
 
 @dataclass(frozen=True)

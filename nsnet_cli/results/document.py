@@ -20,8 +20,6 @@ _VERSIONS = ("torch", "numpy", "pillow", "scikit-learn")
 EVALUATION_SCHEMA = "nsnet.evaluation/1"
 ROBUSTNESS_SCHEMA = "nsnet.robustness/1"
 EXPLANATION_SCHEMA = "nsnet.explanation/1"
-# A spreadsheet takes a cell that begins like this for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Stands in the error of a file whose worker process did not survive it.
 DIED_OF_IT = "the decoder's process died of this file"
 # With one of these a picture holds too little to be more than uncertain about.

@@ -18,13 +18,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from nsnet_cli.disk import sha256_of, sync_folder
 from nsnet_cli.errors import NsnetError, UsageError
 from nsnet_cli.inputs.decode import facts_of
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.inputs.sources import read_source, stat_source
-from nsnet_cli.report.rows import to_json
 from nsnet_cli.results.document import DIED_OF_IT, SCHEMA, PictureResult, RowContext, nanoseconds_utc
-from nsnet_cli.weights.safefile import sha256_of, sync_folder
+from nsnet_cli.results.escaping import to_json
 
 _SECONDS_TO_DISK = 1.0
 _TRANSIENT = frozenset({"timeout", "permission", "changed_while_reading", "network"})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.report.text import printable
+from nsnet_cli.results.escaping import printable
 from nsnet_cli.results.journal import Row, parse_row
 
 _NAMED = 3

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
 from nsnet_cli.judges.head import ViewHeads
@@ -28,7 +29,6 @@ from nsnet_cli.training.kernel import fit_kernel
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
 from nsnet_cli.training.whole import WHOLE_KINDS, WholeFeatures, whole_features
 from nsnet_cli.views.plan import KERNEL, WINDOW, ViewKind, kinds_of, plan_views
-from nsnet_cli.weights.safefile import sha256_of
 
 # More pictures of one group say little new about its scores, and on a CPU an adapted tower must look at each again.
 _HELD_OUT_PER_GROUP = 40

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from nsnet_cli import __version__
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
@@ -27,7 +28,6 @@ from nsnet_cli.training.recipe import FitConfig
 from nsnet_cli.verdict.calibration import Calibration, fit_calibration, fit_fusion, fit_platt
 from nsnet_cli.views.plan import fuse, kinds_of, plan_views
 from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
-from nsnet_cli.weights.safefile import sha256_of
 from nsnet_cli.weights.shapes import SeveralLooks
 
 # Of each class, without which pictures that are looked at in several places get no scale of their own.

@@ -25,6 +25,7 @@ import platformdirs
 from nsnet_cli import __version__
 from nsnet_cli.errors import UsageError
 from nsnet_cli.results.document import WEAKENING_WARNINGS
+from nsnet_cli.verdict.rates import wilson
 
 if TYPE_CHECKING:
     from nsnet_cli.verdict.calibration import Calibration
@@ -193,8 +194,6 @@ def make_profile(name: str, rate: float, reals: Population, fakes: Population | 
 
     Raises `UsageError` for too few pictures, and for populations of different detectors.
     """
-    from nsnet_cli.evaluation.metrics import wilson
-
     held = hold_rate(reals.probabilities, rate)
     missed = None
     if fakes is not None:

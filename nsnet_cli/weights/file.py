@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.verdict.calibration import Calibration
 from nsnet_cli.views.plan import ViewKind, kinds_of, plan_views
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.quantised import multiplied_out
-from nsnet_cli.weights.safefile import read_header, sha256_of, write_safetensors
+from nsnet_cli.weights.safefile import read_header, write_safetensors
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from nsnet_cli.judges.nullspace import SemanticBasis
 
 WEIGHTS_FORMAT = "nsnet.weights/4"
 # Weights of the first format have no kernel head, and mean the same without one; those of the second hold it in half
@@ -156,25 +155,6 @@ def load_weights(name_or_path: str) -> NsnetWeights:
             "restore the original file (`nsnet weights verify` checks all)"
         )
     return NsnetWeights(path, own, info, multiplied_out(tensors.result()), tower_path)
-
-
-def load_basis_record(path: Path) -> tuple[SemanticBasis, dict[str, Any], Tensor]:
-    """What `nsnet nullspace inspect` shows of a weights file.
-
-    The semantic basis, its record, and the artifact directions ``(m, d)``, whose names are in the record.
-    """
-    from safetensors.torch import load_file
-
-    from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
-
-    info = weights_info(path)
-    tensors = load_file(path)
-    try:
-        vectors, singular_values = tensors[SEMANTIC].double(), tensors[SINGULAR_VALUES].double()
-        directions, rule = tensors[DIRECTIONS].double(), BasisRule(info.basis["rule"], info.basis["value"])
-    except KeyError as error:
-        raise WeightsError(f"{path}: no {error.args[0]} in it; it was made by an older version of nsnet") from error
-    return SemanticBasis(vectors, singular_values, rule), info.basis, directions
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:

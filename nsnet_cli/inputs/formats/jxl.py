@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.formats.jxl_colour import told_srgb
-from nsnet_cli.inputs.formats.jxl_header import JxlHeader, ends_whole
-from nsnet_cli.inputs.kinds import JXL_CODESTREAM, JXL_CONTAINER
+from nsnet_cli.inputs.formats.jxl_header import JXL_CODESTREAM, JXL_CONTAINER, JxlHeader, ends_whole
 
 LINEAR_LIGHT = "linear_light"
 # For finding the place behind a profile; it takes a fraction of one.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from nsnet_cli.inputs.kinds import JXL_CODESTREAM, JXL_CONTAINER
-
+# How a bare codestream begins, and one in a container.
+JXL_CODESTREAM, JXL_CONTAINER = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 # width : height, by the three bits behind the height.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _SIZES = ((9, 1), (13, 1), (18, 1), (30, 1))

@@ -5,6 +5,6 @@ or either of them with a member behind an exclamation mark, ``shard-000.tar!a/b.
 Nothing touches the network but an address that names it.
 """
 
-from nsnet_cli.inputs.sources.read import SourceStat, read_source, stat_source
+from nsnet_cli.inputs.sources.read import SourceStat, modified, read_source, stat_source
 
-__all__ = ["SourceStat", "read_source", "stat_source"]
+__all__ = ["SourceStat", "modified", "read_source", "stat_source"]

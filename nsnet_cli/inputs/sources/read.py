@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nsnet_cli.errors import InputError
+from nsnet_cli.errors import InputError, NsnetError
 from nsnet_cli.inputs.decode import read_file
 from nsnet_cli.inputs.kinds import Sort, begins_like_picture, foreign_kind
-from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.inputs.limits import STDIN, DecodeLimits
 from nsnet_cli.inputs.sources.address import DAMAGED, Address, is_url, looks_like_container
 from nsnet_cli.inputs.sources.archives import Archive, open_archive
 from nsnet_cli.inputs.sources.remote import open_remote, read_remote, stat_remote
@@ -58,6 +58,16 @@ def stat_source(text: str) -> SourceStat:
         found = os.stat(address.container)
         size, mtime_ns = found.st_size, found.st_mtime_ns
     return SourceStat(size if address.member is None else None, mtime_ns)
+
+
+def modified(path: str) -> int | None:
+    """When the file, or the archive that it is in, was last changed, in nanoseconds; None where that cannot be told."""
+    if path == STDIN:
+        return None
+    try:
+        return stat_source(path).mtime_ns
+    except (OSError, ValueError, NsnetError):
+        return None
 
 
 def open_container(path: str) -> Container | None:

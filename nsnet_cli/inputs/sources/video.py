@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.kinds import HEAD, Kind, Sort, foreign_kind
-from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.inputs.limits import DecodeLimits, limit_memory
 
+# The warning of a picture that is a frame.
+VIDEO_FRAME = "video_frame"
 # FFmpeg's demuxers by what is between brackets in the name of a kind.
 _DEMUXERS = (
     ("recording", "wtv"), ("MP4", "mov"), ("QuickTime", "mov"), ("AVI", "avi"), ("Matroska", "matroska"),
@@ -299,8 +301,6 @@ def _forward(container: Any, stream: Any, places: int) -> Iterator[Any]:
 
 def main() -> None:
     """For `look_through`: what was found, or what was wrong, as JSON."""
-    from nsnet_cli.engines.workers import limit_memory
-
     limit_memory()
     path, frames, max_pixels = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     try:

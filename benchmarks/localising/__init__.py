@@ -1,0 +1,1 @@
+"""Composites, of which the benchmark of local scores asks where they are generated."""
