@@ -7,12 +7,15 @@ What is imported for type checkers alone (`if TYPE_CHECKING`) is exempt: it runs
 from __future__ import annotations
 
 import ast
+import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import nsnet_cli
 
@@ -135,3 +138,18 @@ def test_a_module_is_short_and_has_something_of_its_own(path: Path) -> None:
     if path.name != "__init__.py":
         body = ast.parse(text).body[1:]
         assert any(not isinstance(node, ast.Import | ast.ImportFrom) for node in body), f"{path} only re-exports"
+
+
+def test_the_page_names_every_room_and_test_and_its_picture_is_as_drawn() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    assert all(name.replace(".", "/") in page for name in MAY_IMPORT if name != "__main__")
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", page)
+    assert named and all(f"def {name}(" in tests for name in named)
+    paths = [path for path in re.findall(r"`([a-z_]+/[\w/.-]+\.\w+)`", page) if "NAME" not in path]
+    assert len(paths) > 40 and all((PACKAGE / path).exists() or (ROOT / path).exists() for path in paths)
+    spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "docs" / "draw_architecture.py")
+    assert spec is not None and spec.loader is not None
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    assert drawing.PICTURE.read_text("utf-8") == drawing.drawn()

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.judges.head import ViewHeads
+from nsnet_cli.judges.head import NullSpaceHead, ViewHeads
 from nsnet_cli.judges.kernel import KernelHead
 from nsnet_cli.judges.network import Network
-from nsnet_cli.judges.on_numpy import semantic_part
+from nsnet_cli.judges.on_numpy import ContrastiveHead, KernelJudge, semantic_part
+from nsnet_cli.tower import file as tower_file
 from nsnet_cli.tower.features import Features
 from nsnet_cli.tower.file import tower_info
-from nsnet_cli.tower.vit import VitFeatures
+from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
 from nsnet_cli.weights.file import SEMANTIC, NsnetWeights, load_weights
-from nsnet_cli.weights.shapes import SeveralLooks
+from nsnet_cli.weights.shapes import HeadConfig, KernelConfig, SeveralLooks, VitConfig
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 
@@ -71,6 +72,20 @@ def test_judges_say_what_the_trained_heads_say(weights: NsnetWeights, network: N
     said[KERNEL] = [kernel.score({kind: [tensors(f) for f in fs] for kind, fs in views.items()}).double().numpy()]
     assert network.kernel is not None and network.kernel.score(views) == pytest.approx(said[KERNEL][0], abs=1e-3)
     assert network.fused(views) == pytest.approx(fuse(said, weights.info.fusion), abs=1e-3)
+
+
+def test_shapes_that_files_are_held_to_are_those_of_the_modules() -> None:
+    def of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+    tower = VitConfig(width=24, layers=3, heads=3, mlp_width=40, embed_dim=16)
+    head, kernel = HeadConfig(blocks=(1, 3), reduced=5, hidden=7), KernelConfig(blocks=(2,))
+    kinds: list[ViewKind] = ["mosaic", "window"]
+    assert tower_file._shapes(tower) == of(VisionTransformer(tower))
+    assert ContrastiveHead.shapes(tower, head) == of(NullSpaceHead(tower, head, torch.zeros(2, 16)))
+    module = KernelHead(tower, kernel, torch.zeros(2, 16), kinds, anchors=9, dimensions=(3, 4))
+    state = {name: value.numpy() for name, value in module.state_dict().items()}
+    assert KernelJudge.shapes(tower, kernel, kinds, state) == of(module)
 
 
 def test_a_picture_scores_alike_on_numpy_and_on_pytorch(weights: NsnetWeights, network: Network) -> None:

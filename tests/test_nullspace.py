@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.judges.nullspace import BasisRule, semantic_basis
+from nsnet_cli.judges import on_numpy
+from nsnet_cli.judges.nullspace import BasisRule, decouple, semantic_basis
 
 
 def labels(n: int, d: int, rank: int, seed: int) -> torch.Tensor:
@@ -59,3 +61,13 @@ def test_length_of_a_label_embedding_does_not_matter() -> None:
 def test_an_empty_or_full_null_space_is_refused(rule: BasisRule) -> None:
     with pytest.raises(UsageError, match="null space would be all or nothing"):
         semantic_basis(torch.randn(64, 16, generator=torch.Generator().manual_seed(0)), rule)
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(1, 5), d=st.integers(10, 48), rank=st.integers(1, 7), seed=st.integers(0, 10_000))
+def test_numpy_and_pytorch_project_alike(n: int, d: int, rank: int, seed: int) -> None:
+    vectors = semantic_basis(labels(12, d, 8, seed), BasisRule("rank", rank)).vectors.float()
+    embedding = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+    trained, applied = decouple(embedding, vectors), on_numpy.decouple(embedding.numpy(), vectors.numpy())
+    assert applied == pytest.approx(trained.numpy(), abs=1e-5)
+    assert np.abs(applied @ vectors.numpy().T).max() < 1e-5
