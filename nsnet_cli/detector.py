@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from nsnet_cli.engines.preparing import DeliveredViews, Prepared, Preparer, prep
 from nsnet_cli.engines.workers import PreparePool
 from nsnet_cli.errors import UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.judges.fast_first import FastFirst
 from nsnet_cli.judges.network import Network, Scored
 from nsnet_cli.judges.patch_scores import PATCH_SCORE_KIND, patch_scores
 from nsnet_cli.provenance import ProvenanceReader
@@ -36,11 +37,13 @@ from nsnet_cli.results.document import (
 )
 from nsnet_cli.tower.devices import choose_device
 from nsnet_cli.tower.file import tower_info
+from nsnet_cli.tower.processor import multiplies_bfloat16
 from nsnet_cli.verdict.calibration import UNCERTAIN
 from nsnet_cli.verdict.profiles import MadeBy, Profile, load_profile
 from nsnet_cli.verdict.stability import UNSTABLE, is_unstable, stability_of
 from nsnet_cli.views.deliveries import MILD, Delivery
 from nsnet_cli.views.plan import View, kinds_of, plan_views
+from nsnet_cli.weights.fast import FastScores
 from nsnet_cli.weights.file import NsnetWeights, load_weights
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
@@ -90,14 +93,16 @@ class Detector:
         if len(kinds_of(plan_views(info.selection, self.views))) < len(info.kinds):
             # One kind alone is another detector than the one that was calibrated.
             raise UsageError(f"{info.name} was calibrated on {' and '.join(info.kinds)}: give --views 2 or more")
-        self.precision = precision
+        # Verdicts are those of this precision, whatever scores them first.
+        self.asked_precision, self.precision = precision, "fp32" if precision == "auto" else precision
+        self._fast = _fast_scores(weights, self.asked_precision, device)
         self.calibration = info.calibration
         if profile is not None:
-            profile.check(MadeBy(weights.sha256, self.views, precision))
+            profile.check(MadeBy(weights.sha256, self.views, self.precision))
             self.calibration = profile.apply(info.calibration)
         self.options = ScanOptions(
             views=self.views,
-            precision=precision,
+            precision=self.precision,
             threshold=threshold,
             patches=patches,
             max_pixels=limits.max_pixels,
@@ -116,16 +121,30 @@ class Detector:
             t_high=self.calibration.t_high,
             fpr_at_t_high=self.calibration.fpr_at_t_high,
             miss_rate_at_t_low=self.calibration.miss_rate_at_t_low,
-            precision=precision,
+            precision=self.precision,
             device=device,
             views=self.views,
             profile=None if profile is None else profile.name,
+            fast_bound=None if self._fast is None else self._fast.bound,
         )
 
     @cached_property
     def network(self) -> Network:
         """The network on its device, loaded when it is first asked for."""
         return Network.of_weights(self.weights, self.device, self.precision, self._threads)
+
+    @cached_property
+    def _fast_first(self) -> FastFirst | None:
+        """What scores in two precisions; None where one is all that was asked for, or that pays."""
+        if self._fast is None:
+            return None
+
+        def verdict(score: float) -> str:
+            return self.calibration.verdict(self.calibration.probability(score), self.options.threshold)
+
+        return FastFirst(
+            self.network, lambda: self.network.in_bfloat16(self.weights, self._threads), self._fast, verdict
+        )
 
     @classmethod
     def load(
@@ -149,7 +168,8 @@ class Detector:
         """Load weights by name or path.
 
         ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``precision`` ``auto``, ``fp32`` or ``bf16``
-        (``auto`` is float32, the reference).  ``views`` is the number looked at of each picture (see
+        (``auto`` gives the verdicts of float32, on processors that are faster at bfloat16 by way of that wherever it
+        settles them; `nsnet_cli.judges.fast_first`).  ``views`` is the number looked at of each picture (see
         `nsnet_cli.views.plan`); None takes that which the weights were calibrated with.  ``profile`` names one of
         `nsnet_cli.verdict.profiles`; ``stability`` scores each picture under mild deliveries as well.  ``deliveries``
         are those that `observe_many` looks at.  ``provenance`` reads what files say about themselves, with
@@ -168,7 +188,7 @@ class Detector:
         detector = cls(
             load_weights(weights),
             device=choose_device(device),
-            precision="fp32" if precision == "auto" else precision,
+            precision=precision,
             views=views,
             threshold=threshold,
             limits=limits or DecodeLimits(),
@@ -207,6 +227,8 @@ class Detector:
         self, paths: Iterable[str], batch_size: int, thumbnails: bool, workers: int, timeout: float | None
     ) -> Iterator[Observation]:
         preparer = self._preparer(thumbnails)
+        if self._fast_first is not None and isinstance(paths, Sized):
+            self._fast_first.expect(len(paths) * (1 + len(self.deliveries)))
         if not workers:
             todo = iter(paths)
             while batch := [prepare_safely(preparer, path) for path in itertools.islice(todo, batch_size)]:
@@ -228,7 +250,9 @@ class Detector:
         self, pictures: Sequence[Pixels], plans: Sequence[Sequence[View]], probes: bool = False
     ) -> list[Scored]:
         """What the network says of each of ``pictures``: its views ``(views, 3, S, S)`` uint8 and their plan."""
-        return self.network.score(pictures, plans, probes)
+        if self._fast_first is None or probes:  # local scores are those of float32
+            return self.network.score(pictures, plans, probes)
+        return self._fast_first.score(pictures, plans)
 
     def _judge(self, batch: list[Prepared]) -> Iterator[Observation]:
         began = time.perf_counter()
@@ -240,7 +264,7 @@ class Detector:
             delivered = []
             for d in prepared.delivered:
                 after = next(scored_after)
-                delivered.append(self._delivered_result(d, None if after is None else after.score, prepared))
+                delivered.append(self._delivered_result(d, after, prepared))
             result = self._result(prepared, said, share)
             if self.options.stability and result.probability is not None:
                 result = self._with_stability(result, delivered)
@@ -255,12 +279,13 @@ class Detector:
     def _verdict(self, probability: float, weak: bool) -> str:
         return UNCERTAIN if weak else self.calibration.verdict(probability, self.options.threshold)
 
-    def _delivered_result(self, delivered: DeliveredViews, score: float | None, prepared: Prepared) -> DeliveredResult:
-        if score is None:
+    def _delivered_result(self, delivered: DeliveredViews, said: Scored | None, prepared: Prepared) -> DeliveredResult:
+        if said is None:
             return DeliveredResult(delivered.delivery)
-        probability = self.calibration.probability(score)
+        probability = self.calibration.probability(said.score)
         weak = delivered.weak or bool(WEAKENING_WARNINGS & set(prepared.warnings))
-        return DeliveredResult(delivered.delivery, probability, score, self._verdict(probability, weak))
+        verdict = self._verdict(probability, weak)
+        return DeliveredResult(delivered.delivery, probability, said.score, verdict, said.precision)
 
     def _with_stability(self, result: PictureResult, delivered: Sequence[DeliveredResult]) -> PictureResult:
         assert result.probability is not None
@@ -296,6 +321,7 @@ class Detector:
             verdict=verdict,
             probability=probability,
             score=said.score,
+            score_precision=said.precision,
             patches=tuple(self._patch_results(prepared, said)) if self.options.patches else None,
             patch_score_kind=PATCH_SCORE_KIND if self.options.patches and said.looks else None,
             windows=tuple(WindowResult(x, y, side, side, view) for view, (x, y, side) in prepared.windows.items()),
@@ -317,6 +343,11 @@ class Detector:
                 # Of a picture smaller than a patch there is less than one.
                 across, down = min(selection.patch, width - x), min(selection.patch, height - y)
                 yield PatchResult(x, y, across, down, entropy, rank, view, score)
+
+
+def _fast_scores(weights: NsnetWeights, precision: str, device: str) -> FastScores | None:
+    """What is known of the fast precision, where it may be used: asked for ``auto``, on a CPU where it is fast."""
+    return weights.info.fast if precision == "auto" and device == "cpu" and multiplies_bfloat16() else None
 
 
 def _contradiction(verdict: str, provenance: dict[str, Any] | None) -> tuple[str, ...]:

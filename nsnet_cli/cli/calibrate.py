@@ -66,7 +66,8 @@ def calibrate(
                 Detector.load(
                     weights,
                     device=device,
-                    precision=precision,
+                    # The threshold is made of scores, not of verdicts: they have to be exact.
+                    precision="fp32" if precision == "auto" else precision,
                     views=views,
                     limits=limits,
                     patches=False,
@@ -127,6 +128,11 @@ def _from_results(path: Path) -> Population:
             raise UsageError(
                 f"{path}: its rows do not say which weights, views and precision they are of; calibrate on a results "
                 "file of this version's nsnet scan"
+            )
+        if row.get("score_precision") not in (None, "", whole["precision"]):
+            raise UsageError(
+                f"{path}: some of its scores are in {row['score_precision']}, which settles verdicts but no threshold; "
+                "scan with --precision fp32, or give the directory of pictures"
             )
         found.add(MadeBy(str(whole["weights_sha256"]), int(whole["views"]), str(whole["precision"])))
     if len(found) != 1:

@@ -12,7 +12,7 @@ from nsnet_cli.errors import UsageError
 
 Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is fp32.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto: the verdicts of fp32, as fast as can be.")]
 BatchSize = Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent through the network together.")]
 Views = Annotated[
     int | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nsnet_cli.cli import options
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
@@ -59,6 +60,44 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_W
     Network.of_weights(weights)
     typer.echo(f"OK\t{weights.info.name}\t{weights.sha256}")
     typer.echo(f"OK\t{weights.info.tower}\t{weights.info.tower_sha256}")
+
+
+@app.command("bound")
+def bound(
+    dataset: options.Dataset,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
+    weights: options.Weights = DEFAULT_WEIGHTS,
+    split: options.Split = "train",
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures to score, at most.")] = 2500,
+    margin: Annotated[float, typer.Option(min=1.0, help="The bound, in largest drifts seen.")] = 2.0,
+    kept: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="FILE", help="Keep scores there as JSON lines, and go on from them."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+) -> None:
+    """Measure how far bfloat16 moves scores, and write the weights anew with a bound for it.
+
+    Weights with a bound are scanned in bfloat16 where the processor is fast at it, and in float32 wherever that
+    could give another verdict. Give pictures of a manifest that the weights were not judged by.
+    """
+    from dataclasses import asdict
+
+    from nsnet_cli.cli.progress import counting
+    from nsnet_cli.evaluation.drift import bound_of, score_twice
+    from nsnet_cli.evaluation.labelled import find_labelled
+    from nsnet_cli.evaluation.robustness import take_sample
+    from nsnet_cli.weights.file import with_fast
+    from nsnet_cli.weights.store import find_weights
+
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists; choose another name, or give --force")
+    sample = take_sample(find_labelled(dataset, split).pictures, pictures)
+    with counting("scoring twice", len(sample)) as advance:
+        scores = score_twice(weights, sample, kept, advance)
+    fast = bound_of(scores, sample, margin)
+    with_fast(find_weights(weights), fast, output)
+    typer.echo(json.dumps({"path": str(output), **asdict(fast)}, indent=2))
 
 
 @app.command("convert")

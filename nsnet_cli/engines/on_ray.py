@@ -194,7 +194,7 @@ class RayEngine:
             "load": {
                 "weights": str(detector.weights.path.absolute()) if by_path else weights,
                 "device": self.device,
-                "precision": options.precision,
+                "precision": detector.asked_precision,
                 "views": options.views,
                 "threshold": options.threshold,
                 "patches": options.patches,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,13 +27,14 @@ _RECIPE = "the recipe in the metadata"
 class Scored:
     """What the network says of a picture.
 
-    ``score``, the logit before calibration; ``semantic`` ``(rank,)``, the semantic part of the first view's embedding;
-    ``looks`` at each view, in the order of the picture's plan.
+    ``score``, the logit before calibration, and the ``precision`` that it was computed in; ``semantic`` ``(rank,)``,
+    the semantic part of the first view's embedding; ``looks`` at each view, in the order of the picture's plan.
     """
 
     score: float
     semantic: Floats
     looks: tuple[Look, ...] = ()
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Network:
     fusion: dict[str, float]
     selection: SelectionRecipe
     several: SeveralLooks = field(default_factory=SeveralLooks)
+    precision: str = "fp32"
 
     @staticmethod
     def of_weights(
@@ -61,15 +63,30 @@ class Network:
         semantic, heads, kernel = _judges(weights)
         info, tower = weights.info, tower_info(weights.tower_path)
         state, adapted = tower_states(weights)
-        if device == "cpu" and precision == "fp32":
+        if device == "cpu" and precision == "bf16":
+            from nsnet_cli.tower.on_onednn import OnednnTower
+
+            seeing: Tower = OnednnTower(tower, state, threads, adapted)
+        elif device == "cpu":
             from nsnet_cli.tower.on_numpy import NumpyTower
 
-            seeing: Tower = NumpyTower(tower, state, threads, adapted)
+            seeing = NumpyTower(tower, state, threads, adapted)
         else:
             from nsnet_cli.tower.on_torch import TorchTower
 
             seeing = TorchTower(tower, state, device, precision, threads, adapted)
-        return Network(seeing, info.adaptation, semantic, heads, kernel, info.fusion, info.selection, info.several)
+        return Network(
+            seeing, info.adaptation, semantic, heads, kernel, info.fusion, info.selection, info.several, precision
+        )
+
+    def in_bfloat16(self, weights: NsnetWeights, threads: int | None = None) -> Network:
+        """The same one on a CPU with the tower's matrices in bfloat16; what judges is shared, and stays float32."""
+        from nsnet_cli.tower.on_numpy import NumpyTower
+        from nsnet_cli.tower.on_onednn import OnednnTower
+
+        assert isinstance(self.tower, NumpyTower)
+        tower = OnednnTower(tower_info(weights.tower_path), self.tower.state, threads, self.tower.adapted)
+        return replace(self, tower=tower, precision="bf16")
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
         """The probes of a kind of view."""
@@ -97,7 +114,7 @@ class Network:
             for k, (n, score) in enumerate(zip(few, self.fused(by_kind).tolist(), strict=True)):
                 if any(view.look for view in plans[n]):
                     score = self.several.of(score)
-                scored[n] = Scored(score, semantic[k], tuple(looks[n]))
+                scored[n] = Scored(score, semantic[k], tuple(looks[n]), self.precision)
         return [scored[n] for n in range(len(plans))]
 
     def looks(

@@ -18,6 +18,7 @@ CSV_FIELDS = (
     "declared_generator", "declared_model", "declared_prompt", "declared_source_type",
     "error_code", "error_message", "scanned_at",
     "elapsed_ms", "schema", "weights_sha256", "views", "precision", "options_hash", "input_index", "shard",
+    "score_precision",
 )  # fmt: skip
 
 

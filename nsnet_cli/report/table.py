@@ -133,7 +133,12 @@ def summary_line(summary: Summary, model: ModelInfo, threshold: float | None) ->
         if threshold is not None
         else f"real below {model.t_low:.2f}, generated from {model.t_high:.2f}"
     )
-    return f"{', '.join(parts)}; {rule}"
+    return f"{', '.join(parts)}; {rule}{_in_fast_precision(summary, model)}"
+
+
+def _in_fast_precision(summary: Summary, model: ModelInfo) -> str:
+    fast = sum(count for name, count in summary.precisions.items() if name != model.precision)
+    return f"; {fast} scores in bfloat16, verdicts as in float32" if fast else ""
 
 
 def _bar(probability: float, model: ModelInfo, threshold: float | None) -> Group:

@@ -59,6 +59,7 @@ class DeliveredResult:
     probability: float | None = None
     score: float | None = None
     verdict: str | None = None
+    score_precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class PictureResult:
     error: ErrorInfo | None = None
     frame: FrameInfo | None = None
     clip: ClipResult | None = None
+    score_precision: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON data.  A path that is not UTF-8 also stands in ``path_bytes``, in base64."""
@@ -187,6 +189,7 @@ def nanoseconds_utc(nanoseconds: int | None) -> str | None:
 class ModelInfo:
     """The model behind the verdicts, and the error rates behind the thresholds.
 
+    Verdicts are those of ``precision``; a score that says another of itself lies within ``fast_bound`` of that in it.
     With a ``profile`` (`nsnet_cli.verdict.profiles`) ``t_high`` and ``fpr_at_t_high`` are the profile's.
     """
 
@@ -202,6 +205,7 @@ class ModelInfo:
     device: str
     views: int
     profile: str | None = None
+    fast_bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,7 @@ class Summary:
     verdicts: Counter[str] = field(default_factory=Counter)
     errors: int = 0
     skipped: int = 0
+    precisions: Counter[str] = field(default_factory=Counter)
 
     def add(self, result: PictureResult) -> None:
         self.total += 1
@@ -248,6 +253,8 @@ class Summary:
             self.errors += 1
         elif result.verdict is not None:
             self.verdicts[result.verdict] += 1
+            if result.score_precision is not None:
+                self.precisions[result.score_precision] += 1
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Count a row of an earlier sitting (`RowContext.row`)."""
@@ -256,6 +263,8 @@ class Summary:
             self.errors += 1
         elif row.get("verdict") is not None:
             self.verdicts[row["verdict"]] += 1
+            if row.get("score_precision") is not None:
+                self.precisions[row["score_precision"]] += 1
 
     def to_dict(self) -> dict[str, int]:
         counts = {name: self.verdicts[name] for name in ("generated", "real", "uncertain")}

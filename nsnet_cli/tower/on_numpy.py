@@ -41,6 +41,7 @@ class NumpyTower:
         threads: int | None = None,
         adapted: Mapping[str, Floats] | None = None,
     ) -> None:
+        self.state, self.adapted = state, adapted
         self._tower = _Vit(info, state)
         self._adapted = self._tower if adapted is state else _Vit(info, adapted) if adapted is not None else None
         self._pool = ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="tower")

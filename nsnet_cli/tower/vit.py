@@ -85,7 +85,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1) @ v
 
 
-def _probe(q: Tensor, k: Tensor, v: Tensor, look: Tensor) -> Tensor:
+def attend_probes(q: Tensor, k: Tensor, v: Tensor, look: Tensor) -> Tensor:
     """Attention of probes, the last ``len(look)`` tokens: each stands where the class token stands for all others.
 
     A probe sees itself, and of the patch tokens what its row of ``look`` lets it; all of them together keep the
@@ -128,7 +128,7 @@ class Attention(nn.Module):
         else:
             image = slice(None, -len(look))
             mixed = _attend(q[..., image, :], k[..., image, :], v[..., image, :])
-            mixed = torch.cat([mixed, _probe(q, k, v, look)], dim=2)
+            mixed = torch.cat([mixed, attend_probes(q, k, v, look)], dim=2)
         return self.out_proj(mixed.transpose(1, 2).reshape(n, length, width))
 
 

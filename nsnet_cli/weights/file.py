@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from nsnet_cli.errors import WeightsError
 from nsnet_cli.verdict.calibration import Calibration
 from nsnet_cli.views.plan import ViewKind, kinds_of, plan_views
 from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.weights.fast import FastScores
 from nsnet_cli.weights.quantised import multiplied_out
 from nsnet_cli.weights.safefile import read_header, write_safetensors
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
@@ -52,6 +53,8 @@ class WeightsInfo:
     calibration: Calibration
     training: dict[str, Any]
     licence: str
+    # Weights without it are scored in float32 alone.
+    fast: FastScores | None = None
 
     @property
     def kinds(self) -> list[ViewKind]:
@@ -93,6 +96,7 @@ class WeightsInfo:
                 calibration=Calibration(**json.loads(metadata["calibration"])),
                 training=json.loads(metadata["training"]),
                 licence=metadata["licence"],
+                fast=FastScores.of_record(json.loads(metadata.get("fast", "null"))),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
@@ -160,3 +164,15 @@ def load_weights(name_or_path: str) -> NsnetWeights:
 def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:
     """Write a weights file; it appears whole or not at all."""
     write_safetensors(path, tensors, info.to_metadata())
+
+
+def with_fast(path: Path, fast: FastScores | None, output: Path) -> None:
+    """Write the weights file at ``path`` to ``output`` with another bound of a fast precision; all else stays.
+
+    Raises `WeightsError` where ``path`` holds no weights of this package.
+    """
+    from safetensors.torch import load_file
+
+    info = weights_info(path)
+    metadata = {**read_header(path).metadata, "fast": replace(info, fast=fast).to_metadata()["fast"]}
+    write_safetensors(output, load_file(path), metadata)
