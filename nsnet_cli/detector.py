@@ -347,7 +347,7 @@ class Detector:
 
 def _fast_scores(weights: NsnetWeights, precision: str, device: str) -> FastScores | None:
     """What is known of the fast precision, where it may be used: asked for ``auto``, on a CPU where it is fast."""
-    return weights.info.fast if precision == "auto" and device == "cpu" and multiplies_bfloat16() else None
+    return weights.fast if precision == "auto" and device == "cpu" and multiplies_bfloat16() else None
 
 
 def _contradiction(verdict: str, provenance: dict[str, Any] | None) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "explain": "errors arrays inputs views results tower judges detector",
     "engines.on_ray": "errors inputs results engines detector",
     "evaluation": "errors inputs views results verdict",
+    "evaluation.drift": "errors weights tower detector evaluation",
     "training": "errors arrays disk inputs views verdict weights tower judges evaluation",
     "detectors": "errors arrays disk inputs views verdict weights tower evaluation training",
     "report": "errors disk inputs provenance results explain evaluation",
@@ -50,8 +51,8 @@ MAY_IMPORT = {
 LOADED_AT_ONCE = {
     "numpy": "arrays inputs.formats inputs.sources.video views weights tower judges engines detector explain "
     "evaluation training detectors report",
-    "torch": "tower.convert tower.on_torch tower.preprocess tower.vit judges.head judges.kernel judges.nullspace "
-    "judges.semantics training detectors.layers detectors.methods detectors.training",
+    "torch": "evaluation.drift tower.convert tower.on_onednn tower.on_torch tower.preprocess tower.vit judges.head "
+    "judges.kernel judges.nullspace judges.semantics training detectors.layers detectors.methods detectors.training",
     "PIL": "views engines.preparing training.views detectors report.overlay report.scan_report",
     "sklearn": "evaluation.metrics evaluation.robustness",
     "rich": "report",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jsonschema
@@ -15,6 +15,7 @@ from conftest import SAMPLE, Call, jsonl_rows, textured
 from PIL import Image
 
 from nsnet_cli import Detector, detector
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.evaluation.drift import TwoScores, bound_of, score_twice
 from nsnet_cli.evaluation.labelled import read_manifest
@@ -28,8 +29,7 @@ from nsnet_cli.tower.on_onednn import OnednnTower
 from nsnet_cli.tower.probes import ProbeGrid
 from nsnet_cli.tower.processor import multiplies_bfloat16
 from nsnet_cli.verdict.calibration import Calibration
-from nsnet_cli.weights.fast import FastScores
-from nsnet_cli.weights.file import weights_info, with_fast
+from nsnet_cli.weights.fast import FastScores, fast_path, read_fast, write_fast
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 BOUND = FastScores("bf16", bound=0.25, largest=0.125, half=0.02, pictures=2000, measured_on="nothing")
@@ -202,8 +202,13 @@ def bounded(tiny_weights: Path, many_pictures: Path) -> Path:
         )
         if exact.score is not None and fast.score is not None
     ]
-    with_fast(tiny_weights, bound_of(drifts, [], margin=2.0), path)
+    path.write_bytes(tiny_weights.read_bytes())
+    write_fast(fast_path(path), sha256_of(path), bound_of(drifts, [], margin=2.0))
     return path
+
+
+def bound_beside(weights: Path) -> FastScores | None:
+    return read_fast(weights, sha256_of(weights))
 
 
 def tiny(weights: Path, precision: str, **options: object) -> Detector:
@@ -244,7 +249,7 @@ def test_auto_gives_the_verdicts_of_float32_on_a_hundred_pictures(
     paths = hundred(tmp_path)
     auto, exact = (list(tiny(bounded, p, **options).scan_many(paths)) for p in ("auto", "fp32"))
     assert len({result.verdict for result in exact}) >= 2
-    bound = weights_info(bounded).fast
+    bound = bound_beside(bounded)
     assert bound is not None
     for one, other in zip(auto, exact, strict=True):
         assert (one.verdict, one.warnings) == (other.verdict, other.warnings)
@@ -262,7 +267,7 @@ def test_a_fault_in_the_fast_path_shows_on_pictures(
     bounded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scores off by twice the bound: the comparison above would fail."""
-    bound, real = weights_info(bounded).fast, Network.judged
+    bound, real = bound_beside(bounded), Network.judged
     assert bound is not None
 
     def faulty(self: Network, looks: object, plans: object) -> list[Scored]:
@@ -325,7 +330,7 @@ def test_every_output_says_the_precision_of_each_score(
     assert said == [row["score_precision"] for row in jsonl_rows(outputs[".jsonl"])] == cells
     assert said.count("fp32") >= FEW_PICTURES and said.count(None) == 1
     assert (document["model"]["precision"], document["options"]["precision"]) == ("fp32", "fp32")
-    assert document["model"]["fast_bound"] == weights_info(bounded).fast.bound  # type: ignore[union-attr]
+    assert document["model"]["fast_bound"] == bound_beside(bounded).bound  # type: ignore[union-attr]
     fast = said.count("bf16")
     assert fast and f"{fast} scores in bfloat16, verdicts as in float32" in " ".join(call(*args)[1].split())
     result = document["results"][0]
@@ -353,23 +358,25 @@ def test_a_threshold_of_ones_own_is_made_of_float32_alone(
 # --- the bound and its command ---
 
 
-def test_the_bound_is_measured_and_goes_into_the_weights(
+def test_the_bound_is_measured_and_kept_beside_the_weights(
     tiny_weights: Path, manifest: Path, tmp_path: Path, call: Call
 ) -> None:
-    made, kept = tmp_path / "made.safetensors", tmp_path / "kept.jsonl"
-    args = ("weights", "bound", str(manifest), "--weights", str(tiny_weights), "--pictures", "20", "--keep", str(kept))
-    code, out, err = call(*args, "-o", str(made), "--margin", "3")
+    weights, kept = tiny_weights.parent / "measured.safetensors", tmp_path / "kept.jsonl"
+    weights.write_bytes(tiny_weights.read_bytes())
+    args = ("weights", "bound", str(manifest), "--weights", str(weights), "--pictures", "20", "--keep", str(kept))
+    assert bound_beside(weights) is None
+    code, out, err = call(*args, "--margin", "3")
     assert code == 0, err
-    fast, before = weights_info(made).fast, weights_info(tiny_weights)
-    assert fast is not None and fast.pictures == 20 and before.fast is None
+    fast = bound_beside(weights)
+    assert fast is not None and fast.pictures == 20
     assert fast.bound == pytest.approx(3 * fast.largest, abs=1e-5) and json.loads(out)["bound"] == fast.bound
-    assert replace(weights_info(made), fast=None) == before
+    assert json.loads(call("weights", "info", str(weights))[1])["fast"] == asdict(fast)
     scores = [row["scores"] for row in jsonl_rows(kept)]
     assert fast.largest == pytest.approx(max(abs(a - b) for a, b in scores), abs=1e-6)
-    assert call(*args, "-o", str(made))[0] == 2  # it is there
-    assert call(*args, "-o", str(made), "--force")[0] == 0 and len(jsonl_rows(kept)) == 20  # nothing was scored again
+    assert call(*args)[0] == 2  # it is there
+    assert call(*args, "--force")[0] == 0 and len(jsonl_rows(kept)) == 20  # nothing was scored again
     other = [*args[:-3], "10", "--keep", str(kept)]
-    code, _, err = call(*other, "-o", str(tmp_path / "other.safetensors"))
+    code, _, err = call(*other, "-o", str(tmp_path / "other.json"))
     assert code == 2 and "of other weights or pictures" in err
 
 
@@ -378,11 +385,24 @@ def test_what_cannot_be_a_bound_is_refused(tiny_weights: Path, tmp_path: Path) -
         bound_of([TwoScores("a", 1.0, 1.0)], [])
     with pytest.raises(UsageError, match="1 or more"):
         bound_of([TwoScores("a", 1.0, 1.5)], [], margin=0.5)
-    for wrong in (replace(BOUND, bound=0.1), replace(BOUND, bound=float("inf")), replace(BOUND, precision="int4")):
-        path = tmp_path / "wrong.safetensors"
-        with_fast(tiny_weights, wrong, path)
-        with pytest.raises(WeightsError, match="no bound of a fast precision"):
-            weights_info(path)
+    for wrong in ({"bound": 0.1}, {"bound": float("inf")}, {"precision": "int4"}):
+        with pytest.raises(ValueError, match="no bound of a fast precision"):
+            replace(BOUND, **wrong)  # type: ignore[arg-type]
+    weights = tmp_path / "w.safetensors"
+    for sha256, changes, said in (
+        ("a" * 64, {}, "measured on weights bbbbbbbbbbbb, but w.safetensors is aaaaaaaaaaaa"),
+        ("b" * 64, {"format": "nsnet.fast/9"}, "expected nsnet.fast/1, found 'nsnet.fast/9'"),
+        ("b" * 64, {"bound": 0.0}, "found something else"),
+        ("b" * 64, {"largest": None}, "found something else"),
+    ):
+        write_fast(fast_path(weights), "b" * 64, BOUND)
+        record = json.loads(fast_path(weights).read_text())
+        fast_path(weights).write_text(json.dumps(record | changes))
+        with pytest.raises(WeightsError, match=said):
+            read_fast(weights, sha256)
+    fast_path(weights).write_text("[")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_fast(weights, "b" * 64)
 
 
 # --- the shipped weights, where there are pictures to try them on ---
@@ -392,7 +412,7 @@ def test_what_cannot_be_a_bound_is_refused(tiny_weights: Path, tmp_path: Path) -
 def test_shipped_weights_drift_less_than_their_bound(shared: Path) -> None:
     pictures = read_manifest(shared / "corpus" / "manifest.csv", "val")[::170]
     scores = score_twice("nsnet-vit-b-16", pictures, None, lambda: None)
-    bound = weights_info(find_weights("nsnet-vit-b-16")).fast
+    bound = bound_beside(find_weights("nsnet-vit-b-16"))
     if bound is None:
         pytest.skip("the shipped weights have no bound: they are scanned in float32")
     assert 0.0 < max(one.drift for one in scores) <= bound.bound

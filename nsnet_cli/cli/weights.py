@@ -39,15 +39,21 @@ def path(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEI
 
 @app.command("info")
 def info(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_WEIGHTS) -> None:
-    """Print SHA-256, recipe, semantic basis, calibration and training record as JSON."""
+    """Print SHA-256, recipe, semantic basis, calibration, training record and the bound of bfloat16 as JSON."""
+    from dataclasses import asdict
+
     from nsnet_cli.disk import sha256_of
+    from nsnet_cli.weights.fast import read_fast
     from nsnet_cli.weights.safefile import read_header
     from nsnet_cli.weights.store import find_weights
 
     found = find_weights(name)
     header = read_header(found)
     record = {key: _parsed(value) for key, value in sorted(header.metadata.items())}
-    typer.echo(json.dumps({"path": str(found), "sha256": sha256_of(found), **record}, indent=2))
+    sha256 = sha256_of(found)
+    fast = read_fast(found, sha256)
+    record["fast"] = None if fast is None else asdict(fast)
+    typer.echo(json.dumps({"path": str(found), "sha256": sha256, **record}, indent=2))
 
 
 @app.command("verify")
@@ -65,7 +71,6 @@ def verify(name: Annotated[str, typer.Argument(metavar="NAME|PATH")] = DEFAULT_W
 @app.command("bound")
 def bound(
     dataset: options.Dataset,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
     weights: options.Weights = DEFAULT_WEIGHTS,
     split: options.Split = "train",
     pictures: Annotated[int, typer.Option(min=1, help="Pictures to score, at most.")] = 2500,
@@ -74,9 +79,13 @@ def bound(
         Path | None,
         typer.Option("--keep", metavar="FILE", help="Keep scores there as JSON lines, and go on from them."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write there [default: beside the weights]."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
-    """Measure how far bfloat16 moves scores, and write the weights anew with a bound for it.
+    """Measure how far bfloat16 moves scores, and keep a bound for it beside the weights.
 
     Weights with a bound are scanned in bfloat16 where the processor is fast at it, and in float32 wherever that
     could give another verdict. Give pictures of a manifest that the weights were not judged by.
@@ -84,20 +93,28 @@ def bound(
     from dataclasses import asdict
 
     from nsnet_cli.cli.progress import counting
+    from nsnet_cli.disk import sha256_of
     from nsnet_cli.evaluation.drift import bound_of, score_twice
     from nsnet_cli.evaluation.labelled import find_labelled
     from nsnet_cli.evaluation.robustness import take_sample
-    from nsnet_cli.weights.file import with_fast
+    from nsnet_cli.weights.fast import fast_path, read_fast, write_fast
     from nsnet_cli.weights.store import find_weights
 
-    if output.exists() and not force:
-        raise UsageError(f"{output} exists; choose another name, or give --force")
+    found = find_weights(weights)
+    path = fast_path(found) if output is None else output
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
+    sha256 = sha256_of(found)
+    try:
+        read_fast(found, sha256)
+    except WeightsError:
+        fast_path(found).unlink()  # of other weights, it would keep these from being loaded
     sample = take_sample(find_labelled(dataset, split).pictures, pictures)
     with counting("scoring twice", len(sample)) as advance:
         scores = score_twice(weights, sample, kept, advance)
     fast = bound_of(scores, sample, margin)
-    with_fast(find_weights(weights), fast, output)
-    typer.echo(json.dumps({"path": str(output), **asdict(fast)}, indent=2))
+    write_fast(path, sha256, fast)
+    typer.echo(json.dumps({"path": str(path), **asdict(fast)}, indent=2))
 
 
 @app.command("convert")

@@ -1,11 +1,20 @@
-"""How far a score in a faster precision may lie from that in float32: measured, and stored with the weights."""
+"""How far a score in a faster precision may lie from that in float32: measured, and kept beside the weights.
+
+``NAME.fast.json`` beside ``NAME.safetensors`` names the weights that it is of by their SHA-256.  It is a file of its
+own because it is no part of what the weights say: they can be measured again, on more pictures or by another processor,
+and stay the same weights.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from nsnet_cli.errors import WeightsError
+
+FAST_FORMAT = "nsnet.fast/1"
 # What `Detector` can compute in before float32.
 _PRECISIONS = ("bf16",)
 
@@ -23,15 +32,49 @@ class FastScores:
     pictures: int
     measured_on: str
 
-    @staticmethod
-    def of_record(record: dict[str, Any] | None) -> FastScores | None:
-        """From the metadata of a weights file; None where they say nothing of it, and scores are float32.
+    def __post_init__(self) -> None:
+        if self.precision not in _PRECISIONS or not (math.isfinite(self.bound) and 0.0 < self.largest <= self.bound):
+            raise ValueError(f"no bound of a fast precision: {self}")
 
-        Raises `ValueError` for a precision or a bound that cannot be.
-        """
-        if record is None:
-            return None
+
+def fast_path(weights: Path) -> Path:
+    """Where the bound of a weights file is kept."""
+    return weights.with_suffix(".fast.json")
+
+
+def read_fast(weights: Path, weights_sha256: str) -> FastScores | None:
+    """What is known of the fast precision of a weights file; None where nothing is, and scores are float32.
+
+    Raises `WeightsError` for a bound of other weights, or one that cannot be.
+    """
+    path = fast_path(weights)
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); make it anew with `nsnet weights bound`") from error
+    try:
+        found, of = record.pop("format"), record.pop("weights_sha256")
         fast = FastScores(**record)
-        if fast.precision not in _PRECISIONS or not (math.isfinite(fast.bound) and 0.0 < fast.largest <= fast.bound):
-            raise ValueError(f"no bound of a fast precision: {record}")
-        return fast
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: expected the bound of a fast precision ({FAST_FORMAT}), found something else ({error}); make it "
+            "anew with `nsnet weights bound`"
+        ) from error
+    if found != FAST_FORMAT:
+        raise WeightsError(f"{path}: expected {FAST_FORMAT}, found {found!r}; make it with `nsnet weights bound`")
+    if of != weights_sha256:
+        raise WeightsError(
+            f"{path}: measured on weights {str(of)[:12]}, but {weights.name} is {weights_sha256[:12]}; remove it, or "
+            "make it anew with `nsnet weights bound`"
+        )
+    return fast
+
+
+def write_fast(path: Path, weights_sha256: str, fast: FastScores) -> None:
+    """Write a bound; the file appears whole or not at all."""
+    record = {"format": FAST_FORMAT, "weights_sha256": weights_sha256, **asdict(fast)}
+    unfinished = path.with_suffix(".partial")
+    unfinished.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    unfinished.replace(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from nsnet_cli.errors import WeightsError
 from nsnet_cli.verdict.calibration import Calibration
 from nsnet_cli.views.plan import ViewKind, kinds_of, plan_views
 from nsnet_cli.views.selection import SelectionRecipe
-from nsnet_cli.weights.fast import FastScores
+from nsnet_cli.weights.fast import FastScores, fast_path, read_fast
 from nsnet_cli.weights.quantised import multiplied_out
 from nsnet_cli.weights.safefile import read_header, write_safetensors
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
@@ -53,8 +53,6 @@ class WeightsInfo:
     calibration: Calibration
     training: dict[str, Any]
     licence: str
-    # Weights without it are scored in float32 alone.
-    fast: FastScores | None = None
 
     @property
     def kinds(self) -> list[ViewKind]:
@@ -96,7 +94,6 @@ class WeightsInfo:
                 calibration=Calibration(**json.loads(metadata["calibration"])),
                 training=json.loads(metadata["training"]),
                 licence=metadata["licence"],
-                fast=FastScores.of_record(json.loads(metadata.get("fast", "null"))),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
@@ -119,7 +116,7 @@ class NsnetWeights:
     """A weights file, read, and what it holds as int8 multiplied out.
 
     ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, and what
-    was adapted under ``tower.``.
+    was adapted under ``tower.``.  ``fast`` is the bound that is kept beside the file, if one is.
     """
 
     path: Path
@@ -127,6 +124,7 @@ class NsnetWeights:
     info: WeightsInfo
     tensors: dict[str, NDArray[Any]]
     tower_path: Path
+    fast: FastScores | None = None
 
     def below(self, part: str) -> dict[str, NDArray[Any]]:
         """The tensors of one part, ``head``, ``kernel`` or ``tower``, by their names within it."""
@@ -158,21 +156,10 @@ def load_weights(name_or_path: str) -> NsnetWeights:
             f"{tower_path}: SHA-256 is {found}, but {path.name} was trained on {info.tower_sha256}; "
             "restore the original file (`nsnet weights verify` checks all)"
         )
-    return NsnetWeights(path, own, info, multiplied_out(tensors.result()), tower_path)
+    return NsnetWeights(path, own, info, multiplied_out(tensors.result()), tower_path, read_fast(path, own))
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:
-    """Write a weights file; it appears whole or not at all."""
+    """Write a weights file; it appears whole or not at all.  The bound of what it replaces goes."""
+    fast_path(path).unlink(missing_ok=True)
     write_safetensors(path, tensors, info.to_metadata())
-
-
-def with_fast(path: Path, fast: FastScores | None, output: Path) -> None:
-    """Write the weights file at ``path`` to ``output`` with another bound of a fast precision; all else stays.
-
-    Raises `WeightsError` where ``path`` holds no weights of this package.
-    """
-    from safetensors.torch import load_file
-
-    info = weights_info(path)
-    metadata = {**read_header(path).metadata, "fast": replace(info, fast=fast).to_metadata()["fast"]}
-    write_safetensors(output, load_file(path), metadata)
