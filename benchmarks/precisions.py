@@ -1,7 +1,7 @@
 """Do other precisions give the verdicts of float32?  What `auto` may choose hangs on it.
 
     python benchmarks/precisions.py --work DIR [--pictures 400] [--emulated 150]     goes on after a kill from DIR
-    python benchmarks/precisions.py --write-only      writes docs/speed.md from the kept figures
+    python benchmarks/precisions.py --write-only      writes docs/performance.md from the kept figures
 
 Held-out pictures (``val``) go through the shipped weights in float32 on NumPy, which is what a scan on a CPU does, and
 again in each other way: float32 and bfloat16 on PyTorch, and products of int8 with one scale for each token.  There is
@@ -40,7 +40,7 @@ from nsnet_cli.verdict.calibration import Calibration
 
 OWNER = "benchmarks/precisions.py"
 RESULT = RESULTS / "precisions.json"
-DOCUMENT = ROOT / "docs" / "speed.md"
+DOCUMENT = ROOT / "docs" / "performance.md"
 REFERENCE = "float32 on NumPy"
 # Products of int8 by the share of channels, those of largest values, that stay in float32 (Dettmers et al., 2022).
 INT8 = {

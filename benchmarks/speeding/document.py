@@ -1,4 +1,4 @@
-"""The measured speeds in words: what docs/speed.md says between its markers."""
+"""The measured speeds in words: what docs/performance.md says between its markers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from documents import ROOT, between_markers
 
 OWNER = "benchmarks/speed.py"
-DOCUMENT = ROOT / "docs" / "speed.md"
+DOCUMENT = ROOT / "docs" / "performance.md"
 Figures = dict[str, Any]
 
 
