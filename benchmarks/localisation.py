@@ -32,8 +32,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-from documents import MANIFEST, README, RESULTS, ROOT, between_markers, kept_rows, need_manifest
+from documents import README, RESULTS, ROOT, between_markers, kept_rows, need_manifest
 from localising.composites import CompositeDraw
+from options import parser_with
 from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -56,13 +57,10 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--work", type=Path, help="keep single rows here, and go on from it")
+    parser = parser_with(__doc__, "--manifest", "--work", "--write-only")
     parser.add_argument("--weights", default=None, help="other weights than the shipped ones")
     parser.add_argument("--composites", type=int, default=_COMPOSITES)
     parser.add_argument("--left-out", type=int, default=_LEFT_OUT, help="pictures of the leave-one-patch-out reference")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)

@@ -22,7 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+from documents import MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+from options import parser_with
 
 from nsnet_cli.report.plots import reliability_plot
 
@@ -38,13 +39,8 @@ _CUTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--whole", type=Path, help="a manifest of whole originals to measure instead")
+    parser = parser_with(__doc__, "--manifest", "--whole", "--rows", "--precision", "--write-only")
     parser.add_argument("--predictions", type=Path)
-    parser.add_argument("--rows", type=Path, help="keep the rows of the scan here (.jsonl)")
-    parser.add_argument("--precision", default="auto", help="as of nsnet evaluate; stands in the documents")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         name, manifest = (WHOLE, args.whole) if args.whole else (CROPS, args.manifest)
