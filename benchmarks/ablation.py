@@ -28,6 +28,7 @@ from ablating.kept import Keeper, even_subset
 from ablating.tuned import ARMS, FOLDS, tuned_scores
 from ablating.ways import FURTHER, WAYS, has_room
 from documents import MANIFEST, RESULTS, need_manifest, save_plot
+from options import parser_with
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -52,14 +53,11 @@ _LARGE_PICTURES = 400
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--labels", type=Path, default=_SEMANTICS, help="folder of the label embeddings")
-    parser.add_argument("--work", type=Path, help="where features, checkpoints and finished sections are kept")
+    parser = parser_with(__doc__, "--manifest", "--work", "--write-only")
+    parser.add_argument("--semantics", type=Path, default=_SEMANTICS, help="folder of the label embeddings")
     parser.add_argument("--pictures", type=int, default=_PICTURES, help="of train, at most")
     parser.add_argument("--val-pictures", type=int, default=_VAL_PICTURES)
     parser.add_argument("--tune-samples", type=int, default=_TUNE_SAMPLES, help="pictures that an adapted tower sees")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)
@@ -80,7 +78,7 @@ class _Ablation:
         self._pictures = even_subset(read_manifest(args.manifest, "train"), args.pictures)
         self._val = even_subset(read_manifest(args.manifest, "val"), args.val_pictures)
         self._labels = {
-            name: torch.from_numpy(np.load(args.labels / file, allow_pickle=False).astype(np.float64))
+            name: torch.from_numpy(np.load(args.semantics / file, allow_pickle=False).astype(np.float64))
             for name, file in _LABELS.items()
         }
         self._keeper = Keeper(args.work / "features")

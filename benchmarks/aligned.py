@@ -6,14 +6,13 @@ compression (DDA, B-Free).  The window's contrastive head is fitted in grouped f
 them and with them as one more generator, hard negatives of the contrastive loss included; held-out AUC of the head, and
 of the head beside the kernel head.
 
-    python benchmarks/aligned.py MANIFEST.csv --autoencoder taef2.safetensors --labels LABELS.npy --work FOLDER
+    python benchmarks/aligned.py --autoencoder taef2.safetensors --labels LABELS.npy --work FOLDER
 
 Features of crops are those that ``nsnet train --work FOLDER`` keeps.  Writes ``benchmarks/results/aligned.json``.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -25,8 +24,9 @@ from random import Random
 import numpy as np
 import torch
 import torch.nn.functional as F
-from documents import RESULTS
+from documents import RESULTS, need_manifest
 from looks import auc, cell, kept_crops
+from options import parser_with
 from PIL import Image
 from torch import Tensor
 
@@ -52,12 +52,10 @@ _KERNEL_SHARE = 0.75
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifest", type=Path)
+    parser = parser_with(__doc__, "--manifest", "--labels!", "--work!")
     parser.add_argument("--autoencoder", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
     asked = parser.parse_args()
+    need_manifest(asked.manifest)
     found = measure(read_manifest(asked.manifest, "train"), asked.autoencoder, asked.labels, asked.work)
     (RESULTS / "aligned.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print(section(found))

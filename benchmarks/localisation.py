@@ -32,8 +32,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-from documents import MANIFEST, README, RESULTS, ROOT, between_markers, kept_rows, need_manifest
+from documents import RESULTS, ROOT, between_markers, kept_rows, need_manifest
 from localising.composites import CompositeDraw
+from options import parser_with
 from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -56,13 +57,10 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--work", type=Path, help="keep single rows here, and go on from it")
+    parser = parser_with(__doc__, "--manifest", "--work", "--write-only")
     parser.add_argument("--weights", default=None, help="other weights than the shipped ones")
     parser.add_argument("--composites", type=int, default=_COMPOSITES)
     parser.add_argument("--left-out", type=int, default=_LEFT_OUT, help="pictures of the leave-one-patch-out reference")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)
@@ -70,8 +68,7 @@ def main() -> None:
             document = _measure(args, args.work or Path(scratch))
         RESULT.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     document = json.loads(RESULT.read_text("utf-8"))
-    for path in (EXPLAIN_DOC, README):
-        path.write_text(with_figures(path.read_text("utf-8"), document, path == EXPLAIN_DOC), "utf-8")
+    EXPLAIN_DOC.write_text(with_figures(EXPLAIN_DOC.read_text("utf-8"), document), "utf-8")
 
 
 def _measure(args: argparse.Namespace, work: Path) -> Row:
@@ -280,13 +277,13 @@ def _cost(with_scores: Detector, without: Detector, pictures: Sequence[LabelledP
 # --- documents ---
 
 
-def with_figures(text: str, document: Row, whole: bool) -> str:
+def with_figures(text: str, document: Row) -> str:
     """``text`` with the figures between this benchmark's markers made new."""
-    return between_markers(text, OWNER, render(document, whole))
+    return between_markers(text, OWNER, render(document))
 
 
-def render(document: Row, whole: bool) -> str:
-    """The figures in Markdown, or a summary of them."""
+def render(document: Row) -> str:
+    """The figures in Markdown, a summary first."""
     patches, chart = document["localisation"]["patches"], document["localisation"]["map"]
     left, cost = document["leave_one_out"], document["cost"]
     summary = (
@@ -295,8 +292,6 @@ def render(document: Row, whole: bool) -> str:
         f"`nsnet explain`, {_with_interval(patches['mixed'])} for `patches[].score`. Real pasted into real, which must "
         f"stay at 0.5: {_with_interval(chart['control'])} and {_with_interval(patches['control'])}."
     )
-    if not whole:
-        return summary
     lines = [
         summary,
         "",

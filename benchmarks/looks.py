@@ -5,7 +5,7 @@ fold that is left out (``originals.py`` of the corpus takes them out of public s
 rows: which squares of the original are looked at, at which scale, whether the mosaic is, and whether a picture is saved
 as JPEG 90 first.  AUC with 95 % bootstrap intervals over generators and sources.
 
-    python benchmarks/looks.py MANIFEST.csv --whole ORIGINALS.csv --labels LABELS.npy --work FOLDER
+    python benchmarks/looks.py --whole ORIGINALS.csv --labels LABELS.npy --work FOLDER
 
 Features of crops are those that ``nsnet train --work FOLDER`` keeps.  Writes ``benchmarks/results/looks.json`` and its
 section of ``docs/looks.md``.
@@ -13,7 +13,6 @@ section of ``docs/looks.md``.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from documents import RESULTS, ROOT, between_markers
+from documents import RESULTS, ROOT, between_markers, need_manifest
+from options import parser_with
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -69,12 +69,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--whole", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
+    parser = parser_with(__doc__, "--manifest", "--whole!", "--labels!", "--work!")
     asked = parser.parse_args()
+    need_manifest(asked.manifest)
     found = measure(*(read_manifest(path, "train") for path in (asked.manifest, asked.whole)), asked.labels, asked.work)
     (RESULTS / "looks.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     DOCUMENT.write_text(between_markers(DOCUMENT.read_text("utf-8"), "benchmarks/looks.py", section(found)), "utf-8")

@@ -12,7 +12,6 @@ Figures are kept in ``benchmarks/results/precisions.json``; a test fails where t
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -24,7 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-from documents import MANIFEST, RESULTS, ROOT, between_markers, kept_rows, need_manifest
+from documents import RESULTS, ROOT, between_markers, kept_rows, need_manifest
+from options import parser_with
 from sklearn.metrics import roc_auc_score
 
 from nsnet_cli.arrays import Floats
@@ -53,12 +53,9 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--work", type=Path, help="where rows are kept")
+    parser = parser_with(__doc__, "--manifest", "--work", "--write-only")
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--emulated", type=int, default=150, help="of them, those that bfloat16 sees")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)

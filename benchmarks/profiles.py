@@ -9,7 +9,6 @@ sources, measured on the fifth.  Figures go to ``benchmarks/results/profiles.jso
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import subprocess
@@ -21,7 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, need_manifest
+from documents import MODEL_CARD, RESULTS, between_markers, need_manifest
+from options import parser_with
 
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.evaluation.predictions import read_rows
@@ -35,11 +35,7 @@ Scored = tuple[LabelledPicture, dict[str, Any]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--rows", type=Path)
-    parser.add_argument("--precision", default="auto", help="as of nsnet scan, and of the rows that are there")
-    parser.add_argument("--write-only", action="store_true")
+    parser = parser_with(__doc__, "--manifest", "--rows", "--precision", "--write-only")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)

@@ -1,13 +1,13 @@
 """The Ray engine beside the local one: the same rows, a node killed in the middle, and what it costs.
 
-    python benchmarks/ray_engine.py [--pictures FOLDER] [--rows 3000] [--real 60]
+    python benchmarks/ray_engine.py [--pictures FOLDER] [--mentions 3000] [--real 60]
 
-First ``--rows`` mentions of the pictures in FOLDER (twelve made ones unless given) are scanned with a stub in place of
+First ``--mentions`` of the pictures in FOLDER (twelve made ones unless given) are scanned with a stub in place of
 the network: by the local engine, by the Ray engine on a local cluster of two nodes, and so again with one node killed
 in the middle.  Rows must be the same: one for each mention, scores within 1e-3.  The driver's own rate is that of rows
 that cost nothing.  Then ``--real`` pictures are scanned with the real network by both engines on this machine; without
-a cluster, so the second starts Ray.  ``--rows 0`` and ``--real 0`` leave a half out and keep the figures that it had.
-Run it on a quiet machine.  Writes benchmarks/results/ray_engine.json and prints it.
+a cluster, so the second starts Ray.  ``--mentions 0`` and ``--real 0`` leave a half out and keep the figures that it
+had.  Run it on a quiet machine.  Writes benchmarks/results/ray_engine.json and prints it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Scan:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, help="a folder [default: twelve made pictures]")
-    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--mentions", type=int, default=3000)
     parser.add_argument("--real", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each engine with the real network")
     parser.add_argument("--_stubbed", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -90,8 +90,8 @@ def main() -> int:
         pictures = _pictures(args.pictures, folder)
         found = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
         found["cores"] = os.cpu_count()
-        if args.rows:
-            found["stub"] = _same_rows(folder, pictures, args.rows)
+        if args.mentions:
+            found["stub"] = _same_rows(folder, pictures, args.mentions)
         if args.real:
             found["real"] = _overhead(folder, list(islice(cycle(pictures), args.real)), args.repeats)
     RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")

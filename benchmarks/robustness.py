@@ -17,7 +17,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+from documents import MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+from options import parser_with
 
 from nsnet_cli.report.plots import robustness_plot
 
@@ -27,12 +28,8 @@ SAMPLE = 280
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--rows", type=Path, help="keep the scores of single pictures here, and go on from it (.jsonl)")
+    parser = parser_with(__doc__, "--manifest", "--rows", "--precision", "--write-only")
     parser.add_argument("--sample", type=int, default=SAMPLE, help="pictures that are delivered")
-    parser.add_argument("--precision", default="auto", help="as of nsnet robustness; stands in the documents")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)

@@ -12,7 +12,6 @@ On two AVX2 cores 22 minutes of features for each rendering.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -27,7 +26,8 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from documents import MANIFEST, MODEL_CARD, RESULTS, between_markers, need_manifest
+from documents import MODEL_CARD, RESULTS, between_markers, need_manifest
+from options import parser_with
 
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.judges.head import NullSpaceHead
@@ -47,13 +47,9 @@ _JUDGE = WINDOW
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--rows", type=Path, help="the rows of a scan of val (.jsonl)")
-    parser.add_argument("--work", type=Path, help="where features are kept")
+    parser = parser_with(__doc__, "--manifest", "--rows", "--work", "--write-only")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--renderings", type=int, default=2, help="deliveries of each picture, as of nsnet train")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         need_manifest(args.manifest)

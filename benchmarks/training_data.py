@@ -1,23 +1,23 @@
 """Name every source of the training pictures, with its licence as stated, in the model card.
 
-python benchmarks/training_data.py MANIFEST.csv
+python benchmarks/training_data.py --manifest MANIFEST.csv
 """
 
 from __future__ import annotations
 
 import csv
-import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 
-CARD = Path(__file__).resolve().parent.parent / "weights" / "MODEL_CARD.md"
+from documents import MODEL_CARD, need_manifest
+from options import parser_with
+
 BEGIN, END = "<!-- data: begin (benchmarks/training_data.py) -->", "<!-- data: end -->"
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        sys.exit(f"{__doc__}\nThe manifest is not part of this repository.")
-    with Path(sys.argv[1]).open(newline="", encoding="utf-8") as file:
+    manifest = parser_with(__doc__, "--manifest").parse_args().manifest
+    need_manifest(manifest)
+    with manifest.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -27,9 +27,9 @@ def main() -> None:
     for (repository, licence), groups in sorted(found.items(), key=lambda item: item[0][0].lower()):
         listed = ", ".join(f"{name} ({n})" for name, n in sorted(groups.items()))
         lines.append(f"| {repository} | {licence} | {listed} |".replace("\n", " "))
-    before, rest = CARD.read_text("utf-8").split(BEGIN)
+    before, rest = MODEL_CARD.read_text("utf-8").split(BEGIN)
     table = "\n".join(lines)
-    CARD.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", "utf-8")
+    MODEL_CARD.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", "utf-8")
 
 
 if __name__ == "__main__":

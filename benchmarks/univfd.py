@@ -4,17 +4,18 @@ A linear probe on CLIP's embedding of the centre crop, trained on the ``train`` 
 its ``val`` rows; the decision point of 0.5 is calibrated as ours is, on scores of grouped folds.  Prints a
 JSON object beside the errors of the shipped weights, from ``benchmarks/results/val.json``.
 
-    python benchmarks/univfd.py MANIFEST.csv --work FOLDER
+    python benchmarks/univfd.py --work FOLDER
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from documents import RESULTS, need_manifest
+from options import parser_with
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -27,15 +28,13 @@ from nsnet_cli.training.folds import grouped_folds, picture_weights
 from nsnet_cli.verdict.calibration import fit_calibration
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
-RESULTS = Path(__file__).parent / "results"
 _CROP, _BATCH, _FOLDS = 224, 16, 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--work", type=Path, required=True, help="where embeddings are kept")
+    parser = parser_with(__doc__, "--manifest", "--work!")
     asked = parser.parse_args()
+    need_manifest(asked.manifest)
     train, val = (read_manifest(asked.manifest, split) for split in ("train", "val"))
     x, y, weights = embeddings(train, asked.work), labels(train), np.array(picture_weights(train))
     folds = np.array(grouped_folds(train, _FOLDS))

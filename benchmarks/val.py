@@ -22,7 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from documents import MANIFEST, MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+from documents import MODEL_CARD, README, RESULTS, between_markers, need_manifest, save_plot
+from options import parser_with
 
 from nsnet_cli.report.plots import reliability_plot
 
@@ -30,6 +31,8 @@ from nsnet_cli.report.plots import reliability_plot
 CROPS, WHOLE = "val", "whole"
 OWNERS = {CROPS: "benchmarks/val.py", WHOLE: "benchmarks/val.py --whole"}
 _KINDS = {CROPS: "held-out pictures", WHOLE: "whole originals of held-out pictures, as their makers published them"}
+_SHORT = {CROPS: "crops, at most 384 pixels a side", WHOLE: "whole originals, as people have them"}
+_BRIEF = ("all", "photo_like", "not_photo_like")
 _CUTS = {
     "photo_like": "photo-like",
     "not_photo_like": "not photo-like",
@@ -38,13 +41,8 @@ _CUTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--whole", type=Path, help="a manifest of whole originals to measure instead")
+    parser = parser_with(__doc__, "--manifest", "--whole", "--rows", "--precision", "--write-only")
     parser.add_argument("--predictions", type=Path)
-    parser.add_argument("--rows", type=Path, help="keep the rows of the scan here (.jsonl)")
-    parser.add_argument("--precision", default="auto", help="as of nsnet evaluate; stands in the documents")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         name, manifest = (WHOLE, args.whole) if args.whole else (CROPS, args.manifest)
@@ -82,16 +80,47 @@ def _measure(args: argparse.Namespace, manifest: Path, plot: bool) -> dict[str, 
 
 
 def with_figures(text: str, every_group: bool) -> str:
-    """``text`` with the figures between this benchmark's markers made new."""
+    """``text`` with the figures between this benchmark's markers made new: all of them, or the README's table."""
+    kept = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in OWNERS}
+    if not every_group:
+        return between_markers(text, OWNERS[CROPS], brief(kept))
     for name, owner in OWNERS.items():
-        kept = RESULTS / f"{name}.json"
-        if kept.exists():
-            text = between_markers(text, owner, render(json.loads(kept.read_text("utf-8")), every_group, _KINDS[name]))
+        text = between_markers(text, owner, render(kept[name], _KINDS[name]))
     return text
 
 
-def render(document: dict[str, Any], every_group: bool, kind: str) -> str:
-    """The figures in Markdown: totals and cuts, the band, controls, and the worst groups or all of them."""
+def brief(kept: dict[str, dict[str, Any]]) -> str:
+    """What matters first, crops and originals in one table."""
+    lines = [
+        "| pictures that training never saw | n | AUC | right at 0.5: real | generated | decided | of these right | "
+        "real called generated | generated called real |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, document in kept.items():
+        for cut, f in {"all": document["total"], **document["cuts"]}.items():
+            if cut not in _BRIEF:
+                continue
+            keys = ("coverage", "decided_accuracy", "false_alarms", "misses")
+            cells = [_cell(f, "auc", spans=cut == "all"), f"{f['r_acc']:.2f}", f"{f['f_acc']:.2f}"]
+            cells += [f"{100 * f[key]:.{0 if key == 'coverage' else 1}f} %" for key in keys]
+            what = _SHORT[name] if cut == "all" else f"… {_CUTS[cut]}"
+            lines.append(f"| {what} | {f['pictures']:,} | {' | '.join(cells)} |")
+    worst = [
+        f"{what}: " + ", ".join(f"{row['name']} ({row[accuracy]:.2f})" for row in kept[CROPS][key][:3])
+        for what, key, accuracy in (("missed most", "by_generator", "f_acc"), ("accused most", "by_source", "r_acc"))
+    ]
+    groups = [f"{len(d['by_generator'])} generators and {len(d['by_source'])} sources" for d in kept.values()]
+    weights = dict.fromkeys(f"`{d['model']['weights_sha256'][:12]}`" for d in kept.values())
+    lines += [
+        "",
+        f"Crops are of {groups[0]}, originals of {groups[1]}; weights {' and '.join(weights)}; AUC with its 95 % "
+        f"interval. Of crops, by the share right at 0.5, {'; '.join(worst)}.",
+    ]
+    return "\n".join(lines)
+
+
+def render(document: dict[str, Any], kind: str) -> str:
+    """The figures in Markdown: totals and cuts, the band, controls, and all groups, the worst first."""
     total, model = document["total"], document["model"]
     lines = [
         f"`{document['command']}` on {total['pictures']:,} {kind} "
@@ -117,8 +146,7 @@ def render(document: dict[str, Any], every_group: bool, kind: str) -> str:
     for title, key, accuracy in (("Generators", "by_generator", "f_acc"), ("Sources", "by_source", "r_acc")):
         rows = document[key]
         summary = document[key.removeprefix("by_") + "s"][accuracy]
-        shown = rows if every_group else rows[:6]
-        named = "; ".join(f"{r['name']} {r[accuracy]:.2f} ({_interval(r, accuracy)}, n={r['pictures']})" for r in shown)
+        named = "; ".join(f"{r['name']} {r[accuracy]:.2f} ({_interval(r, accuracy)}, n={r['pictures']})" for r in rows)
         lines.append(f"{title}, worst first (mean {summary['mean']:.2f}): {named}.")
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -15,7 +15,7 @@ Two things go beyond the paper, both because a detector meets pictures that trai
 
 Entropies of all patches are computed in float32, by two matrix products for the Fourier transform; those that
 decide which patch holds a wanted rank are then computed again in float64.  The choice is that of float64
-throughout, at a tenth of its time (`benchmarks/selection.py` times it).
+throughout, at a tenth of its time (`benchmarks/speed.py` times it).
 """
 
 from __future__ import annotations
