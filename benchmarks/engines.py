@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 from comparing.document import DOCUMENT, RESULT, with_figures
 from comparing.engines import ENGINES
-from documents import MANIFEST, need_manifest
+from documents import need_manifest
+from options import parser_with
 
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.labelled import read_manifest
@@ -40,12 +41,9 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=MANIFEST)
-    parser.add_argument("--work", type=Path, help="where views and rows are kept")
+    parser = parser_with(__doc__, "--manifest", "--work", "--write-only")
     parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--only", action="append", choices=list(ENGINES), help="measure this engine; repeatable")
-    parser.add_argument("--write-only", action="store_true")
     args = parser.parse_args()
     if not args.write_only:
         if args.work is None:
