@@ -170,9 +170,9 @@ def _kills(args: argparse.Namespace) -> int:
             break
         rows = [json.loads(line) for line in output.open("rb")]
         paths = Counter(row["path"] for row in rows)
-    from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+    from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 
-    wanted = Counter(find_pictures([str(args.folder)], Wanted(), WalkCount()))
+    wanted = Counter(find_pictures([str(args.folder)], WalkOptions(), WalkCount()))
     found = {
         "pictures": sum(wanted.values()),
         "kills": killed,

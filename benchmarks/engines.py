@@ -32,7 +32,7 @@ from options import parser_with
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.labelled import read_manifest
 from nsnet_cli.evaluation.robustness import take_sample
-from nsnet_cli.tower.features import Features, Look
+from nsnet_cli.tower.features import Features, ViewFeatures
 from nsnet_cli.tower.processor import processor_name
 from nsnet_cli.views.plan import View
 
@@ -137,7 +137,7 @@ def _figures(detector: Detector, rows: dict[str, Row], plans: list[list[View]], 
 def _scores(detector: Detector, features: Features, plans: list[list[View]]) -> Any:
     at, looks = 0, []
     for plan in plans:
-        looks.append([Look(features.rows(slice(at + k, at + k + 1))) for k in range(len(plan))])
+        looks.append([ViewFeatures(features.rows(slice(at + k, at + k + 1))) for k in range(len(plan))])
         at += len(plan)
     return np.array([one.score for one in detector.network.judged(looks, plans)])
 

@@ -32,7 +32,7 @@ from PIL import Image
 
 from nsnet_cli import Detector
 from nsnet_cli.arrays import Pixels
-from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.judges.network import Scored
 from nsnet_cli.results.document import PictureResult
 
@@ -101,7 +101,7 @@ def main() -> int:
 
 def _pictures(folder: Path | None, scratch: Path) -> list[str]:
     if folder is not None:
-        return list(find_pictures([str(folder)], Wanted(), WalkCount()))
+        return list(find_pictures([str(folder)], WalkOptions(), WalkCount()))
     rng = np.random.default_rng(0)
     paths = []
     for k in range(12):

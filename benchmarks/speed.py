@@ -145,7 +145,7 @@ def _gpu() -> Figures | None:
 def _views_a_second(device: str, precision: str, together: int) -> float:
     import numpy as np
 
-    from nsnet_cli.tower.features import Asked
+    from nsnet_cli.tower.features import ViewBatch
     from nsnet_cli.tower.file import tower_info, tower_state
     from nsnet_cli.tower.on_torch import TorchTower
     from nsnet_cli.weights.store import TOWER_NAME, find_weights
@@ -153,7 +153,7 @@ def _views_a_second(device: str, precision: str, together: int) -> float:
     path = find_weights(TOWER_NAME)
     tower = TorchTower(tower_info(path), tower_state(path), device, precision)
     views = np.random.default_rng(0).integers(0, 256, (together, 3, 224, 224), dtype=np.uint8)
-    return together / _median_of(lambda: tower.see([Asked(views)]), 9)
+    return together / _median_of(lambda: tower.encode([ViewBatch(views)]), 9)
 
 
 def _median_of(call: Callable[[], Any], times: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from conftest import textured
 from PIL import Image
 
-from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.inputs.limits import DecodeLimits
 
 LIMITS = DecodeLimits()
@@ -50,4 +50,4 @@ def write_zip(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def found(*inputs: object, **wanted: object) -> list[str]:
-    return list(find_pictures(map(str, inputs), Wanted(**wanted), WalkCount()))  # type: ignore[arg-type]
+    return list(find_pictures(map(str, inputs), WalkOptions(**wanted), WalkCount()))  # type: ignore[arg-type]

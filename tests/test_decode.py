@@ -16,7 +16,7 @@ from PIL import Image
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.decode import Picture, decode, read_file
-from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.inputs.formats.jpeg import jpeg_quality
 from nsnet_cli.inputs.kinds import why_passed_over
 from nsnet_cli.inputs.limits import DecodeLimits
@@ -180,7 +180,7 @@ def test_globs_choose_within_a_folder(picture: Callable[..., Path], tmp_path: Pa
         picture(name, width=64, height=64)
 
     def found(include: list[str], exclude: list[str]) -> list[str]:
-        paths = find_pictures([str(tmp_path)], Wanted(include, exclude), WalkCount())
+        paths = find_pictures([str(tmp_path)], WalkOptions(include, exclude), WalkCount())
         return [str(Path(path).relative_to(tmp_path)) for path in paths]
 
     assert found([], []) == ["a.png", "b.jpg", "sub/c.png", "sub/d.png"]

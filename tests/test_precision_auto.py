@@ -22,7 +22,7 @@ from nsnet_cli.evaluation.labelled import read_manifest
 from nsnet_cli.judges.fast_first import FEW_PICTURES, FastFirst
 from nsnet_cli.judges.network import Network, Scored
 from nsnet_cli.results.document import PictureResult, json_schema
-from nsnet_cli.tower.features import Asked, Features
+from nsnet_cli.tower.features import Features, ViewBatch
 from nsnet_cli.tower.file import tower_info, tower_state
 from nsnet_cli.tower.on_numpy import NumpyTower
 from nsnet_cli.tower.on_onednn import OnednnTower
@@ -146,8 +146,8 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 def test_the_shipped_tower_in_bfloat16_sees_what_it_sees_in_float32() -> None:
     path = find_weights(TOWER_NAME)
     info, state = tower_info(path), tower_state(path)
-    asked = [Asked(some_views(1), ProbeGrid(7, 0.05, late=0.5)), Asked(textured_view())]
-    for fast, exact in zip(OnednnTower(info, state).see(asked), NumpyTower(info, state).see(asked), strict=True):
+    asked = [ViewBatch(some_views(1), ProbeGrid(7, 0.05, late=0.5)), ViewBatch(textured_view())]
+    for fast, exact in zip(OnednnTower(info, state).encode(asked), NumpyTower(info, state).encode(asked), strict=True):
         pairs = [(fast.features, exact.features)]
         if fast.probes is not None and exact.probes is not None:
             pairs.append((fast.probes, exact.probes))
@@ -165,7 +165,7 @@ def test_a_view_in_bfloat16_is_the_same_alone_and_in_any_batch(tiny_tower: Path)
     def features(threads: int, sizes: Sequence[int]) -> Features:
         tower, at, found = OnednnTower(info, state, threads), 0, []
         for size in sizes:
-            found.append(tower.see([Asked(views[at : at + size])])[0].features)
+            found.append(tower.encode([ViewBatch(views[at : at + size])])[0].features)
             at += size
         return Features.join(found)
 
@@ -177,14 +177,14 @@ def test_a_view_in_bfloat16_is_the_same_alone_and_in_any_batch(tiny_tower: Path)
 
 
 def test_without_onednn_the_products_are_pytorchs_own(tiny_tower: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info, state, asked = tower_info(tiny_tower), tower_state(tiny_tower), [Asked(some_views(2))]
-    with_it = OnednnTower(info, state).see(asked)[0].features
+    info, state, asked = tower_info(tiny_tower), tower_state(tiny_tower), [ViewBatch(some_views(2))]
+    with_it = OnednnTower(info, state).encode(asked)[0].features
 
     def refuses(*given: object) -> None:
         raise RuntimeError("no such products for this processor")
 
     monkeypatch.setattr("torch.ops.mkldnn._reorder_linear_weight", refuses)
-    without = OnednnTower(info, state).see(asked)[0].features
+    without = OnednnTower(info, state).encode(asked)[0].features
     assert relative(without.class_tokens, with_it.class_tokens) < 0.02
 
 

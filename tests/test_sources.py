@@ -17,7 +17,7 @@ import pytest
 from archived import LIMITS, OTHERS, PICTURES, TARS, add, found, jpeg, write_tar, write_zip
 
 from nsnet_cli.errors import InputError, UsageError
-from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.inputs.sources import archives, read_source, stat_source
 from nsnet_cli.inputs.sources.address import Address
@@ -41,7 +41,7 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_pictures_of_an_archive_are_found_and_read_in_any_order(archive: Path) -> None:
     count = WalkCount()
-    addresses = list(find_pictures([str(archive)], Wanted(), count))
+    addresses = list(find_pictures([str(archive)], WalkOptions(), count))
     assert addresses == [f"{archive}!{name}" for name in PICTURES]
     assert count.skipped == 1  # the notes; hidden ones are not counted, as on walks
     for address in [*addresses, *reversed(addresses)]:

@@ -11,7 +11,7 @@ import torch
 
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.tower.convert import tower_from_open_clip
-from nsnet_cli.tower.features import Asked, Features, Look
+from nsnet_cli.tower.features import Features, ViewBatch, ViewFeatures
 from nsnet_cli.tower.file import adapted_state, load_tower, save_tower, tower_info, tower_state
 from nsnet_cli.tower.on_numpy import NumpyTower
 from nsnet_cli.tower.on_torch import TorchTower
@@ -133,11 +133,11 @@ def same(a: Features, b: Features, tolerance: float) -> bool:
 def test_numpy_and_pytorch_see_the_same_in_the_shipped_tower() -> None:
     path = find_weights(TOWER_NAME)
     asked = [
-        Asked(some_views(1), ProbeGrid(5, 0.16)),
-        Asked(some_views(2), ProbeGrid(7, 0.05, late=0.5)),
-        Asked(some_views(1)),
+        ViewBatch(some_views(1), ProbeGrid(5, 0.16)),
+        ViewBatch(some_views(2), ProbeGrid(7, 0.05, late=0.5)),
+        ViewBatch(some_views(1)),
     ]
-    ours, trained = numpy_tower(path).see(asked), torch_tower(path).see(asked)
+    ours, trained = numpy_tower(path).encode(asked), torch_tower(path).encode(asked)
     for here, there in zip(ours, trained, strict=True):
         assert same(here.features, there.features, 1e-4)
         assert (here.probes is None) == (there.probes is None)
@@ -150,16 +150,16 @@ def test_numpy_gives_the_reference_features(shared: Path) -> None:
     reference, path = np.load(shared / "reference" / "clip_vit_b16_image_tower.npz"), find_weights(TOWER_NAME)
     # The reference's inputs are normalised already: with these, normalising them changes nothing.
     tower = NumpyTower(replace(tower_info(path), mean=(0.0,) * 3, std=(1 / 255,) * 3), tower_state(path))
-    look = tower.see([Asked(reference["inputs"])])[0]
+    look = tower.encode([ViewBatch(reference["inputs"])])[0]
     assert relative(look.features.embedding, reference["features"]) < 1e-4
 
 
 def test_a_view_is_seen_alike_whatever_is_seen_beside_it(tiny_tower: Path) -> None:
     tower, views = numpy_tower(tiny_tower, threads=3), some_views(7)
-    together = tower.see([Asked(views, ProbeGrid(3, 0.2)), Asked(views[::-1])])
+    together = tower.encode([ViewBatch(views, ProbeGrid(3, 0.2)), ViewBatch(views[::-1])])
     for n in range(7):
-        alone = tower.see([Asked(views[n : n + 1], ProbeGrid(3, 0.2))])[0]
-        beside: Look = together[0].of_picture(n)
+        alone = tower.encode([ViewBatch(views[n : n + 1], ProbeGrid(3, 0.2))])[0]
+        beside: ViewFeatures = together[0].of_picture(n)
         assert np.array_equal(beside.features.embedding, alone.features.embedding)
         assert np.array_equal(beside.probes_seen.class_tokens, alone.probes_seen.class_tokens)
         assert same(together[1].of_picture(6 - n).features, alone.features, 1e-5)
@@ -171,9 +171,9 @@ def test_the_exact_activation_is_that_of_pytorch(tiny_tower: Path, tmp_path: Pat
     path = tmp_path / "exact.safetensors"
     write_safetensors(path, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
     assert not tower_info(path).config.quick_gelu
-    asked = [Asked(some_views(2))]
-    ours, quick = numpy_tower(path).see(asked)[0].features, numpy_tower(tiny_tower).see(asked)[0].features
-    assert same(ours, torch_tower(path).see(asked)[0].features, 1e-4) and not same(ours, quick, 1e-3)
+    asked = [ViewBatch(some_views(2))]
+    ours, quick = numpy_tower(path).encode(asked)[0].features, numpy_tower(tiny_tower).encode(asked)[0].features
+    assert same(ours, torch_tower(path).encode(asked)[0].features, 1e-4) and not same(ours, quick, 1e-3)
 
 
 @pytest.mark.parametrize("targets", [LORA_TARGETS, ("v", "proj")])
@@ -201,12 +201,12 @@ def test_what_training_adapted_is_put_into_the_state(tiny_tower: Path, targets: 
         NumpyTower(tower_info(path), state, adapted=changed),
         TorchTower(tower_info(path), state, "cpu", "fp32", adapted=changed),
     ):
-        as_it_came, tuned = tower.see([Asked(views), Asked(views, adapted=True)])
-        assert same(as_it_came.features, numpy_tower(path).see([Asked(views)])[0].features, 1e-4)
-        assert same(tuned.features, NumpyTower(tower_info(path), changed).see([Asked(views)])[0].features, 1e-4)
+        as_it_came, tuned = tower.encode([ViewBatch(views), ViewBatch(views, adapted=True)])
+        assert same(as_it_came.features, numpy_tower(path).encode([ViewBatch(views)])[0].features, 1e-4)
+        assert same(tuned.features, NumpyTower(tower_info(path), changed).encode([ViewBatch(views)])[0].features, 1e-4)
         assert not same(tuned.features, as_it_came.features, 1e-3)
     with pytest.raises(ValueError, match="nothing of this tower is adapted"):
-        numpy_tower(path).see([Asked(views, adapted=True)])
+        numpy_tower(path).encode([ViewBatch(views, adapted=True)])
     both = TorchTower(tower_info(path), state, "cpu", "bf16", adapted=changed)
     assert both._adapted is not None
     plain, tuned_state = both._tower.state_dict(), both._adapted.state_dict()

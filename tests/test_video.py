@@ -13,7 +13,7 @@ from conftest import Call, jsonl_rows, textured
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.decode import decode
-from nsnet_cli.inputs.discover import Shard, WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.discover import Shard, WalkCount, WalkOptions, find_pictures
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.inputs.sources import read_source
 from nsnet_cli.inputs.sources.video import look_through
@@ -58,7 +58,7 @@ def test_containers_of_every_kind(suffix: str, tmp_path: Path) -> None:
         path = write_clip(tmp_path / f"clip.{suffix}", [0, 1, 2], codec=codec)
     except (av.error.FFmpegError, ValueError) as error:
         pytest.skip(f"this FFmpeg cannot write {suffix}: {error}")
-    *addresses, last = find_pictures([str(path)], Wanted(), WalkCount())
+    *addresses, last = find_pictures([str(path)], WalkOptions(), WalkCount())
     assert len(addresses) >= 2 and last == str(path)
     for address in addresses:
         assert decode(read_source(address, LIMITS), LIMITS).size == SIZE
@@ -81,7 +81,7 @@ def test_damaged_videos_are_rows_that_say_so(clip: Path, tmp_path: Path) -> None
                              ("noise.mkv", b"\x1a\x45\xdf\xa3" + bytes(range(256)), "decode_failed")):  # fmt: skip
         path = tmp_path / name
         path.write_bytes(data)
-        assert list(find_pictures([str(path)], Wanted(), WalkCount())) == [str(path)]
+        assert list(find_pictures([str(path)], WalkOptions(), WalkCount())) == [str(path)]
         with pytest.raises(InputError) as refused:
             read_source(str(path), LIMITS)
         assert refused.value.code == code
@@ -95,7 +95,7 @@ def test_a_clip_alone_says_how_to_scan_it(clip: Path, monkeypatch: pytest.Monkey
         read_source(str(clip), LIMITS)
     assert refused.value.code == "unsupported_format"
     monkeypatch.setitem(sys.modules, "av", None)
-    assert list(find_pictures([str(clip)], Wanted(), WalkCount())) == [str(clip)]
+    assert list(find_pictures([str(clip)], WalkOptions(), WalkCount())) == [str(clip)]
     with pytest.raises(InputError, match=r"nsnet-cli\[video\]"):
         read_source(str(clip), LIMITS)
 
@@ -138,13 +138,13 @@ def test_a_clip_is_resumed_where_it_ended(clip: Path, tiny_weights: Path, call: 
 
 
 def test_frames_and_their_clip_go_to_one_shard(clip: Path) -> None:
-    addresses = list(find_pictures([str(clip)], Wanted(), WalkCount()))
+    addresses = list(find_pictures([str(clip)], WalkOptions(), WalkCount()))
     for number in range(1, 6):
         assert len({Shard(number, 5).takes(address) for address in addresses}) == 1
 
 
 def test_a_walk_passes_over_videos_unless_they_are_asked_for(clip: Path) -> None:
     count = WalkCount(keep=True)
-    assert list(find_pictures([str(clip.parent)], Wanted(), count)) == []
+    assert list(find_pictures([str(clip.parent)], WalkOptions(), count)) == []
     assert count.listed[0].what.startswith("video (MP4")
-    assert len(list(find_pictures([str(clip.parent)], Wanted(videos=True), WalkCount()))) == 5
+    assert len(list(find_pictures([str(clip.parent)], WalkOptions(videos=True), WalkCount()))) == 5

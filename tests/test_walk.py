@@ -17,7 +17,7 @@ import pytest
 from conftest import SAMPLE, Call, textured
 from PIL import Image
 
-from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.results.document import json_schema
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -136,9 +136,9 @@ def test_the_list_of_what_was_skipped(suffix: str, everything: Path, tiny_weight
 def test_shards_share_what_is_skipped(everything: Path) -> None:
     counts = [WalkCount(keep=True, takes=lambda path, k=k: len(path) % 3 == k) for k in range(3)]  # type: ignore[misc]
     for count in counts:
-        list(find_pictures([str(everything)], Wanted(), count))
+        list(find_pictures([str(everything)], WalkOptions(), count))
     whole = WalkCount()
-    list(find_pictures([str(everything)], Wanted(), whole))
+    list(find_pictures([str(everything)], WalkOptions(), whole))
     assert sum(count.skipped for count in counts) == whole.skipped > 0
     assert [len(count.listed) for count in counts] == [count.skipped for count in counts] and not whole.listed
 

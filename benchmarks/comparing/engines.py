@@ -12,7 +12,7 @@ import numpy as np
 
 from comparing.graphs import onnx_model, openvino_model
 from nsnet_cli.arrays import Floats, Pixels
-from nsnet_cli.tower.features import Asked, Features
+from nsnet_cli.tower.features import Features, ViewBatch
 from nsnet_cli.tower.file import tower_info, tower_state
 from nsnet_cli.tower.on_numpy import NumpyTower, _Vit
 
@@ -29,7 +29,7 @@ class Engine:
 
 def _numpy(path: Path, threads: int) -> See:
     tower = NumpyTower(tower_info(path), tower_state(path), threads)
-    return lambda views: tower.see([Asked(views)])[0].features
+    return lambda views: tower.encode([ViewBatch(views)])[0].features
 
 
 def _torch(precision: str) -> Callable[[Path, int], See]:
@@ -37,7 +37,7 @@ def _torch(precision: str) -> Callable[[Path, int], See]:
         from nsnet_cli.tower.on_torch import TorchTower
 
         tower = TorchTower(tower_info(path), tower_state(path), "cpu", precision, threads)
-        return lambda views: tower.see([Asked(views)])[0].features
+        return lambda views: tower.encode([ViewBatch(views)])[0].features
 
     return make
 
@@ -46,7 +46,7 @@ def _onednn(path: Path, threads: int) -> See:
     from nsnet_cli.tower.on_onednn import OnednnTower
 
     tower = OnednnTower(tower_info(path), tower_state(path), threads)
-    return lambda views: tower.see([Asked(views)])[0].features
+    return lambda views: tower.encode([ViewBatch(views)])[0].features
 
 
 def _openvino(precision: str) -> Callable[[Path, int], See]:

@@ -95,11 +95,11 @@ def _population(path: Path, detector: Callable[[], Detector], batch_size: int, n
 
     if _is_results(path):
         return _from_results(path)
-    from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+    from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 
     if not path.is_dir():
         raise UsageError(f"{path}: neither a directory of pictures nor a results file ({', '.join(_RESULTS)})")
-    paths = list(find_pictures([str(path)], Wanted(), WalkCount()))
+    paths = list(find_pictures([str(path)], WalkOptions(), WalkCount()))
     if len(paths) < needed:
         raise UsageError(f"{path}: {len(paths)} pictures are too few for this rate: at least {needed} are needed")
     scanner = detector()

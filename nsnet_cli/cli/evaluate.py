@@ -20,7 +20,7 @@ from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.detector import Detector
-    from nsnet_cli.evaluation.evaluate import Look
+    from nsnet_cli.evaluation.evaluate import ControlInputs
     from nsnet_cli.evaluation.labelled import LabelledSet
     from nsnet_cli.evaluation.predictions import Prediction
     from nsnet_cli.results.document import PictureResult
@@ -114,7 +114,9 @@ def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
             need_matplotlib()
 
 
-def _score(detector: Detector, data: LabelledSet, batch_size: int, rows: Path | None) -> tuple[list[Prediction], Look]:
+def _score(
+    detector: Detector, data: LabelledSet, batch_size: int, rows: Path | None
+) -> tuple[list[Prediction], ControlInputs]:
     from nsnet_cli.evaluation.evaluate import score_dataset
     from nsnet_cli.report.rows import JsonlWriter
     from nsnet_cli.results.document import RowContext

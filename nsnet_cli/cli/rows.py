@@ -41,10 +41,10 @@ def merge(
     if output.exists() and any(output.samefile(path) for path in files if path.exists()):
         raise UsageError(f"{output} is one of the files to be merged")
 
-    from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+    from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
     from nsnet_cli.results.merging import merge as look
 
-    expected = list(find_pictures(expect, Wanted(), WalkCount())) if expect else None
+    expected = list(find_pictures(expect, WalkOptions(), WalkCount())) if expect else None
     merged = look(files, expected)
     if merged.doubles:
         raise UsageError("; ".join([*merged.doubles, *merged.gaps]))

@@ -194,13 +194,13 @@ def scan(
     target = Target.of(style, output, force, resume, bool(only))
     check_skipped(skipped, output, force or resume)
 
-    from nsnet_cli.inputs.discover import Discovery, Shard, WalkCount, Wanted, find_pictures, names_many
+    from nsnet_cli.inputs.discover import Discovery, Shard, WalkCount, WalkOptions, find_pictures, names_many
 
     part = None if shard is None else Shard.parse(shard)
     count = WalkCount(keep=skipped is not None, takes=part.takes if part else lambda path: True)
     single = from_file is None and len(named) == 1 and not names_many(named[0])
     limits = DecodeLimits(max_pixels, max_bytes)
-    wanted = Wanted(include or [], exclude or [], column, archives, videos, frames, limits)
+    wanted = WalkOptions(include or [], exclude or [], column, archives, videos, frames, limits)
     discovery = Discovery(find_pictures(given, wanted, count), part.takes if part else lambda path: True)
 
     from nsnet_cli.detector import Detector

@@ -38,7 +38,7 @@ _PHOTO_LIKE = "yes"
 
 
 @dataclass(frozen=True)
-class Look:
+class ControlInputs:
     """What was seen of each picture beside its score; the controls need it.  None: not seen."""
 
     thumbnails: list[NDArray[np.uint8] | None]
@@ -116,10 +116,10 @@ def score_dataset(
     dataset: LabelledSet,
     batch_size: int,
     on_result: Callable[[PictureResult], None] = lambda result: None,
-) -> tuple[list[Prediction], Look]:
+) -> tuple[list[Prediction], ControlInputs]:
     """Score every picture through the pipeline of a scan; ``on_result`` sees each row as it is made."""
     predictions: list[Prediction] = []
-    look = Look([], [])
+    look = ControlInputs([], [])
     assert look.semantic is not None
     for observed in detector.observe_many((str(p.path) for p in dataset.pictures), batch_size):
         predictions.append(prediction_of(observed.result))
@@ -134,7 +134,7 @@ def evaluate(
     predictions: Sequence[Prediction],
     model: dict[str, Any],
     command: str = "",
-    look: Look | None = None,
+    look: ControlInputs | None = None,
     trained_on: str | None = None,
 ) -> Evaluation:
     """Measure ``predictions`` of the pictures of ``dataset``.

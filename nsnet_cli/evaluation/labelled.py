@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.inputs.discover import WalkCount, Wanted, find_pictures
+from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.inputs.written_text import read_table, read_text
 
 # Names of class folders, real and generated, as the benchmarks write them.
@@ -150,7 +150,7 @@ def _class_folders(root: Path) -> LabelledSet:
     count = WalkCount()
     pictures = []
     found: set[tuple[str, int]] = set()
-    for path in find_pictures([str(root)], Wanted(), count):
+    for path in find_pictures([str(root)], WalkOptions(), count):
         name = os.path.relpath(path, root)
         parts = Path(name).parts
         # The walk gives a folder that it cannot read as if it were a picture: a row that will say so.
@@ -195,7 +195,7 @@ def _beside_reals(generators: Path, reals: Path) -> LabelledSet:
 
 def _below(root: Path, label: int, above: Path, count: WalkCount) -> Iterator[LabelledPicture]:
     """Pictures below ``root``, grouped by its folders; names begin below ``above``, so that two roots do not mix."""
-    for path in find_pictures([str(root)], Wanted(), count):
+    for path in find_pictures([str(root)], WalkOptions(), count):
         below = Path(os.path.relpath(path, root))
         in_folder = len(below.parts) > 1 or os.path.isdir(path)
         group = below.parts[0] if in_folder and below.parts else root.resolve().name

@@ -124,7 +124,7 @@ class Discovery:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WalkOptions:
     """What of directories, archives, tables and buckets is meant.
 
     ``include`` and ``exclude`` are globs on the name or on the path below the directory; ``column`` is that of
@@ -154,7 +154,7 @@ def _matches(relative: str, globs: Sequence[str]) -> bool:
     return any(fnmatch(name, glob) or fnmatch(relative, glob) for glob in globs)
 
 
-def find_pictures(inputs: Iterable[str], wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def find_pictures(inputs: Iterable[str], wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
     """Addresses (`nsnet_cli.inputs.sources`) of every named file and every picture in what was named, in input order.
 
     Hidden files, and links to directories that were already visited, are left out of walks.
@@ -184,7 +184,7 @@ def names_many(given: str) -> bool:
         return True  # a damaged archive is no picture
 
 
-def _members(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str] | None:
+def _members(container: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str] | None:
     """Pictures in an archive or a table; None for any other file."""
     try:
         found = open_container(container)
@@ -195,7 +195,7 @@ def _members(container: str, wanted: Wanted, count: WalkCount) -> Iterator[str] 
     return None if found is None else _pictures_in(container, found, wanted, count)
 
 
-def _frames_of(path: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def _frames_of(path: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
     """The chosen frames of a clip, and then the clip itself, whose row sums them up, or says what was wrong."""
     try:
         count.clips[path] = clip = look_through(path, wanted.frames, wanted.limits)
@@ -205,7 +205,7 @@ def _frames_of(path: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
     yield path
 
 
-def _met(container: str, what: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def _met(container: str, what: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
     """The same for what nobody named: a table without the column, or a package that is missing, ends no walk."""
     try:
         inside = _members(container, wanted, count)
@@ -217,7 +217,7 @@ def _met(container: str, what: str, wanted: Wanted, count: WalkCount) -> Iterato
         count.add(container, str(error))
 
 
-def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def _pictures_in(container: str, found: Container, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
     named = not isinstance(found, ParquetPictures)  # a table's cells have no names that globs could be for
     said = False
     try:
@@ -237,7 +237,7 @@ def _pictures_in(container: str, found: Container, wanted: Wanted, count: WalkCo
             yield str(Address(container, DAMAGED))
 
 
-def _remote(url: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def _remote(url: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
     try:
         below = None if Address.parse(url).member is not None else walk_remote(url)
         if below is None:
@@ -259,7 +259,7 @@ def _remote(url: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
         yield url  # becomes a row that says why it could not be listed
 
 
-def _walk(root: str, wanted: Wanted, count: WalkCount) -> Iterator[str]:
+def _walk(root: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
     seen: set[tuple[int, int]] = set()
     stack = [root]
     while stack:

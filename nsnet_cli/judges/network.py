@@ -12,7 +12,7 @@ from nsnet_cli.arrays import Doubles, Floats, Pixels
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.judges.on_numpy import ContrastiveHead, KernelJudge, semantic_part
 from nsnet_cli.tower.blas import one_thread_a_product
-from nsnet_cli.tower.features import Asked, Features, Look, Tower
+from nsnet_cli.tower.features import Features, Tower, ViewBatch, ViewFeatures
 from nsnet_cli.tower.file import adapted_state, tower_info, tower_state
 from nsnet_cli.tower.probes import ProbeGrid, probes_of
 from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
@@ -33,7 +33,7 @@ class Scored:
 
     score: float
     semantic: Floats
-    looks: tuple[Look, ...] = ()
+    looks: tuple[ViewFeatures, ...] = ()
     precision: str = "fp32"
 
 
@@ -97,7 +97,7 @@ class Network:
         with one_thread_a_product():
             return self.judged(self.looks(pictures, plans, probes), plans)
 
-    def judged(self, looks: Sequence[Sequence[Look]], plans: Sequence[Sequence[View]]) -> list[Scored]:
+    def judged(self, looks: Sequence[Sequence[ViewFeatures]], plans: Sequence[Sequence[View]]) -> list[Scored]:
         """What is said of pictures by what the tower made of each view of each."""
         alike: dict[tuple[ViewKind, ...], list[int]] = defaultdict(list)
         for n, plan in enumerate(plans):
@@ -119,14 +119,14 @@ class Network:
 
     def looks(
         self, pictures: Sequence[Pixels], plans: Sequence[Sequence[View]], probes: bool = False
-    ) -> list[list[Look]]:
+    ) -> list[list[ViewFeatures]]:
         """What the tower makes of each view of each picture; it is asked for all views of a kind at once."""
         places: dict[ViewKind, list[tuple[int, int]]] = defaultdict(list)
         for n, plan in enumerate(plans):
             for k, view in enumerate(plan):
                 places[view.kind].append((n, k))
-        found = self.tower.see(
-            [self._asked(np.stack([pictures[n][k] for n, k in at]), kind, probes) for kind, at in places.items()]
+        found = self.tower.encode(
+            [self._batch(np.stack([pictures[n][k] for n, k in at]), kind, probes) for kind, at in places.items()]
         )
         looks = {
             place: seen.of_picture(row)
@@ -135,12 +135,12 @@ class Network:
         }
         return [[looks[n, k] for k in range(len(plan))] for n, plan in enumerate(plans)]
 
-    def look(self, views: Pixels, kind: ViewKind, probes: bool = False) -> Look:
+    def look(self, views: Pixels, kind: ViewKind, probes: bool = False) -> ViewFeatures:
         """What the tower makes of views ``(N, 3, S, S)`` uint8 of one kind."""
-        return self.tower.see([self._asked(views, kind, probes)])[0]
+        return self.tower.encode([self._batch(views, kind, probes)])[0]
 
-    def _asked(self, views: Pixels, kind: ViewKind, probes: bool) -> Asked:
-        return Asked(views, self.probes_of(kind) if probes else None, self.adaptation.of(kind))
+    def _batch(self, views: Pixels, kind: ViewKind, probes: bool) -> ViewBatch:
+        return ViewBatch(views, self.probes_of(kind) if probes else None, self.adaptation.of(kind))
 
     def fused(self, by_kind: Mapping[ViewKind, Sequence[Features]]) -> Doubles:
         """Raw scores ``(N,)`` of what all judges say of the features of each view."""

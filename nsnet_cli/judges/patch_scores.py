@@ -12,7 +12,7 @@ import numpy as np
 
 from nsnet_cli.arrays import Doubles
 from nsnet_cli.judges.network import Network
-from nsnet_cli.tower.features import Features, Look
+from nsnet_cli.tower.features import Features, ViewFeatures
 from nsnet_cli.views.plan import MOSAIC, WINDOW, Square, ViewKind
 from nsnet_cli.views.selection import Selection
 
@@ -22,7 +22,7 @@ PATCH_SCORE_KIND = "probe-logit"
 
 def patch_scores(
     network: Network,
-    looks: Sequence[Look],
+    looks: Sequence[ViewFeatures],
     selections: Mapping[int, Selection],
     windows: Mapping[int, Square],
 ) -> dict[int, Doubles]:

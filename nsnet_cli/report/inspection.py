@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from nsnet_cli.report.said import said_by
+from nsnet_cli.report.statements import statements_of
 from nsnet_cli.results.escaping import printable
 
 _LONGEST = 300
@@ -35,7 +35,7 @@ def print_inspection(console: Console, document: dict[str, Any]) -> None:
     for thumbnail in document["thumbnails"]:
         _say(console, f"thumbnail in {thumbnail['where']}", f"{thumbnail['bytes']:,} bytes; --thumbnails DIR writes it")
     if document["provenance"] is not None:
-        for line in said_by(document["provenance"]):
+        for line in statements_of(document["provenance"]):
             _say(console, "says", line.line)
     for error in document["errors"]:
         _say(console, f"{error['source']} not read", error["message"])

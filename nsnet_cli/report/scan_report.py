@@ -21,7 +21,7 @@ from nsnet_cli.inputs.sources import read_source
 from nsnet_cli.inputs.sources.address import is_url
 from nsnet_cli.provenance.declared import CONTRADICTION, all_contradictions
 from nsnet_cli.report.colours import css_colour
-from nsnet_cli.report.said import said_by
+from nsnet_cli.report.statements import statements_of
 from nsnet_cli.report.text import WARNINGS, verdict_in_words
 from nsnet_cli.results.document import ModelInfo, PictureResult, Summary
 from nsnet_cli.results.escaping import printable
@@ -89,7 +89,7 @@ def _card(
     verdict = result["verdict"] or "error"
     card: dict[str, Any] = {"number": number, "verdict": verdict, "result": result, "picture": None, "strip": None}
     card["name"] = printable(result["path"])
-    card["said"] = said_by(result["provenance"]) if result["provenance"] else []
+    card["said"] = statements_of(result["provenance"]) if result["provenance"] else []
     card["contradictions"] = all_contradictions(result["verdict"], result["provenance"])
     card["said_kinds"] = " ".join(_kinds_said(result))
     card["words"] = (

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nsnet_cli.provenance.declared import all_contradictions
 from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
-from nsnet_cli.report.said import Said, claims_in_words, said_by
+from nsnet_cli.report.statements import Statement, claims_in_words, statements_of
 from nsnet_cli.report.text import WARNINGS, verdict_in_words
 from nsnet_cli.results.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
 from nsnet_cli.results.escaping import printable
@@ -163,7 +163,7 @@ def _provenance_lines(result: PictureResult) -> list[str]:
     lines = [f"cannot both be right: {text}" for text in all_contradictions(result.verdict, provenance)]
     lines += [printable(f"{trouble['source']} not read: {trouble['message']}") for trouble in provenance["errors"]]
     # What claims nothing and is on nearly every file stands in the JSON.
-    told = [said for said in said_by(provenance) if said.telling]
+    told = [said for said in statements_of(provenance) if said.telling]
     room = max(1, _MOST_SAID - len(lines))
     lines += [_shortened(said).line for said in told[:room]]
     if len(told) > room:
@@ -171,7 +171,7 @@ def _provenance_lines(result: PictureResult) -> list[str]:
     return lines or ["nothing about its origin (no sign of anything: saving a picture anew strips it)"]
 
 
-def _shortened(said: Said) -> Said:
+def _shortened(said: Statement) -> Statement:
     # What is said of a signature is in our own words, and no longer than it must be.
     return (
         said

@@ -33,7 +33,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Look:
+class ViewFeatures:
     """What the tower makes of one view of ``N`` pictures: ``features``, a row a picture, and of its probes, where they
     were asked for, ``probes``, a row for each probe of each picture in turn."""
 
@@ -45,16 +45,16 @@ class Look:
         assert self.probes is not None
         return self.probes
 
-    def of_picture(self, n: int) -> Look:
+    def of_picture(self, n: int) -> ViewFeatures:
         """Of the ``n``-th picture alone."""
         one = self.features.rows(slice(n, n + 1))
         if self.probes is None:
-            return Look(one)
+            return ViewFeatures(one)
         count = len(self.probes.embedding) // len(self.features.embedding)
-        return Look(one, self.probes.rows(slice(n * count, (n + 1) * count)))
+        return ViewFeatures(one, self.probes.rows(slice(n * count, (n + 1) * count)))
 
 
-class Asked(NamedTuple):
+class ViewBatch(NamedTuple):
     """Views ``(N, 3, S, S)`` uint8 to be looked at, with the probes of a ``grid`` where one is given, by the tower as
     it came or as training ``adapted`` it."""
 
@@ -63,8 +63,8 @@ class Asked(NamedTuple):
     adapted: bool = False
 
 
-def chosen(one: Asked, plain: _Network, adapted: _Network | None) -> _Network:
-    """Of two networks the one that is ``asked`` for.  Raises `ValueError` where that is an adapted one that is not."""
+def chosen(one: ViewBatch, plain: _Network, adapted: _Network | None) -> _Network:
+    """Of two networks the one that is asked for.  Raises `ValueError` where that is an adapted one that is not."""
     if not one.adapted:
         return plain
     if adapted is None:
@@ -75,6 +75,6 @@ def chosen(one: Asked, plain: _Network, adapted: _Network | None) -> _Network:
 class Tower(Protocol):
     """CLIP's image tower, wherever it runs."""
 
-    def see(self, asked: Sequence[Asked]) -> list[Look]:
-        """A `Look` for each set of views.  Raises `ValueError` for an adapted tower that is not there."""
+    def encode(self, batches: Sequence[ViewBatch]) -> list[ViewFeatures]:
+        """A `ViewFeatures` for each set of views.  Raises `ValueError` for an adapted tower that is not there."""
         ...

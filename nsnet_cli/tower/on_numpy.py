@@ -18,7 +18,7 @@ import numpy as np
 
 from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.tower.blas import default_threads, one_thread_a_product
-from nsnet_cli.tower.features import Asked, Features, Look, chosen
+from nsnet_cli.tower.features import Features, ViewBatch, ViewFeatures, chosen
 from nsnet_cli.tower.file import TowerInfo
 from nsnet_cli.tower.probes import ProbeGrid
 from nsnet_cli.weights.shapes import VitConfig
@@ -46,19 +46,19 @@ class NumpyTower:
         self._adapted = self._tower if adapted is state else _Vit(info, adapted) if adapted is not None else None
         self._pool = ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="tower")
 
-    def see(self, asked: Sequence[Asked]) -> list[Look]:
+    def encode(self, batches: Sequence[ViewBatch]) -> list[ViewFeatures]:
         todo = [
             (network, view, one.grid)
-            for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in asked)
+            for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in batches)
             for view in one.views
         ]
         with one_thread_a_product():
             seen = iter(list(self._pool.map(lambda one: one[0].look(*one[1:]), todo)))
         looks = []
-        for one in asked:
+        for one in batches:
             few = [next(seen) for _ in one.views]
             probes = None if one.grid is None else Features.join([look.probes_seen for look in few])
-            looks.append(Look(Features.join([look.features for look in few]), probes))
+            looks.append(ViewFeatures(Features.join([look.features for look in few]), probes))
         return looks
 
 
@@ -75,7 +75,7 @@ class _Vit:
         blocks = range(config.layers)
         self._blocks = [_Block(config, state, f"transformer.resblocks.{k}.", k == config.layers - 1) for k in blocks]
 
-    def look(self, view: Pixels, grid: ProbeGrid | None) -> Look:
+    def look(self, view: Pixels, grid: ProbeGrid | None) -> ViewFeatures:
         """At one view ``(3, S, S)``."""
         config = self._config
         x = self._embed(view)
@@ -85,7 +85,7 @@ class _Vit:
             x = block(x)
             class_tokens.append(x[0])
         if grid is None:
-            return Look(self._features(np.stack(class_tokens)[None]))
+            return ViewFeatures(self._features(np.stack(class_tokens)[None]))
         look = grid.look(math.isqrt(config.tokens))
         x = np.concatenate([x, np.broadcast_to(x[:1], (grid.count, config.width))])
         probes = [np.broadcast_to(token, (grid.count, config.width)) for token in class_tokens]
@@ -93,7 +93,7 @@ class _Vit:
             x = block(x, look)
             class_tokens.append(x[0])
             probes.append(x[-grid.count :])
-        return Look(self._features(np.stack(class_tokens)[None]), self._features(np.stack(probes, axis=1)))
+        return ViewFeatures(self._features(np.stack(class_tokens)[None]), self._features(np.stack(probes, axis=1)))
 
     def _embed(self, view: Pixels) -> Floats:
         """Tokens as they enter the first block, ``(1 + tokens, width)``."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nsnet_cli.arrays import Floats, Pixels
 from nsnet_cli.tower.blas import default_threads
-from nsnet_cli.tower.features import Asked, Features, Look, chosen
+from nsnet_cli.tower.features import Features, ViewBatch, ViewFeatures, chosen
 from nsnet_cli.tower.file import TowerInfo
 from nsnet_cli.tower.probes import ProbeGrid
 from nsnet_cli.tower.vit import attend_probes
@@ -53,7 +53,7 @@ class OnednnTower:
             threads or default_threads(), thread_name_prefix="tower", initializer=lambda: torch.set_num_threads(1)
         )
 
-    def see(self, asked: Sequence[Asked]) -> list[Look]:
+    def encode(self, asked: Sequence[ViewBatch]) -> list[ViewFeatures]:
         todo = [
             (network, view, one.grid)
             for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in asked)
@@ -64,7 +64,7 @@ class OnednnTower:
         for one in asked:
             few = [next(seen) for _ in one.views]
             probes = None if one.grid is None else Features.join([look.probes_seen for look in few])
-            looks.append(Look(Features.join([look.features for look in few]), probes))
+            looks.append(ViewFeatures(Features.join([look.features for look in few]), probes))
         return looks
 
 
@@ -91,7 +91,7 @@ class _Vit:
         self._blocks = [_Block(config, state, f"transformer.resblocks.{k}.", k == config.layers - 1) for k in blocks]
 
     @torch.inference_mode()
-    def look(self, view: Pixels, grid: ProbeGrid | None) -> Look:
+    def look(self, view: Pixels, grid: ProbeGrid | None) -> ViewFeatures:
         """At one view ``(3, S, S)``."""
         config = self._config
         x = self._embed(view)
@@ -101,7 +101,7 @@ class _Vit:
             x = block(x)
             class_tokens.append(x[0])
         if grid is None:
-            return Look(self._features(torch.stack(class_tokens)[None]))
+            return ViewFeatures(self._features(torch.stack(class_tokens)[None]))
         look = torch.from_numpy(grid.look(math.isqrt(config.tokens)))
         x = torch.cat([x, x[:1].expand(grid.count, -1)])
         probes = [token.expand(grid.count, -1) for token in class_tokens]
@@ -109,7 +109,7 @@ class _Vit:
             x = block(x, look)
             class_tokens.append(x[0])
             probes.append(x[-grid.count :])
-        return Look(self._features(torch.stack(class_tokens)[None]), self._features(torch.stack(probes, dim=1)))
+        return ViewFeatures(self._features(torch.stack(class_tokens)[None]), self._features(torch.stack(probes, dim=1)))
 
     def _embed(self, view: Pixels) -> Tensor:
         """Tokens as they enter the first block, ``(1 + tokens, width)``, in float32."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nsnet_cli.arrays import Floats, Pixels
-from nsnet_cli.tower.features import Asked, Features, Look, chosen
+from nsnet_cli.tower.features import Features, ViewBatch, ViewFeatures, chosen
 from nsnet_cli.tower.file import TowerInfo
 from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.tower.probes import ProbeGrid
@@ -55,25 +55,25 @@ class TorchTower:
             )
 
     @torch.inference_mode()
-    def see(self, asked: Sequence[Asked]) -> list[Look]:
-        return [self._look(chosen(one, self._tower, self._adapted), one.views, one.grid) for one in asked]
+    def encode(self, batches: Sequence[ViewBatch]) -> list[ViewFeatures]:
+        return [self._look(chosen(one, self._tower, self._adapted), one.views, one.grid) for one in batches]
 
-    def _look(self, tower: VisionTransformer, views: Pixels, grid: ProbeGrid | None) -> Look:
+    def _look(self, tower: VisionTransformer, views: Pixels, grid: ProbeGrid | None) -> ViewFeatures:
         looks = [
             self._plain(tower, few) if grid is None else self._probed(tower, few, grid) for few in self._split(views)
         ]
         probes = None if grid is None else Features.join([look.probes_seen for look in looks])
-        return Look(Features.join([look.features for look in looks]), probes)
+        return ViewFeatures(Features.join([look.features for look in looks]), probes)
 
     def _split(self, views: Pixels) -> Sequence[Tensor]:
         # On a CPU a few at a time are as fast as many, whose activations cost hundreds of megabytes.
         few = _VIEWS_ON_CPU if self._device.type == "cpu" else max(1, len(views))
         return torch.from_numpy(np.ascontiguousarray(views)).split(few)
 
-    def _plain(self, tower: VisionTransformer, views: Tensor) -> Look:
-        return Look(_arrays(tower(self._normalise(views.to(self._device)))))
+    def _plain(self, tower: VisionTransformer, views: Tensor) -> ViewFeatures:
+        return ViewFeatures(_arrays(tower(self._normalise(views.to(self._device)))))
 
-    def _probed(self, tower: VisionTransformer, views: Tensor, grid: ProbeGrid) -> Look:
+    def _probed(self, tower: VisionTransformer, views: Tensor, grid: ProbeGrid) -> ViewFeatures:
         after = []
 
         def watch(block: int, tokens: Tensor) -> None:
@@ -86,7 +86,7 @@ class TorchTower:
         features = VitFeatures(tower.to_joint(x[:, 0]), torch.cat([lower, upper], dim=1))
         before = lower[:, None].expand(-1, grid.count, -1, -1)
         seen = torch.cat([before, torch.stack(after, dim=2)], dim=2).flatten(0, 1)
-        return Look(_arrays(features), _arrays(VitFeatures(tower.to_joint(seen[:, -1]), seen)))
+        return ViewFeatures(_arrays(features), _arrays(VitFeatures(tower.to_joint(seen[:, -1]), seen)))
 
 
 def _arrays(features: VitFeatures) -> Features:

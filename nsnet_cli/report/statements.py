@@ -50,7 +50,7 @@ _SIGNATURE = ("signature", "manifest", "integrity", "certificate", "trust", "tim
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """One line: what it claims ("" for nothing), what it says, where, and what backs it ("" where nothing can).
 
     ``telling``: it claims something, names a program, or belongs to a signature.
@@ -69,19 +69,19 @@ class Said:
         return f"{claim}{self.value} ({place})"
 
 
-def said_by(provenance: Mapping[str, Any]) -> list[Said]:
+def statements_of(provenance: Mapping[str, Any]) -> list[Statement]:
     """All that the file says, the most telling first; what one generator says of its settings is one line."""
-    lines: list[Said] = []
+    lines: list[Statement] = []
     for (rank, _), group in groupby(sorted(provenance["findings"], key=_rank), key=lambda f: (_rank(f)[0], _place(f))):
         findings = list(group)
-        lines += [_settings(findings)] if rank == _SETTINGS_RANK else map(_said, findings)
+        lines += [_settings(findings)] if rank == _SETTINGS_RANK else map(_statement, findings)
     return list(dict.fromkeys(lines))
 
 
-def _said(finding: Mapping[str, Any]) -> Said:
+def _statement(finding: Mapping[str, Any]) -> Statement:
     source, where, value = finding["source"], finding["where"], finding["value"]
     if source == "c2pa" and where in _SIGNATURE:
-        return Said("", printable(f"{where}: {value}"), _SOURCES["c2pa"], "", True)
+        return Statement("", printable(f"{where}: {value}"), _SOURCES["c2pa"], "", True)
     claim = CLAIMS.get(finding["claim"], "")
     if not claim and where in PROGRAM_FIELDS and source != "c2pa":
         claim = "made or saved by"
@@ -98,12 +98,12 @@ def _said(finding: Mapping[str, Any]) -> Said:
     backing = "" if source == "jpeg" else BACKINGS.get(finding["backing"], finding["backing"])
     name = _SOURCES.get(source, source)
     place = where if where.startswith(name) else f"{name}, {where}"
-    return Said(claim, printable(value), printable(place), backing, bool(claim) or source == "c2pa")
+    return Statement(claim, printable(value), printable(place), backing, bool(claim) or source == "c2pa")
 
 
-def _settings(findings: Sequence[Mapping[str, Any]]) -> Said:
+def _settings(findings: Sequence[Mapping[str, Any]]) -> Statement:
     told = ", ".join(f"{f['where']} {f['value']}" for f in findings)
-    return replace(_said(findings[0]), value=printable(f"settings: {told}"))
+    return replace(_statement(findings[0]), value=printable(f"settings: {told}"))
 
 
 def _is_setting(finding: Mapping[str, Any]) -> bool:
