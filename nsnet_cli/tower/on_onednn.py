@@ -53,15 +53,15 @@ class OnednnTower:
             threads or default_threads(), thread_name_prefix="tower", initializer=lambda: torch.set_num_threads(1)
         )
 
-    def encode(self, asked: Sequence[ViewBatch]) -> list[ViewFeatures]:
+    def encode(self, batches: Sequence[ViewBatch]) -> list[ViewFeatures]:
         todo = [
             (network, view, one.grid)
-            for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in asked)
+            for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in batches)
             for view in one.views
         ]
         seen = iter(list(self._pool.map(lambda one: one[0].look(*one[1:]), todo)))
         looks = []
-        for one in asked:
+        for one in batches:
             few = [next(seen) for _ in one.views]
             probes = None if one.grid is None else Features.join([look.probes_seen for look in few])
             looks.append(ViewFeatures(Features.join([look.features for look in few]), probes))
