@@ -38,8 +38,7 @@ MAY_IMPORT = {
     "detector": "errors arrays inputs provenance views results verdict weights tower judges engines",
     "explain": "errors arrays inputs views results tower judges detector",
     "engines.on_ray": "errors inputs results engines detector",
-    "evaluation": "errors inputs views results verdict",
-    "evaluation.drift": "errors weights tower detector evaluation",
+    "evaluation": "errors inputs views results verdict weights tower detector",
     "training": "errors arrays disk inputs views verdict weights tower judges evaluation",
     "detectors": "errors arrays disk inputs views verdict weights tower evaluation training",
     "report": "errors disk inputs provenance results explain evaluation",
@@ -51,8 +50,8 @@ MAY_IMPORT = {
 LOADED_AT_ONCE = {
     "numpy": "arrays inputs.formats inputs.sources.video views weights tower judges engines detector explain "
     "evaluation training detectors report",
-    "torch": "evaluation.drift tower.convert tower.on_onednn tower.on_torch tower.preprocess tower.vit judges.head "
-    "judges.kernel judges.nullspace judges.semantics training detectors.layers detectors.methods detectors.training",
+    "torch": "tower.convert tower.on_onednn tower.on_torch tower.preprocess tower.vit judges.head judges.kernel "
+    "judges.nullspace judges.semantics evaluation.drift training detectors",
     "PIL": "views engines.preparing training.views detectors report.overlay report.scan_report",
     "sklearn": "evaluation.metrics evaluation.robustness",
     "rich": "report",
@@ -91,10 +90,10 @@ def _imports(tree: ast.AST, at_once: bool = False) -> Iterator[str]:
 
 def _ours(tree: ast.AST) -> set[str]:
     """Modules of the package that are imported, under the names of `TREES`."""
-    found = {name.removeprefix("nsnet_cli.") for name in _imports(tree) if name.startswith("nsnet_cli.")} - {
-        "__version__"
-    }
-    return {name if name in TREES else name.rpartition(".")[0] for name in found}
+    found = {name.removeprefix("nsnet_cli.") for name in _imports(tree) if name.startswith("nsnet_cli.")}
+    ours = {name if name in TREES else name.rpartition(".")[0] for name in found - {"__version__"}}
+    assert ours <= TREES.keys(), f"no modules of these names: {found}"
+    return ours
 
 
 def _is_in(name: str, rooms: str) -> bool:
