@@ -283,7 +283,7 @@ def _stages(paths: list[str]) -> Figures:
     """Milliseconds a picture that each stage of a scan takes, in one process, eight pictures at a time."""
 
     from nsnet_cli import Detector
-    from nsnet_cli.cli.allocator import keep_freed_memory
+    from nsnet_cli.allocator import keep_freed_memory
     from nsnet_cli.inputs.decode import channels_first, decode, facts_of
     from nsnet_cli.inputs.limits import DecodeLimits
     from nsnet_cli.inputs.sources import read_source

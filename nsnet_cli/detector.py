@@ -131,7 +131,8 @@ class Detector:
     @cached_property
     def network(self) -> Network:
         """The network on its device, loaded when it is first asked for."""
-        return Network.of_weights(self.weights, self.device, self.precision, self._threads)
+        held = self._fast is not None
+        return Network.of_weights(self.weights, self.device, self.precision, self._threads, held)
 
     @cached_property
     def _fast_first(self) -> FastFirst | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.tower.convert import tower_from_open_clip
 from nsnet_cli.tower.features import Features, ViewBatch, ViewFeatures
-from nsnet_cli.tower.file import adapted_state, load_tower, save_tower, tower_info, tower_state
+from nsnet_cli.tower.file import adapted_state, held_state, load_tower, save_tower, tower_info, tower_state
 from nsnet_cli.tower.on_numpy import NumpyTower
 from nsnet_cli.tower.on_torch import TorchTower
 from nsnet_cli.tower.probes import ProbeGrid
@@ -226,3 +227,33 @@ def test_a_tower_of_another_architecture_is_refused(tiny_tower: Path, tmp_path: 
     write_safetensors(path, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
     with pytest.raises(WeightsError, match=r"do not fit the architecture.*ln_post.bias is missing; proj has shape"):
         tower_state(path)
+
+
+def test_a_tower_that_keeps_nothing_sees_the_same_to_the_last_bit(tiny_tower: Path) -> None:
+    info, rng = tower_info(tiny_tower), np.random.default_rng(3)
+    state = held_state(tiny_tower)
+    asked = [
+        ViewBatch(rng.integers(0, 256, (count, 3, 224, 224), dtype=np.uint8), grid)
+        for count, grid in ((3, None), (2, ProbeGrid(7, 0.05, late=0.5)), (1, ProbeGrid(7, 0.05, late=0.0)))
+    ]
+    kept = NumpyTower(info, tower_state(tiny_tower)).encode(asked)
+    tower = NumpyTower(info, state)
+    at_first = tower.encode(asked)
+    tower.keep_nothing()
+    for again in (at_first, tower.encode(asked), tower.encode(asked)):
+        for a, b, one in zip(kept, again, asked, strict=True):
+            assert np.array_equal(a.features.class_tokens, b.features.class_tokens)
+            assert np.array_equal(a.features.embedding, b.features.embedding)
+            if one.grid is not None:
+                assert np.array_equal(a.probes_seen.class_tokens, b.probes_seen.class_tokens)
+
+
+def test_what_is_held_as_int8_is_multiplied_out_as_it_is_asked_for() -> None:
+    held, whole = held_state(find_weights(TOWER_NAME)), tower_state(find_weights(TOWER_NAME))
+    assert held.keys() == whole.keys()
+    name = "transformer.resblocks.3.mlp.c_fc.weight"
+    assert np.array_equal(held[name], whole[name]) and held[name] is not held[name]
+    with safe_open(find_weights(TOWER_NAME), framework="numpy") as file:
+        rows, scale = file.get_tensor(name), file.get_tensor(f"{name}.scale")
+    assert np.array_equal(held[name], np.multiply(rows, scale[:, None], dtype=np.float32))
+    assert held[name].strides == whole[name].strides == (4, 4 * len(rows))

@@ -10,7 +10,7 @@ from answering import answer
 
 def load() -> Callable[[list[str]], list[float | None]]:
     from nsnet_cli import Detector
-    from nsnet_cli.cli.allocator import keep_freed_memory
+    from nsnet_cli.allocator import keep_freed_memory
 
     keep_freed_memory()
     detector = Detector.load(precision=sys.argv[1], patches=False)

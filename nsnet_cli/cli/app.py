@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from nsnet_cli import __version__
+from nsnet_cli.allocator import keep_freed_memory
 from nsnet_cli.cli import (
     calibrate,
     evaluate,
@@ -25,7 +26,6 @@ from nsnet_cli.cli import (
     train,
     weights,
 )
-from nsnet_cli.cli.allocator import keep_freed_memory
 from nsnet_cli.cli.state import STATE
 from nsnet_cli.cli.usage import say_what_was_expected, with_options_everywhere
 from nsnet_cli.errors import ExitCode, NsnetError

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from nsnet_cli.allocator import give_back_freed_memory
 from nsnet_cli.arrays import Doubles, Floats, Pixels
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.judges.on_numpy import ContrastiveHead, KernelJudge, semantic_part
 from nsnet_cli.tower.blas import one_thread_a_product
 from nsnet_cli.tower.features import Features, Tower, ViewBatch, ViewFeatures
-from nsnet_cli.tower.file import adapted_state, tower_info, tower_state
+from nsnet_cli.tower.file import adapted_state, held_state, tower_info
+from nsnet_cli.tower.held import HeldState
 from nsnet_cli.tower.probes import ProbeGrid, probes_of
 from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
 from nsnet_cli.views.selection import SelectionRecipe
@@ -53,12 +55,17 @@ class Network:
 
     @staticmethod
     def of_weights(
-        weights: NsnetWeights, device: str = "cpu", precision: str = "fp32", threads: int | None = None
+        weights: NsnetWeights,
+        device: str = "cpu",
+        precision: str = "fp32",
+        threads: int | None = None,
+        held: bool = False,
     ) -> Network:
         """On ``device``, with the tower's matrices in ``precision``; float32 on a CPU needs no PyTorch.
 
-        ``threads`` are those of the CPU; None leaves it to the libraries.  Raises `WeightsError` when the tensors do
-        not fit the recipe in the metadata.
+        ``threads`` are those of the CPU; None leaves it to the libraries.  ``held`` is for who may ask for
+        `in_bfloat16`: matrices are kept as the file holds them, too, and multiplied out when views come.  Raises
+        `WeightsError` when the tensors do not fit the recipe in the metadata.
         """
         semantic, heads, kernel = _judges(weights)
         info, tower = weights.info, tower_info(weights.tower_path)
@@ -70,6 +77,8 @@ class Network:
         elif device == "cpu":
             from nsnet_cli.tower.on_numpy import NumpyTower
 
+            if isinstance(state, HeldState) and not held:
+                state = state.multiplied_out()
             seeing = NumpyTower(tower, state, threads, adapted)
         else:
             from nsnet_cli.tower.on_torch import TorchTower
@@ -80,12 +89,17 @@ class Network:
         )
 
     def in_bfloat16(self, weights: NsnetWeights, threads: int | None = None) -> Network:
-        """The same one on a CPU with the tower's matrices in bfloat16; what judges is shared, and stays float32."""
+        """The same one on a CPU with the tower's matrices in bfloat16; what judges is shared, and stays float32.
+
+        From now on this one multiplies its own matrices out for each call: both would be half a gigabyte.
+        """
         from nsnet_cli.tower.on_numpy import NumpyTower
         from nsnet_cli.tower.on_onednn import OnednnTower
 
         assert isinstance(self.tower, NumpyTower)
+        self.tower.keep_nothing()
         tower = OnednnTower(tower_info(weights.tower_path), self.tower.state, threads, self.tower.adapted)
+        give_back_freed_memory()
         return replace(self, tower=tower, precision="bf16")
 
     def probes_of(self, kind: ViewKind) -> ProbeGrid:
@@ -154,19 +168,21 @@ class Network:
         return fuse(said, self.fusion)
 
 
-def tower_states(weights: NsnetWeights) -> tuple[dict[str, Floats], dict[str, Floats] | None]:
+def tower_states(weights: NsnetWeights) -> tuple[Mapping[str, Floats], Mapping[str, Floats] | None]:
     """The tower's state as it came, and as training adapted it, None where it did not.
 
     Where all views go through the adapted one, it is both: nothing looks at the other, whose matrices need not be held.
     Raises `WeightsError` when the tensors do not fit the recipe in the metadata.
     """
-    info, state = weights.info, tower_state(weights.tower_path)
+    info, kept = weights.info, held_state(weights.tower_path)
+    if info.adaptation.frozen and not weights.below("tower"):
+        return kept, None
+    # What was adapted is no longer int8 with a scale for each row.
+    state = kept.multiplied_out()
     try:
         adapted = adapted_state(state, info.adaptation, weights.below("tower"))
     except RuntimeError as error:
         raise WeightsError(f"{weights.path}: the tensors do not fit {_RECIPE}: {error}") from error
-    if info.adaptation.frozen:
-        return state, None
     return (adapted if all(map(info.adaptation.of, info.kinds)) else state), adapted
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nsnet_cli.arrays import Floats
 from nsnet_cli.errors import WeightsError
+from nsnet_cli.tower.held import HeldRows, HeldState, held
 from nsnet_cli.weights.safefile import read_header, write_safetensors
 from nsnet_cli.weights.shapes import Adaptation, Shapes, VitConfig, check_shapes
 
@@ -88,26 +89,29 @@ def tower_state(path: Path) -> dict[str, Floats]:
     Matrices lie column by column: products with their transposes are a twentieth faster so.  Raises `WeightsError`
     where they are not those of the architecture that the file declares.
     """
+    return held_state(path).multiplied_out()
+
+
+def held_state(path: Path) -> HeldState:
+    """The same with int8 matrices as they are until they are asked for."""
     from safetensors import safe_open
 
     info, shapes = tower_info(path), read_header(path).shapes
 
-    def tensor(name: str) -> Floats:
+    def tensor(name: str) -> Floats | HeldRows:
         with safe_open(path, framework="numpy") as file:
             values, scale = file.get_tensor(name), f"{name}.scale"
-            if scale not in shapes:
-                return np.asarray(values, np.float32, order="F" if values.ndim == 2 else "C")
-            # ``proj`` is held in x out, all others out x in; the scale belongs to the output channels.
-            per_channel = file.get_tensor(scale)
-            if name != "proj":
-                per_channel = per_channel[:, None]
-            return np.multiply(values, per_channel, dtype=np.float32, order="F")
+            if name == "proj" and scale in shapes:
+                # Held in x out, where all others are out x in; the scale belongs to the output channels.
+                return np.multiply(values, file.get_tensor(scale), dtype=np.float32, order="F")
+            return held(values, file.get_tensor(scale) if scale in shapes else None)
 
     names = [name for name in shapes if not name.endswith(".scale")]
     with ThreadPoolExecutor() as pool:
-        state = dict(zip(names, pool.map(tensor, names), strict=True))
-    check_shapes(path, state, _shapes(info.config), "the architecture that the file declares")
-    return state
+        found = dict(zip(names, pool.map(tensor, names), strict=True))
+    as_declared = {name: x.columns.T if isinstance(x, HeldRows) else x for name, x in found.items()}
+    check_shapes(path, as_declared, _shapes(info.config), "the architecture that the file declares")
+    return HeldState(found)
 
 
 def _shapes(config: VitConfig) -> Shapes:

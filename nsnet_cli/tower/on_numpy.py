@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -44,7 +45,17 @@ class NumpyTower:
         self.state, self.adapted = state, adapted
         self._tower = _Vit(info, state)
         self._adapted = self._tower if adapted is state else _Vit(info, adapted) if adapted is not None else None
+        self._keeps = True
         self._pool = ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="tower")
+
+    def keep_nothing(self) -> None:
+        """Give up what was multiplied out, and do it anew for each call, a block at a time, to the same bits.
+
+        For who asks seldom: it takes as long as a quarter of a view does, of all views in a call together.
+        """
+        self._keeps = False
+        for network in filter(None, (self._tower, self._adapted)):
+            network.forget()
 
     def encode(self, batches: Sequence[ViewBatch]) -> list[ViewFeatures]:
         todo = [
@@ -53,7 +64,11 @@ class NumpyTower:
             for view in one.views
         ]
         with one_thread_a_product():
-            seen = iter(list(self._pool.map(lambda one: one[0].look(*one[1:]), todo)))
+            ways = list(self._pool.map(lambda one: one[0].begin(*one[1:]), todo))
+            under_way = [(network, way) for (network, *_), way in zip(todo, ways, strict=True)]
+            for network in dict.fromkeys(network for network, *_ in todo):
+                self._carry_through(network, [way for of, way in under_way if of is network])
+        seen = (network.end(way) for network, way in under_way)
         looks = []
         for one in batches:
             few = [next(seen) for _ in one.views]
@@ -61,39 +76,86 @@ class NumpyTower:
             looks.append(ViewFeatures(Features.join([look.features for look in few]), probes))
         return looks
 
+    def _carry_through(self, network: _Vit, ways: Sequence[_Way]) -> None:
+        if self._keeps:
+            blocks = network.all_blocks(self._pool)
+            list(self._pool.map(partial(network.through, blocks), ways))
+            return
+        coming = self._pool.submit(network.block, 0)
+        for k in range(network.depth):
+            block = coming.result()
+            if k + 1 < network.depth:
+                coming = self._pool.submit(network.block, k + 1)
+            list(self._pool.map(partial(network.through, [block]), ways))
+
+
+@dataclass
+class _Way:
+    """A view on its way: tokens ``x`` ``(length, width)``, of which those after the image's are probes of ``grid``
+    once ``late`` blocks are behind it; and what the class token and the probes were after each block."""
+
+    x: Floats
+    grid: ProbeGrid | None
+    late: int
+    class_tokens: list[Floats] = field(default_factory=list)
+    probes: list[Floats] = field(default_factory=list)
+    look: Floats | None = None
+
 
 class _Vit:
     """The network of one state."""
 
     def __init__(self, info: TowerInfo, state: Mapping[str, Floats]) -> None:
         config, mean, std = info.config, np.array(info.mean), np.array(info.std)
-        self._config, self._state = config, state
+        self._config, self._state, self.depth = config, state, config.layers
         # (x / 255 - mean) / std, in one product and one sum.
         self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
         self._shift = (mean / std).astype(np.float32)[:, None, None]
         self._patches = state["conv1.weight"].reshape(config.width, -1).T
-        blocks = range(config.layers)
-        self._blocks = [_Block(config, state, f"transformer.resblocks.{k}.", k == config.layers - 1) for k in blocks]
+        self._kept: list[_Block] = []
 
-    def look(self, view: Pixels, grid: ProbeGrid | None) -> ViewFeatures:
-        """At one view ``(3, S, S)``."""
-        config = self._config
-        x = self._embed(view)
-        late = config.layers if grid is None else int(config.layers * grid.late)
-        class_tokens = []
-        for block in self._blocks[:late]:
-            x = block(x)
-            class_tokens.append(x[0])
-        if grid is None:
-            return ViewFeatures(self._features(np.stack(class_tokens)[None]))
-        look = grid.look(math.isqrt(config.tokens))
-        x = np.concatenate([x, np.broadcast_to(x[:1], (grid.count, config.width))])
-        probes = [np.broadcast_to(token, (grid.count, config.width)) for token in class_tokens]
-        for block in self._blocks[late:]:
-            x = block(x, look)
-            class_tokens.append(x[0])
-            probes.append(x[-grid.count :])
-        return ViewFeatures(self._features(np.stack(class_tokens)[None]), self._features(np.stack(probes, axis=1)))
+    def all_blocks(self, pool: Executor) -> list[_Block]:
+        """The blocks, made when they are first asked for, and kept."""
+        if not self._kept:
+            self._kept = list(pool.map(self.block, range(self.depth)))
+        return self._kept
+
+    def forget(self) -> None:
+        self._kept = []
+
+    def block(self, k: int) -> _Block:
+        """The ``k``-th block, its matrices multiplied out."""
+        return _Block(self._config, self._state, f"transformer.resblocks.{k}.", k == self.depth - 1)
+
+    def begin(self, view: Pixels, grid: ProbeGrid | None) -> _Way:
+        """With one view ``(3, S, S)``."""
+        way = _Way(self._embed(view), grid, self.depth if grid is None else int(self.depth * grid.late))
+        self._let_probes_in(way)
+        return way
+
+    def through(self, blocks: Sequence[_Block], way: _Way) -> None:
+        """Through the next few blocks."""
+        for block in blocks:
+            way.x = block(way.x, way.look)
+            way.class_tokens.append(way.x[0].copy())  # a view of them would keep all tokens
+            if way.grid is not None and way.look is not None:
+                way.probes.append(way.x[-way.grid.count :].copy())
+            self._let_probes_in(way)
+
+    def _let_probes_in(self, way: _Way) -> None:
+        grid, config = way.grid, self._config
+        if grid is None or len(way.class_tokens) != way.late:
+            return
+        way.look = grid.look(math.isqrt(config.tokens))
+        way.x = np.concatenate([way.x, np.broadcast_to(way.x[:1], (grid.count, config.width))])
+        way.probes = [np.broadcast_to(token, (grid.count, config.width)) for token in way.class_tokens]
+
+    def end(self, way: _Way) -> ViewFeatures:
+        """What was seen on the way."""
+        features = self._features(np.stack(way.class_tokens)[None])
+        if way.grid is None:
+            return ViewFeatures(features)
+        return ViewFeatures(features, self._features(np.stack(way.probes, axis=1)))
 
     def _embed(self, view: Pixels) -> Floats:
         """Tokens as they enter the first block, ``(1 + tokens, width)``."""

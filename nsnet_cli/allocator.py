@@ -17,13 +17,31 @@ _KEPT, _LARGEST = 256 << 20, 32 << 20
 _SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
 
+# What stands in the way of loading the C library's own, or is not there in another's.
+_ABSENT = (OSError, AttributeError)
+
+
 def keep_freed_memory() -> bool:
     """Whether glibc was told to; it is not where another allocator is in use, or the user has told it something."""
     if not sys.platform.startswith("linux") or any(name in os.environ for name in _SETTINGS):
         return False
     import ctypes
 
-    with suppress(OSError, AttributeError):
+    with suppress(*_ABSENT):
         mallopt = ctypes.CDLL(None).mallopt
         return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT))
+    return False
+
+
+def give_back_freed_memory() -> bool:
+    """Give the kernel what is free now; whether there was any.  What is freed later is kept as before.
+
+    For once, when something large was made: a packed matrix lies between the temporary ones that it was made from.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    with suppress(*_ABSENT):
+        return bool(ctypes.CDLL(None).malloc_trim(0))
     return False
