@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from documents import RESULTS
 from options import parser_with
 from speeding.document import DOCUMENT, Figures, with_figures
+from speeding.turns import Program, pictures_in, start_seconds
 
 RESULT = RESULTS / "speed.json"
 _TOKENS, _WIDTH, _BLOCKS = 197, 768, 12
@@ -39,7 +40,6 @@ _TOKENS, _WIDTH, _BLOCKS = 197, 768, 12
 _SHAPES = ((_WIDTH, 3 * _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 4 * _WIDTH), (4 * _WIDTH, _WIDTH))
 _VIEWS_TOGETHER, _GROUP = 4, 25
 _STAGE_PICTURES = 24
-_PAUSE = 0.3
 _LARGE = (4000, 3000)
 
 
@@ -52,18 +52,13 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=7, help="cold starts of each command")
     args = parser.parse_args()
     if not args.write_only:
-        paths = _found(args.pictures)
+        paths = pictures_in(args.pictures)
         if not paths:
             parser.error("name pictures, or a folder of them")
         RESULT.write_text(json.dumps(_measure(args, paths), indent=2) + "\n", "utf-8")
     figures = json.loads(RESULT.read_text("utf-8"))
     DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), figures), "utf-8")
     print(json.dumps(figures, indent=2))
-
-
-def _found(given: Sequence[Path]) -> list[str]:
-    nested = [sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] for path in given]
-    return [str(path) for path in itertools.chain.from_iterable(nested)]
 
 
 def _measure(args: argparse.Namespace, paths: list[str]) -> Figures:
@@ -176,57 +171,17 @@ def _starts(picture: str, args: argparse.Namespace) -> Figures:
         commands["sahu65 detect photo.jpg"] = [str(args.peer.parent / "sahu65"), "detect", picture]
     taken: dict[str, list[float]] = {name: [] for name in commands}
     for name, command in list(commands.items()) * (args.starts + 1):
-        began = time.perf_counter()
-        # The peer ends with 2 where it cannot say: what counts is that it said something.
-        if not subprocess.run(command, capture_output=True, check=False).stdout:
-            sys.exit(f"{name}: no answer")
-        taken[name].append(time.perf_counter() - began)
+        taken[name].append(start_seconds(command))
     # The first of each found its files on the disk, the others in memory.
     return {name: round(statistics.median(seconds[1:]), 3) for name, seconds in taken.items()}
-
-
-class _Program:
-    """A warm process that judges what it is sent."""
-
-    def __init__(self, python: Path, script: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [python, Path(__file__).resolve().parent / "speeding" / script, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.load_seconds = self._heard()["seconds"]
-        self.peak_mb = 0
-
-    def seconds(self, paths: Sequence[str]) -> float:
-        """How long it takes to judge them, once the threads of whoever had the turn before have stopped spinning."""
-        time.sleep(_PAUSE)
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(list(paths)) + "\n")
-        self._process.stdin.flush()
-        answer = self._heard()
-        self.peak_mb = answer["peak_mb"]
-        return float(answer["seconds"])
-
-    def end(self) -> None:
-        self._process.communicate()
-
-    def _heard(self) -> Figures:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self._process.args} ended with {self._process.wait()}")
-        heard: Figures = json.loads(line)
-        return heard
 
 
 def _warm(many: list[str], args: argparse.Namespace) -> Figures:
     """Seconds a picture, one by one and in groups, of warm processes that take turns."""
     here = Path(sys.executable)
-    programs = {"nsnet": _Program(here, "ours.py", "fp32"), "open_clip, float32": _Program(here, "plain.py")}
+    programs = {"nsnet": Program(here, "ours.py", "fp32"), "open_clip, float32": Program(here, "plain.py")}
     if args.peer:
-        programs["sahu65"] = _Program(args.peer, "peer.py")
+        programs["sahu65"] = Program(args.peer, "peer.py")
     one_by_one: dict[str, list[float]] = {name: [] for name in programs}
     grouped: dict[str, list[float]] = {name: [] for name in programs}
     for program in programs.values():

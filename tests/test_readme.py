@@ -76,6 +76,13 @@ def test_figures_in_the_documents_are_the_measured_ones() -> None:
             assert _measured_weights(name)[:12] in texts[path]
 
 
+@pytest.mark.parametrize("name", ["peers"])
+def test_figures_of_machines_are_those_that_are_kept(name: str) -> None:
+    benchmark = _benchmark(name)
+    text = benchmark.DOCUMENT.read_text("utf-8")
+    assert benchmark.with_figures(text, benchmark.kept()) == text
+
+
 def _measured_weights(name: str) -> str:
     figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
     sha256: str = figures["weights_sha256"] if "weights_sha256" in figures else figures["model"]["weights_sha256"]
