@@ -85,3 +85,31 @@ def test_a_processors_kind_is_the_best_of_its_flags(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"model name\t: one\nflags\t\t: {flags}\n", "utf-8")
     assert script("peers", monkeypatch).processor_kind(tmp_path / "cpuinfo").startswith(kind)
+
+
+def test_shares_of_a_cards_ceiling_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = script("gpu", monkeypatch)
+    one = {"pictures_a_second": 1000.0, "views_a_second": 2000.0}
+    card = {
+        "weights_sha256": "0" * 64,
+        "torch": "2",
+        "cores": 16,
+        "ceiling_tflops": 600.0,
+        "from_memory": {"fp32": {"8": {**one, "tflops": 30.0}}, "bf16": {"8": {**one, "tflops": 330.0}}},
+        "from_files": {"fp32": {"8": 90.0}, "bf16": {"8": 95.0}},
+        "files": 2000,
+        "parity": {"bf16": {"pictures": 64, "half": 0.01, "most": 0.1, "other_verdicts": 1}},
+    }
+    text = gpu.render({"cards": {"a card": card}})
+    assert "| bf16 | 8 | 1,000 | 2,000 | 55 % | 95 |" in text and "reached 55 %" in text
+    assert gpu.render({"cards": {}}) == "Not measured: no GPU was at hand."
+
+
+def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gpu = script("gpu", monkeypatch)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(gpu, "RESULT", tmp_path / "gpu.json")
+    monkeypatch.setattr("sys.argv", ["gpu.py", str(ROOT / "examples")])
+    with pytest.raises(SystemExit, match="no GPU"):
+        gpu.main()
+    assert not (tmp_path / "gpu.json").exists()

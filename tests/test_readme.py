@@ -76,7 +76,7 @@ def test_figures_in_the_documents_are_the_measured_ones() -> None:
             assert _measured_weights(name)[:12] in texts[path]
 
 
-@pytest.mark.parametrize("name", ["peers"])
+@pytest.mark.parametrize("name", ["peers", "gpu"])
 def test_figures_of_machines_are_those_that_are_kept(name: str) -> None:
     benchmark = _benchmark(name)
     text = benchmark.DOCUMENT.read_text("utf-8")
