@@ -3,7 +3,9 @@
     python benchmarks/plan.py [--core-hour 0.05]
 
 Reads ``benchmarks/results/speed.json`` (`benchmarks/speed.py`) and ``ray_engine.json`` (`benchmarks/ray_engine.py`) and
-writes the plan in ``docs/cluster.md``, so that nobody types a number.
+writes the plan in ``docs/cluster.md``; with ``peers.json`` (`benchmarks/peers.py`) and ``gpu.json``
+(`benchmarks/gpu.py`), where they are, the hours of a million pictures in ``docs/performance.md``.  So nobody types a
+number.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from documents import RESULTS, ROOT, between_markers
 from jinja2 import Environment, StrictUndefined
 
 OWNER = "benchmarks/plan.py"
-DOCUMENT = ROOT / "docs" / "cluster.md"
+DOCUMENT, HOURS_DOCUMENT = ROOT / "docs" / "cluster.md", ROOT / "docs" / "performance.md"
 CORE_HOUR = 0.05
 _COUNTS = {"a million": 1e6, "a billion": 1e9}
+_MILLION, _CORES = 1e6, (2, 16, 64)
 _PREPARING = ("read and hash", "decode", "provenance", "select")
 _WORDS = Path(__file__).with_name("plan.md.jinja")
 # Bytes of a picture, and of its row in JSONL with provenance.
@@ -37,12 +40,55 @@ def main() -> None:
     parser.add_argument("--core-hour", type=float, default=CORE_HOUR, help="price of one, in your currency")
     price = parser.parse_args().core_hour
     DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), price), "utf-8")
+    HOURS_DOCUMENT.write_text(with_hours(HOURS_DOCUMENT.read_text("utf-8")), "utf-8")
 
 
 def with_figures(text: str, price: float = CORE_HOUR) -> str:
     """The document with its plan made new."""
     speed, ray = (json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("speed", "ray_engine"))
     return between_markers(text, OWNER, render(speed, ray, price))
+
+
+def with_hours(text: str) -> str:
+    """The other document with the hours of a million pictures made new."""
+    speed, peers, gpu = (
+        json.loads(path.read_text("utf-8")) if (path := RESULTS / f"{name}.json").exists() else {}
+        for name in ("speed", "peers", "gpu")
+    )
+    return between_markers(text, OWNER, hours(speed, peers.get("processors", {}), gpu.get("cards", {})))
+
+
+def hours(speed: dict[str, Any], processors: dict[str, Any], cards: dict[str, Any]) -> str:
+    """Of a million pictures, in Markdown: as many cores as were measured, others in proportion."""
+    machine = speed["machine"]
+    measured = [
+        (f"{name}, {one['kind']}, {one['precision']}", one["cores"], one["warm"]["nsnet"]["pictures_a_second"], one)
+        for name, one in processors.items()
+    ]
+    measured.append(
+        (f"{machine['processor']}, fp32", machine["cores"], speed["warm"]["nsnet"]["pictures_a_second"], speed)
+    )
+    lines = [
+        f"| processor, precision | weights |{''.join(f' {count} cores |' for count in _CORES)}",
+        "|---|---|" + "---|" * len(_CORES),
+    ]
+    for name, cores, rate, of in measured:
+        cells = "".join(
+            f" {_MILLION / (rate * count / cores) / 3600:,.1f} h{' (measured rate)' if count == cores else ''} |"
+            for count in _CORES
+        )
+        lines.append(f"| {name} | `{of['weights_sha256'][:12]}` |{cells}")
+    lines += ["", "| GPU | precision | from files |", "|---|---|---|"]
+    for name, card in cards.items():
+        for precision, by_batch in card["from_files"].items():
+            rate = max(by_batch.values())
+            lines.append(
+                f"| {name}, {card['cores']} cores that decode | {precision} | {_MILLION / rate / 3600:,.1f} h "
+                "(measured rate) |"
+            )
+    if not cards:
+        lines.append("| one | | not measured: no GPU was at hand |")
+    return "\n".join(lines)
 
 
 def render(speed: dict[str, Any], ray: dict[str, Any], price: float) -> str:

@@ -113,3 +113,18 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(SystemExit, match="no GPU"):
         gpu.main()
     assert not (tmp_path / "gpu.json").exists()
+
+
+def test_hours_of_a_million_pictures_are_in_proportion_to_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = script("plan", monkeypatch)
+    speed = {
+        "machine": {"processor": "an EPYC", "cores": 4},
+        "warm": {"nsnet": {"pictures_a_second": 4.0}},
+        "weights_sha256": "1" * 64,
+    }
+    text = plan.hours(speed, {"a Xeon": beside_the_peer("AMX", 5.0, 0.8)}, {})
+    assert f"| a Xeon, AMX, auto | `{'0' * 12}` | 55.6 h (measured rate) | 6.9 h | 1.7 h |" in text
+    assert f"| an EPYC, fp32 | `{'1' * 12}` | 138.9 h | 17.4 h | 4.3 h |" in text
+    assert "not measured: no GPU was at hand" in text
+    with_gpu = plan.hours(speed, {}, {"a card": {"cores": 16, "from_files": {"bf16": {"8": 50.0, "32": 100.0}}}})
+    assert "| a card, 16 cores that decode | bf16 | 2.8 h (measured rate) |" in with_gpu

@@ -93,6 +93,8 @@ def test_the_plan_for_clusters_is_computed_from_what_was_measured() -> None:
     plan = _benchmark("plan")
     text = plan.DOCUMENT.read_text("utf-8")
     assert plan.with_figures(text) == text
+    text = plan.HOURS_DOCUMENT.read_text("utf-8")
+    assert plan.with_hours(text) == text
 
 
 def _benchmark(name: str) -> ModuleType:
