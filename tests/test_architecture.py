@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "errors": "",
     "arrays": "",
     "disk": "",
+    "allocator": "",
     "inputs": "errors",
     "provenance": "errors inputs",
     "views": "errors arrays",
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "verdict": "errors results",
     "weights": "errors arrays disk views verdict",
     "tower": "errors arrays views weights",
-    "judges": "errors arrays disk views weights tower",
+    "judges": "errors arrays disk allocator views weights tower",
     "engines": "errors arrays inputs provenance views results tower.blas",
     "detector": "errors arrays inputs provenance views results verdict weights tower judges engines",
     "explain": "errors arrays inputs views results tower judges detector",
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     "training": "errors arrays disk inputs views verdict weights tower judges evaluation",
     "detectors": "errors arrays disk inputs views verdict weights tower evaluation training",
     "report": "errors disk inputs provenance results explain evaluation",
-    "cli": "errors disk inputs provenance views results verdict weights tower judges engines detector "
+    "cli": "errors disk allocator inputs provenance views results verdict weights tower judges engines detector "
     "explain evaluation training detectors report",
     "__main__": "cli",
 }
