@@ -131,8 +131,7 @@ class Detector:
     @cached_property
     def network(self) -> Network:
         """The network on its device, loaded when it is first asked for."""
-        held = self._fast is not None
-        return Network.of_weights(self.weights, self.device, self.precision, self._threads, held)
+        return Network.of_weights(self.weights, self.device, self.precision, self._threads)
 
     @cached_property
     def _fast_first(self) -> FastFirst | None:

@@ -15,7 +15,6 @@ from nsnet_cli.judges.on_numpy import ContrastiveHead, KernelJudge, semantic_par
 from nsnet_cli.tower.blas import one_thread_a_product
 from nsnet_cli.tower.features import Features, Tower, ViewBatch, ViewFeatures
 from nsnet_cli.tower.file import adapted_state, held_state, tower_info
-from nsnet_cli.tower.held import HeldState
 from nsnet_cli.tower.probes import ProbeGrid, probes_of
 from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
 from nsnet_cli.views.selection import SelectionRecipe
@@ -55,17 +54,12 @@ class Network:
 
     @staticmethod
     def of_weights(
-        weights: NsnetWeights,
-        device: str = "cpu",
-        precision: str = "fp32",
-        threads: int | None = None,
-        held: bool = False,
+        weights: NsnetWeights, device: str = "cpu", precision: str = "fp32", threads: int | None = None
     ) -> Network:
         """On ``device``, with the tower's matrices in ``precision``; float32 on a CPU needs no PyTorch.
 
-        ``threads`` are those of the CPU; None leaves it to the libraries.  ``held`` is for who may ask for
-        `in_bfloat16`: matrices are kept as the file holds them, too, and multiplied out when views come.  Raises
-        `WeightsError` when the tensors do not fit the recipe in the metadata.
+        ``threads`` are those of the CPU; None leaves it to the libraries.  Raises `WeightsError` when the tensors do
+        not fit the recipe in the metadata.
         """
         semantic, heads, kernel = _judges(weights)
         info, tower = weights.info, tower_info(weights.tower_path)
@@ -77,8 +71,6 @@ class Network:
         elif device == "cpu":
             from nsnet_cli.tower.on_numpy import NumpyTower
 
-            if isinstance(state, HeldState) and not held:
-                state = state.multiplied_out()
             seeing = NumpyTower(tower, state, threads, adapted)
         else:
             from nsnet_cli.tower.on_torch import TorchTower

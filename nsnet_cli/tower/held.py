@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from nsnet_cli.arrays import Floats
 
+_ROWS_AT_A_TIME = 32
+
 
 @dataclass(frozen=True)
 class HeldRows:
@@ -57,4 +59,13 @@ def held(values: NDArray[Any], scale: NDArray[Any] | None) -> Floats | HeldRows:
     """What a tower file says of one matrix ``(out, in)``, or of anything else that has no ``scale``."""
     if scale is None:
         return np.asarray(values, np.float32, order="F" if values.ndim == 2 else "C")
-    return HeldRows(np.ascontiguousarray(values.T), np.asarray(scale, np.float32))
+    return HeldRows(_turned(values), np.asarray(scale, np.float32))
+
+
+def _turned(rows: NDArray[Any]) -> NDArray[np.int8]:
+    """The transpose, in memory of its own; a few rows at a time, which stay in the processor's nearest cache."""
+    columns = np.empty(rows.shape[::-1], np.int8)
+    for first in range(0, len(rows), _ROWS_AT_A_TIME):
+        few = slice(first, first + _ROWS_AT_A_TIME)
+        columns[:, few] = rows[few].T
+    return columns

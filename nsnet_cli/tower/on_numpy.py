@@ -77,7 +77,9 @@ class NumpyTower:
         return looks
 
     def _carry_through(self, network: _Vit, ways: Sequence[_Way]) -> None:
-        if self._keeps:
+        # Of one call, which is all that most scans make, nothing is kept: memory that is used again is nearer than new.
+        keeps, network.asked = self._keeps and network.asked, True
+        if keeps:
             blocks = network.all_blocks(self._pool)
             list(self._pool.map(partial(network.through, blocks), ways))
             return
@@ -113,6 +115,7 @@ class _Vit:
         self._shift = (mean / std).astype(np.float32)[:, None, None]
         self._patches = state["conv1.weight"].reshape(config.width, -1).T
         self._kept: list[_Block] = []
+        self.asked = False
 
     def all_blocks(self, pool: Executor) -> list[_Block]:
         """The blocks, made when they are first asked for, and kept."""
