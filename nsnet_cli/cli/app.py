@@ -14,6 +14,7 @@ from nsnet_cli import __version__
 from nsnet_cli.allocator import keep_freed_memory
 from nsnet_cli.cli import (
     calibrate,
+    detectors,
     evaluate,
     explain,
     inspect,
@@ -52,6 +53,7 @@ app.command("train")(train.train)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(nullspace.app, name="nullspace")
 app.add_typer(weights.app, name="weights")
+app.add_typer(detectors.app, name="detectors")
 
 
 # A full disk, or a full share of one, where the system tells the two apart.

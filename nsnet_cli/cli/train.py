@@ -24,18 +24,28 @@ def train(
         Path,
         typer.Argument(metavar="MANIFEST.csv", help="Labelled pictures: path, label, generator, maybe split."),
     ],
-    labels: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE",
-            help="The semantics: a .npy matrix of label embeddings, or a basis file of `nsnet nullspace build`.",
-        ),
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
     work: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Checkpoints, caches and the log; a killed run goes on from here."),
     ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The semantics: a .npy matrix of label embeddings, or a basis file of `nsnet nullspace build`.",
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Train this one of `nsnet detectors` instead of NS-Net, whose own options then have no say.",
+        ),
+    ] = None,
+    detector_samples: Annotated[
+        int | None, typer.Option(min=64, help="Pictures drawn to train it [default: as it says itself].")
+    ] = None,
     whole: Annotated[
         Path | None,
         typer.Option(
@@ -109,12 +119,20 @@ def train(
 ) -> None:
     """Train NS-Net on labelled pictures: folds, calibration, final fit, weights.
 
-    The defaults are the recipe of the shipped weights.
+    The defaults are the recipe of the shipped weights, for which --labels is needed.
     """
     if output.exists() and not force:
         raise UsageError(f"{output} exists; choose another name, or overwrite it with --force")
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: weights are safetensors; end the name with .safetensors")
+
+    if detector is not None:
+        _train_detector(
+            detector, detector_samples, manifest, output, work, split, tower, min(folds, 5), seed, precision
+        )
+        return
+    if labels is None:
+        raise UsageError("--labels FILE is needed to train NS-Net: label embeddings, or a basis file")
 
     import torch
 
@@ -176,6 +194,51 @@ def train(
         info = run.train(request, shown)
     c = info.calibration
     say(f"written {output}: real below {c.t_low:.3f}, generated from {c.t_high:.3f} ({c.fitted_on})")
+
+
+def _train_detector(
+    name: str,
+    samples: int | None,
+    manifest: Path,
+    output: Path,
+    work: Path,
+    split: str,
+    tower: str,
+    folds: int,
+    seed: int,
+    precision: str,
+) -> None:
+    """A published detector, on a CPU, by its own recipe."""
+    from dataclasses import replace
+
+    from nsnet_cli.detectors.registry import find_detector
+    from nsnet_cli.detectors.training import DetectorRequest, train_detector
+
+    recipe = find_detector(name).recipe
+    said = -1.0
+
+    def report(what: str, step: object, done: int, total: int) -> None:
+        nonlocal said
+        share = done / max(1, total)
+        if share < said or share >= said + 0.1 or done == total:
+            said = share
+            say(f"{what}: {done:,} of {total:,}")
+
+    request = DetectorRequest(
+        detector=name,
+        manifest=manifest,
+        output=output,
+        work=work,
+        split=split or None,
+        tower=find_weights(tower),
+        recipe=recipe if samples is None else replace(recipe, samples=samples),
+        folds=folds,
+        seed=seed,
+        precision=("bf16" if _has_fast_bf16("cpu") else "fp32") if precision == "auto" else precision,
+        command=_command(),
+    )
+    info = train_detector(request, report)
+    say(f"written {output}: held-out {', '.join(f'{key} {value:g}' for key, value in info.held_out.items())}")
 
 
 class _Shown:

@@ -1,0 +1,64 @@
+"""Squares of a picture at its own resolution: how every detector here sees pixels, because scaling wipes traces out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from nsnet_cli.arrays import Pixels
+
+# Where squares lie, as shares of the room beside them: the centre, then around it.
+_PLACES = ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8), (0.8, 0.2), (0.2, 0.8))
+# In a picture with less room than this share of a square beside it, further squares would show the same again.
+_LEAST_ROOM = 0.25
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Squares of ``side`` pixels: that in the centre, and in larger pictures up to ``count`` in all.
+
+    In training squares are ``learn`` pixels wide: a network that takes the mean over its map learns as much from two
+    small ones as from a large one, for half the time.  They lie anywhere, and are mirrored half of the time.  A picture
+    that is smaller than a square is continued by its mirror image: a black border would be an edge that no camera made.
+    """
+
+    side: int = 256
+    learn: int = 128
+    count: int = 1
+
+    def look(self, pixels: Pixels) -> Pixels:
+        """Views ``(views, 3, side, side)``."""
+        pixels = at_least(pixels, self.side)
+        height, width = pixels.shape[1:]
+        places = _PLACES[: self.count]
+        if max(height, width) < self.side * (1 + _LEAST_ROOM):
+            places = places[:1]
+        return np.stack([_cut(pixels, self.side, x, y) for x, y in places])
+
+    def draw(self, pixels: Pixels, rng: Random) -> Pixels:
+        """A view ``(3, learn, learn)``."""
+        cut = _cut(at_least(pixels, self.learn), self.learn, rng.random(), rng.random())
+        return np.ascontiguousarray(cut[:, :, ::-1]) if rng.random() < 0.5 else cut
+
+
+def at_least(pixels: Pixels, side: int) -> Pixels:
+    """``pixels`` ``(3, H, W)``, continued to the right and below by mirroring where they are less than ``side``."""
+    height, width = pixels.shape[1:]
+    if min(height, width) >= side:
+        return pixels
+    return np.pad(pixels, ((0, 0), (0, max(0, side - height)), (0, max(0, side - width))), mode="symmetric")
+
+
+def centre(pixels: Pixels, side: int) -> Pixels:
+    """The square ``(3, side, side)`` in the centre."""
+    square: Pixels = Crops(side).look(pixels)[0]
+    return square
+
+
+def _cut(pixels: Pixels, side: int, across: float, down: float) -> Pixels:
+    """A square, at shares of the room beside it."""
+    height, width = pixels.shape[1:]
+    left, top = round((width - side) * across), round((height - side) * down)
+    return pixels[:, top : top + side, left : left + side]
