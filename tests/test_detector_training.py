@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import textured
-from nsnet_cli.labelled import read_manifest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -24,6 +23,7 @@ from nsnet_cli.detectors.store import SIDE, Store
 from nsnet_cli.detectors.training import DetectorRequest, Trainer, train_detector
 from nsnet_cli.detectors.weights import DETECTOR_FORMAT, detector_info, load_detector
 from nsnet_cli.errors import UsageError, WeightsError
+from nsnet_cli.evaluation.labelled import read_manifest
 
 BRIEF = Recipe(samples=480, batch=16, rate=5e-3, look_every=160, patience=2)
 
