@@ -66,10 +66,13 @@ def test_train_writes_weights_that_score_as_they_were_trained(manifest: Path, tm
     assert all(sides) and not (sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2])
 
 
-def test_a_killed_fit_ends_with_the_same_weights(manifest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["npr fold-0", "npr final"])
+def test_a_killed_fit_ends_with_the_same_weights(
+    killed: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(work: Path, stop_at: int | None = None) -> dict[str, torch.Tensor]:
         def report(name: str, step: Step | None, done: int, total: int) -> None:
-            if name == "npr final" and done == stop_at:
+            if name == killed and done == stop_at:
                 raise KeyboardInterrupt
 
         asked = request(manifest, work)
@@ -77,9 +80,11 @@ def test_a_killed_fit_ends_with_the_same_weights(manifest: Path, tmp_path: Path)
         return load_file(asked.output)
 
     whole = run(tmp_path / "a")
+    monkeypatch.setattr("nsnet_cli.detectors.fitting._SAVE_EVERY", -1.0)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", stop_at=13)  # after the look, and checkpoint, at step 10
+        run(tmp_path / "b", stop_at=13)
     assert not (tmp_path / "b" / "npr.safetensors").exists()
+    assert list((tmp_path / "b" / "npr").glob(f"{killed.split()[1]}-*.checkpoint.safetensors"))
     resumed = run(tmp_path / "b")
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():

@@ -25,6 +25,8 @@ from nsnet_cli.weights.safefile import read_header, write_safetensors
 _CHECKPOINT_FORMAT = "nsnet.detector.checkpoint/1"
 _CLIP_NORM = 1.0
 _WARMUP = 0.05
+# Seconds of work that a kill may cost.
+_SAVE_EVERY = 30.0
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class Fit:
         order = self.supply.order()
         look_every = max(1, recipe.look_every // recipe.batch)
         began, first = time.monotonic(), self.done
+        saved = began
         with ThreadPoolExecutor(1) as ahead:  # the next batch is made while this one is learnt from
             coming = ahead.submit(self.supply.batch, order, first)
             while self.done < recipe.steps and not self._enough:
@@ -139,7 +142,9 @@ class Fit:
                 score = None
                 if self.done % look_every == 0 or self.done == recipe.steps:
                     score = self._look()
+                if score is not None or self.done == recipe.steps or time.monotonic() - saved > _SAVE_EVERY:
                     self._save()
+                    saved = time.monotonic()
                 report(Step(self.done, recipe.steps, loss, time.monotonic() - began, score))
         self.network.load_state_dict(self.best or self.averaged.state_dict(), strict=False)
         self.network.eval()

@@ -58,6 +58,11 @@ class FrequencyBlock(nn.Module):
         self.phase = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.norm = nn.BatchNorm2d(channels)
 
+    def begin_as_high_pass(self) -> None:
+        """Begin with convolutions that change nothing: phases mixed at random would leave nothing where it was."""
+        for convolution in (self.amplitude, self.phase):
+            nn.init.dirac_(convolution.weight)
+
     def forward(self, x: Tensor) -> Tensor:
         z = high_part(spectrum(F.conv2d(x, self.along_channels.to(x.dtype))), x.shape[-1])
         amplitude, cosine, sine = polar(z, _LEAST)
@@ -80,6 +85,9 @@ class FreqNet(LocalNetwork):
         self.last = stage(wide, 2 * width, depths[1], 2)
         self.score = nn.Conv2d(2 * wide, 1, 1)
         initialise(self)
+        for module in self.modules():
+            if isinstance(module, FrequencyBlock):
+                module.begin_as_high_pass()
 
     def local(self, pixels: Tensor) -> Tensor:
         x = high_pass(pixels.float() / _UNIT)
