@@ -25,7 +25,7 @@ from nsnet_cli.detectors.weights import DETECTOR_FORMAT, detector_info, load_det
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.evaluation.labelled import read_manifest
 
-BRIEF = Recipe(samples=480, batch=16, rate=5e-3, look_every=160, patience=2)
+BRIEF = Recipe(samples=480, batch=16, rate=5e-3, settled=0.0, look_every=160, patience=2)
 
 
 def request(manifest: Path, work: Path, name: str = "npr", **changes: Any) -> DetectorRequest:

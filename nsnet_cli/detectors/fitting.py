@@ -140,7 +140,8 @@ class Fit:
                 loss = self._step(batch)
                 self.done += 1
                 score = None
-                if self.done % look_every == 0 or self.done == recipe.steps:
+                settled = self.done >= recipe.settled * recipe.steps
+                if (settled and self.done % look_every == 0) or self.done == recipe.steps:
                     score = self._look()
                 if score is not None or self.done == recipe.steps or time.monotonic() - saved > _SAVE_EVERY:
                     self._save()

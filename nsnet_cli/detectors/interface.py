@@ -41,9 +41,10 @@ class Recipe:
 
     ``samples`` pictures are drawn at most, ``batch`` at a time, half of them generated; AdamW at ``rate``, which rises
     over the first twentieth and then stays, because what is kept is the running average of the weights (its memory is
-    ``average`` a step): such a run can be stopped anywhere.  The held-out fold is looked at every ``look_every``
-    pictures; after ``patience`` looks without a better one training ends.  ``rotations`` of the folds are fitted for
-    held-out scores before the final fit.
+    ``average`` a step): such a run can be stopped anywhere.  After ``settled``, a share of the samples, the held-out
+    fold is looked at every ``look_every`` pictures, and after ``patience`` looks without a better one training ends:
+    the first looks say more about chance than about learning.  ``rotations`` of the folds are fitted for held-out
+    scores before the final fit.
     """
 
     samples: int = 40_000
@@ -51,8 +52,9 @@ class Recipe:
     rate: float = 1e-3
     weight_decay: float = 0.01
     average: float = 0.995
+    settled: float = 0.4
     look_every: int = 4_000
-    patience: int = 4
+    patience: int = 3
     rotations: int = 1
 
     @property
@@ -75,6 +77,10 @@ class Eyes(Protocol):
 
     def draw(self, pixels: Pixels, rng: Random) -> Pixels:
         """One random view ``shape`` uint8 to learn from."""
+        ...
+
+    def quick(self) -> Eyes:
+        """Eyes for the looks of a training run, which are many: as these, but cheaper where that is possible."""
         ...
 
 
