@@ -54,7 +54,7 @@ class Recipe:
     average: float = 0.995
     settled: float = 0.4
     look_every: int = 4_000
-    patience: int = 3
+    patience: int = 4
     rotations: int = 1
 
     @property

@@ -152,6 +152,6 @@ DETECTOR = Detector(
     GradedPatches(256),
     Aide,
     {"embed_dim": 512, "width": 16, "depth": 2, "semantic": 64},
-    Recipe(),
+    Recipe(samples=60_000),
     tower=True,
 )

@@ -66,4 +66,6 @@ class CnnSpot(ResNet):
         return scaled(pixels)
 
 
-DETECTOR = Detector(ABOUT, BlurredCrops(side=224, learn=128), CnnSpot, {"width": 16, "depths": (3, 4, 6, 3)}, Recipe())
+DETECTOR = Detector(
+    ABOUT, BlurredCrops(side=224, learn=128), CnnSpot, {"width": 16, "depths": (3, 4, 6, 3)}, Recipe(samples=80_000)
+)

@@ -62,4 +62,4 @@ class LaDeDa(LocalNetwork):
         return self.score(self.blocks(self.entry(scaled(pixels))))[:, 0].float()
 
 
-DETECTOR = Detector(ABOUT, Crops(learn=97), LaDeDa, {"width": 16, "depths": (2, 2, 2, 1)}, Recipe())
+DETECTOR = Detector(ABOUT, Crops(learn=97), LaDeDa, {"width": 16, "depths": (2, 2, 2, 1)}, Recipe(samples=40_000))

@@ -87,4 +87,4 @@ class Safe(ResNet):
         return haar(pixels.float())[:, 3] / _UNIT
 
 
-DETECTOR = Detector(ABOUT, TransformedCrops(), Safe, {"width": 16, "depths": (3, 4)}, Recipe())
+DETECTOR = Detector(ABOUT, TransformedCrops(), Safe, {"width": 16, "depths": (3, 4)}, Recipe(samples=100_000))

@@ -53,4 +53,6 @@ class TinyLaDeDa(LocalNetwork):
         return F.mse_loss(mine, taught)
 
 
-DETECTOR = Detector(ABOUT, Crops(learn=97), TinyLaDeDa, {"width": 8}, Recipe(rate=5e-3), teacher="ladeda")
+DETECTOR = Detector(
+    ABOUT, Crops(learn=97), TinyLaDeDa, {"width": 8}, Recipe(samples=60_000, rate=5e-3), teacher="ladeda"
+)
