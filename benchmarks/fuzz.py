@@ -41,6 +41,7 @@ from nsnet_cli.engines.preparing import Prepared, Preparer
 from nsnet_cli.engines.workers import PreparePool
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.views.plan import EntropyLook
 from nsnet_cli.views.selection import SelectionRecipe
 
 _TIMEOUT = 20.0
@@ -65,7 +66,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         make = metadata_mutants if args.metadata else mutants
         paths = make(Path(folder), args.inputs, args.seed)
-        preparer = Preparer(SelectionRecipe(), 2, _LIMITS, provenance=ProvenanceReader())
+        preparer = Preparer(EntropyLook(SelectionRecipe(), 2), _LIMITS, provenance=ProvenanceReader())
         with PreparePool(preparer, args.workers, _TIMEOUT, window=_BATCH) as pool:
             for batch in pool.batches(paths, _BATCH):
                 for prepared in batch:

@@ -42,8 +42,9 @@ from sklearn.metrics import roc_auc_score
 from nsnet_cli.arrays import Pixels
 from nsnet_cli.detector import Detector
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
-from nsnet_cli.explain import DEFAULT_BUDGET, explain
+from nsnet_cli.explain import explain
 from nsnet_cli.inputs.decode import channels_first
+from nsnet_cli.scanner import DEFAULT_BUDGET
 from nsnet_cli.training.views import read_picture
 
 OWNER = "benchmarks/localisation.py"

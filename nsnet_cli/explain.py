@@ -17,17 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsnet_cli.arrays import Doubles, Pixels
-from nsnet_cli.detector import Detector
+from nsnet_cli.arrays import Doubles
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.inputs.decode import channels_first, decode, facts_of
 from nsnet_cli.inputs.sources import read_source
 from nsnet_cli.judges.patch_scores import PATCH_SCORE_KIND
 from nsnet_cli.results.document import EXPLANATION_SCHEMA, ModelInfo, PictureResult
-from nsnet_cli.tower.features import Features
-from nsnet_cli.views.plan import MOSAIC, WINDOW, ViewKind, make_views, scale_window
+from nsnet_cli.scanner import Scanner
 
-DEFAULT_BUDGET = 16
 # Neighbouring tiles share this part of their side at least: cells at a border see half of their surroundings only.
 _OVERLAP = 0.25
 # Of a budget that cannot cover the picture at full scale, the share that covers it coarsely.
@@ -52,7 +49,7 @@ class Explanation:
 
     ``values`` ``(rows, columns)`` float32 are local scores, in the unit of the picture's ``score``, of cells of
     ``cell`` pixels (those at the right and at the bottom may be cut); NaN where the budget did not reach.
-    ``pixels`` ``(H, W, 3)`` uint8 is the picture.
+    ``pixels`` ``(H, W, 3)`` uint8 is the picture, ``kind`` names what a local score is.
     """
 
     result: PictureResult
@@ -61,6 +58,7 @@ class Explanation:
     cell: int
     tiles: tuple[Tile, ...]
     pixels: NDArray[np.uint8]
+    kind: str = PATCH_SCORE_KIND
 
     @property
     def lowest(self) -> float:
@@ -91,7 +89,7 @@ class Explanation:
             "model": asdict(self.model),
             "result": self.result.to_dict(),
             "map": {
-                "kind": PATCH_SCORE_KIND,
+                "kind": self.kind,
                 "cell": self.cell,
                 "rows": self.values.shape[0],
                 "columns": self.values.shape[1],
@@ -101,12 +99,13 @@ class Explanation:
         }
 
 
-def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Explanation:
-    """Scan ``path`` and score all parts of it, with at most ``budget`` forward passes for the map.
+def explain(detector: Scanner, path: str, budget: int | None = None) -> Explanation:
+    """Scan ``path`` and score all parts of it, with at most ``budget`` forward passes for the map; None: as many as the
+    detector says itself.
 
     Raises `InputError` for a picture that cannot be read.
     """
-    if budget < 1:
+    if budget is not None and budget < 1:
         raise UsageError(f"the budget must be one forward pass or more, not {budget}")
     result = detector.scan(path)
     if result.error is not None:
@@ -120,47 +119,39 @@ def explain(detector: Detector, path: str, budget: int = DEFAULT_BUDGET) -> Expl
         raise InputError("changed_while_reading", f"{path}: the file changed while it was explained")
     assert picture.pixels is not None
     pixels = channels_first(picture.pixels)
-    recipe = detector.weights.info.selection
     height, width = picture.pixels.shape[:2]
-    finest = min(recipe.window or recipe.size, width, height)
-    values, tiles, cell = chart(width, height, finest, budget, _local_scores(detector, pixels))
-    return Explanation(result, detector.model, values, cell, tuple(tiles), picture.pixels)
-
-
-def _local_scores(detector: Detector, pixels: Pixels) -> Callable[[Sequence[Tile]], Doubles]:
-    """What scores the cells of tiles of ``pixels`` ``(3, H, W)``: ``(tiles, cells, cells)``."""
-    network, recipe = detector.network, detector.weights.info.selection
-    scan = make_views(pixels, recipe, detector.views)
-    kind = WINDOW if recipe.window else MOSAIC
-    # Without windows a tile is a mosaic of patches that lie side by side, and all that is judged.
-    others = [network.look(scan.pixels[k : k + 1], MOSAIC).features for k in scan.selections] if recipe.window else []
+    parts = detector.local_scores(pixels)
+    finest = min(parts.finest, width, height)
 
     def said(tiles: Sequence[Tile]) -> Doubles:
-        views = np.stack([scale_window(pixels, recipe, tile.x, tile.y, tile.side) for tile in tiles])
-        seen = network.look(views, kind, probes=True).probes_seen
-        every = np.zeros(len(seen.embedding), np.int64)
-        judged: dict[ViewKind, list[Features]] = {kind: [seen]}
-        if others:
-            judged = {MOSAIC: [other.rows(every) for other in others], WINDOW: [seen]}
-        scores = network.fused(judged)
-        side = network.probes_of(kind).cells
-        return scores.reshape(len(tiles), side, side)
+        return parts.said([(tile.x, tile.y, tile.side) for tile in tiles])
 
-    return said
+    values, tiles, cell = chart(width, height, finest, budget or parts.budget, said, parts.scales)
+    return Explanation(result, detector.model, values, cell, tuple(tiles), picture.pixels, parts.kind)
 
 
 def chart(
-    width: int, height: int, finest: int, budget: int, said: Callable[[Sequence[Tile]], Doubles]
+    width: int,
+    height: int,
+    finest: int,
+    budget: int,
+    said: Callable[[Sequence[Tile]], Doubles],
+    scales: bool = True,
 ) -> tuple[NDArray[np.float32], list[Tile], int]:
     """The map ``(rows, columns)`` of a picture, the tiles that it was made of, and the side of its cells in pixels.
 
-    ``finest`` is the side in pixels of tiles at full scale; ``said`` gives the logits ``(n, cells, cells)`` of tiles.
+    ``finest`` is the side in pixels of tiles at full scale; ``said`` gives the logits ``(n, cells, cells)`` of tiles,
+    with ``scales`` also of larger ones.
     """
     chart = _Chart(width, height)
     fine = cover(width, height, finest)
     if len(fine) <= budget:
         chart.add(fine, said(fine), finest)
         return chart.values(), fine, chart.cell
+    if not scales:
+        tiles = _some(fine, budget)
+        chart.add(tiles, said(tiles), finest)
+        return chart.values(), tiles, chart.cell
     coarse = _coarse(width, height, finest, max(1, int(budget * _COARSE_SHARE)))
     chart.add(coarse, said(coarse), finest)
     marks = chart.values()
@@ -188,8 +179,11 @@ def _coarse(width: int, height: int, finest: int, most: int) -> list[Tile]:
     while side < largest and len(cover(width, height, side)) > most:
         side = min(largest, math.ceil(side * 1.05))
     tiles = cover(width, height, side)
-    if len(tiles) <= most:
-        return tiles
+    return tiles if len(tiles) <= most else _some(tiles, most)
+
+
+def _some(tiles: Sequence[Tile], most: int) -> list[Tile]:
+    """``most`` of ``tiles``, evenly spaced."""
     return [tiles[round(k * (len(tiles) - 1) / max(1, most - 1))] for k in range(most)]
 
 

@@ -36,20 +36,21 @@ MAY_IMPORT = {
     "tower": "errors arrays views weights",
     "judges": "errors arrays disk allocator views weights tower",
     "engines": "errors arrays inputs provenance views results tower.blas",
-    "detector": "errors arrays inputs provenance views results verdict weights tower judges engines",
-    "explain": "errors arrays inputs views results tower judges detector",
+    "scanner": "errors arrays inputs provenance views results verdict judges engines",
+    "detector": "errors arrays views results weights tower judges engines scanner",
+    "explain": "errors arrays inputs results judges scanner",
     "engines.on_ray": "errors inputs results engines detector",
-    "evaluation": "errors inputs views results verdict weights tower detector",
+    "evaluation": "errors inputs views results verdict weights tower scanner detector",
     "training": "errors arrays disk inputs views verdict weights tower judges evaluation",
-    "detectors": "errors arrays disk inputs views verdict weights tower evaluation training",
+    "detectors": "errors arrays disk inputs views verdict weights tower judges engines scanner evaluation training",
     "report": "errors disk inputs provenance results explain evaluation",
-    "cli": "errors disk allocator inputs provenance views results verdict weights tower judges engines detector "
-    "explain evaluation training detectors report",
+    "cli": "errors disk allocator inputs provenance views results verdict weights tower judges engines scanner "
+    "detector explain evaluation training detectors report",
     "__main__": "cli",
 }
 # Where what is not Python's own is imported as soon as a module is; everywhere else, in the function that needs it.
 LOADED_AT_ONCE = {
-    "numpy": "arrays inputs.formats inputs.sources.video views weights tower judges engines detector explain "
+    "numpy": "arrays inputs.formats inputs.sources.video views weights tower judges engines scanner detector explain "
     "evaluation training detectors report",
     "torch": "tower.convert tower.on_onednn tower.on_torch tower.preprocess tower.vit judges.head judges.kernel "
     "judges.nullspace judges.semantics evaluation.drift training detectors",

@@ -1,19 +1,24 @@
-"""``nsnet detectors``: the list, and what a detector's weights say of files."""
+"""``nsnet detectors``: the list, and commands that ask another detector than ours."""
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Call, textured
+from conftest import ROOT, Call, textured
+from jsonschema import validate
 from PIL import Image
 
 from nsnet_cli.detectors.registry import all_detectors, find_detector
 from nsnet_cli.detectors.weights import DetectorInfo, save_detector
+from nsnet_cli.disk import sha256_of
 from nsnet_cli.verdict.calibration import Calibration
+from nsnet_cli.weights.file import load_weights
 
 
 @pytest.fixture
@@ -39,35 +44,139 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_list_names_every_detector(call: Call) -> None:
+def test_the_list_says_of_every_detector_what_is_known(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nsnet_cli.detectors.listed.detector_weights", lambda name: None)
     code, out, _ = call("detectors")
-    assert code == 0 and [line.split("\t")[0] for line in out.splitlines()] == [about.name for about in all_detectors()]
+    assert code == 0 and [about.name in out for about in all_detectors()] == [True] * len(all_detectors())
+    listed = json.loads(call("detectors", "--json")[1])
     assert {"cnn-spot", "univfd", "freqnet", "npr", "ladeda", "aide", "dffreq", "safe", "vib-net"} <= {
-        about["name"] for about in json.loads(call("detectors", "--json")[1])
+        about["name"] for about in listed
     }
+    assert all(row["weights"] is None and row["held_out_auc"] is None for row in listed)
 
 
-def test_every_file_has_a_row_and_a_bad_one_leaves_the_next_alone(weights: Path, tmp_path: Path, call: Call) -> None:
+def test_what_is_shipped_is_small_and_says_how_well_it_does(call: Call) -> None:
+    listed = [row for row in json.loads(call("detectors", "--json")[1]) if row["weights"] is not None]
+    sizes = [Path(row["weights"]).stat().st_size for row in listed if Path(row["weights"]).is_relative_to(ROOT)]
+    assert sum(sizes) < 12_000_000
+    assert all(0.5 < row["held_out_auc"] <= 1.0 and row["parameters"] > 0 for row in listed)
+
+
+def test_a_detector_scans_as_ours_does_and_a_bad_file_leaves_the_next_alone(
+    weights: Path, tmp_path: Path, call: Call
+) -> None:
     good, bad = tmp_path / "a.png", tmp_path / "b.png"
-    Image.fromarray(textured(230, 260)).save(good)
+    Image.fromarray(textured(420, 330)).save(good)
     bad.write_bytes(b"no picture")
-    code, out, _ = call("detectors", "score", str(weights), str(bad), str(good), str(tmp_path / "none.png"))
+    asked = ("scan", "--detector", str(weights), "--format", "jsonl")
+    code, out, _ = call(*asked, str(bad), str(good), str(tmp_path / "none.png"))
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 3 and [row["error"] is None for row in rows] == [False, True, False]
-    assert rows[1]["schema"] == "nsnet.detector-score/1" and rows[1]["detector"] == "npr"
-    assert rows[1]["verdict"] in ("real", "uncertain", "generated") and 0.0 < rows[1]["probability"] < 1.0
-    alone = json.loads(call("detectors", "score", str(weights), str(good))[1])
-    assert alone == rows[1]
+    row = rows[1]
+    assert row["verdict"] in ("real", "uncertain", "generated") and 0.0 < row["probability"] < 1.0
+    assert row["patches"] is None
+    # The window says where it looked: the square in the centre.
+    side = find_detector("npr").eyes.side  # type: ignore[union-attr]
+    place = {"x": (420 - side) // 2, "y": (330 - side) // 2}
+    assert row["windows"] == [{**place, "width": side, "height": side, "view": 0}]
+    # Decoded in other processes it is the same.
+    code, out, _ = call(*asked, "--workers", "1", str(good))
+    again = json.loads(out)
+    assert code == 0 and [again[key] for key in ("score", "windows")] == [row[key] for key in ("score", "windows")]
+    document = json.loads(call("scan", "--detector", str(weights), "--json", str(good))[1])
+    assert document["model"]["detector"] == "npr" and document["model"]["tower"] is None
+    validate(document, json.loads(call("schema")[1]))
+    code, out, _ = call("scan", "--detector", str(weights), str(good))
+    assert code == 0 and "npr" in out
+
+
+def test_one_that_looks_through_clip_sees_its_centre_too(
+    tiny_weights: Path, manifest: Path, tmp_path: Path, call: Call
+) -> None:
+    """AIDE's patches travel beside the tower's square, through worker processes, too."""
+    tower = load_weights(str(tiny_weights)).tower_path
+    made = tmp_path / "aide.safetensors"
+    sizes = ("--folds", "4", "--precision", "fp32", "--detector-samples", "640", "--tower", str(tower))
+    code, _, err = call(
+        "train", str(manifest), "-o", str(made), "--work", str(tmp_path / "work"), *sizes, "--detector", "aide"
+    )
+    assert code == 0, err
+    shutil.copy(tower, tmp_path / tower.name)
+    picture = tmp_path / "a.png"
+    Image.fromarray(textured(300, 280)).save(picture)
+    asked = ("scan", "--detector", str(made), "--format", "jsonl", "--stability", str(picture))
+    here, there = (json.loads(call(*asked, "--workers", workers)[1]) for workers in ("0", "1"))
+    assert here["error"] is None and len(here["stability"]["deliveries"]) == 4
+    assert (here["score"], here["stability"]) == (there["score"], there["stability"])
+
+
+def test_small_pictures_are_no_verdict_and_need_no_square(weights: Path, tmp_path: Path, call: Call) -> None:
+    small = tmp_path / "small.png"
+    Image.fromarray(textured(60, 80)).save(small)
+    row = json.loads(call("scan", "--detector", str(weights), "--format", "jsonl", str(small))[1])
+    assert row["verdict"] == "uncertain" and row["warnings"] == ["too_small"] and row["windows"] == []
+
+
+def test_the_map_of_a_detector_covers_the_picture(weights: Path, tmp_path: Path, call: Call) -> None:
+    picture = tmp_path / "a.png"
+    Image.fromarray(textured(400, 600)).save(picture)
+    code, out, err = call("explain", "--detector", str(weights), "--json", str(picture))
+    assert code == 0, err
+    found = json.loads(out)["map"]
+    assert found["kind"] == "npr-local" and all(value is not None for row in found["values"] for value in row)
+    # Fewer squares than it takes: blank is what was not looked at, and nothing was scaled down for it.
+    code, out, _ = call("explain", "--detector", str(weights), "--budget", "2", "--json", str(picture))
+    few = json.loads(out)["map"]
+    assert [tile["side"] for tile in few["tiles"]] == [256, 256] and None in few["values"][0]
+
+
+def test_detectors_are_measured_side_by_side(weights: Path, manifest: Path, tmp_path: Path, call: Call) -> None:
+    other = tmp_path / "other.safetensors"
+    shutil.copy(weights, other)
+    table = tmp_path / "table.csv"
+    both = ("--detector", str(weights), "--detector", str(other))
+    code, out, err = call("evaluate", str(manifest), *both, "--json", "-o", str(table))
+    assert code == 3, err  # of one of the pictures there is no score
+    document = json.loads(out)
+    assert document["schema"] == "nsnet.comparison/1"
+    assert [row["name"] for row in document["detectors"]] == [str(weights), str(other)]
+    # The same weights say the same, and alone, too.
+    first, second = ({k: v for k, v in row.items() if k not in ("name", "model")} for row in document["detectors"])
+    assert first == second
+    alone = json.loads(call("evaluate", str(manifest), "--detector", str(weights), "--json")[1])
+    assert alone["schema"] == "nsnet.evaluation/1" and alone["total"]["auc"] == first["auc"]
+    assert {row["name"]: row["f_acc"] for row in alone["by_generator"]} == {
+        row["name"]: row["f_acc"][str(weights)] for row in document["by_generator"]
+    }
+    shares = [sum(row["f_acc"].values()) for row in document["by_generator"]]
+    assert shares == sorted(shares), "worst first"
+    rows = list(csv.DictReader(table.open()))
+    assert {row["kind"] for row in rows} >= {"total", "generator", "source"}
+    code, out, _ = call("evaluate", str(manifest), *both)
+    assert code == 3 and "worst first" in out
+    assert call("evaluate", str(manifest), *both, "-o", str(tmp_path / "x.html"))[0] == 2
 
 
 def test_weights_of_something_else_and_unknown_names_are_refused(
-    weights: Path, tiny_weights: Path, tmp_path: Path, call: Call
+    weights: Path, tiny_weights: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = tmp_path / "a.png"
     Image.fromarray(textured(64, 64)).save(picture)
-    code, _, err = call("detectors", "score", str(tiny_weights), str(picture))
+
+    def refused(*arguments: str) -> tuple[int, str]:
+        code, _, err = call("scan", str(picture), *arguments)
+        return code, err
+
+    code, err = refused("--detector", str(tiny_weights))
     assert code == 4 and "expected weights of a detector" in err
-    assert call("detectors", "score", str(tmp_path / "no.safetensors"), str(picture))[0] == 4
+    assert refused("--detector", str(tmp_path / "no.safetensors"))[0] == 4
+    code, err = refused("--detector", "nonsense")
+    assert code == 2 and "no detector is called 'nonsense'; there are aide" in err
+    monkeypatch.setattr("nsnet_cli.detectors.published.detector_weights", lambda name: None)
+    code, err = refused("--detector", "npr")
+    assert code == 4 and "nsnet train MANIFEST --detector npr" in err
+    for option in (("--views", "2"), ("--weights", str(tiny_weights)), ("--engine", "ray")):
+        assert refused("--detector", str(weights), *option)[0] == 2
     train = ("train", str(tmp_path / "m.csv"), "-o", str(tmp_path / "o.safetensors"), "--work", str(tmp_path / "w"))
     code, _, err = call(*train, "--detector", "nonsense")
     assert code == 2 and "no detector is called 'nonsense'; there are aide" in err
@@ -80,5 +189,5 @@ def test_a_detector_is_trained_by_the_command(manifest: Path, tmp_path: Path, ca
     work = ("--work", str(tmp_path / "work"), "--folds", "4", "--precision", "fp32", "--detector-samples", "640")
     code, _, err = call("train", str(manifest), "-o", str(made), *work, "--detector", "npr")
     assert code == 0 and ", auc " in err, err
-    code, out, _ = call("detectors", "score", str(made), str(manifest))
-    assert code == 3 and json.loads(out)["error"]["code"] == "not_an_image"
+    code, out, _ = call("scan", "--detector", str(made), "--format", "jsonl", str(manifest.parent))
+    assert code == 0 and json.loads(out.splitlines()[0])["weights_sha256"] == sha256_of(made)

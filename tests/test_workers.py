@@ -21,7 +21,10 @@ from nsnet_cli.errors import UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.views.deliveries import Delivery
+from nsnet_cli.views.plan import EntropyLook
 from nsnet_cli.views.selection import SelectionRecipe
+
+LOOK = EntropyLook(SelectionRecipe(), 2)
 
 
 class Hostile(Preparer):
@@ -60,7 +63,7 @@ class Deadly(ProvenanceReader):
 def test_a_decoder_that_dies_hangs_or_eats_memory_costs_one_row(many_pictures: Path, tmp_path: Path) -> None:
     good = sorted(str(p) for p in many_pictures.glob("a/*.png"))
     paths = [good[0], "segfault", good[1], "hang", good[2], "memory", "exit", *good[3:6], "segfault-again", good[6]]
-    preparer = Hostile(SelectionRecipe(), 2, DecodeLimits())
+    preparer = Hostile(LOOK, DecodeLimits())
     with PreparePool(preparer, workers=2, timeout=1.5, window=8) as pool:
         found = [prepared for batch in pool.batches(paths, 3) for prepared in batch]
     assert [p.path for p in found] == paths
@@ -81,14 +84,14 @@ def test_waiting_for_another_large_picture_is_not_the_files_fault(tmp_path: Path
     Image.new("L", (5000, 5000)).save(tmp_path / "first.png")
     Image.new("L", (5000, 5000)).save(tmp_path / "second.png")
     paths = [str(tmp_path / "first.png"), str(tmp_path / "second.png")]
-    with PreparePool(Slow(SelectionRecipe(), 2, DecodeLimits()), workers=2, timeout=3.0, window=4) as pool:
+    with PreparePool(Slow(LOOK, DecodeLimits()), workers=2, timeout=3.0, window=4) as pool:
         found = [prepared for batch in pool.batches(paths, 2) for prepared in batch]
     assert [p.error for p in found] == [None, None]
 
 
 def test_what_a_file_says_never_costs_its_verdict(many_pictures: Path) -> None:
     good = sorted(str(p) for p in many_pictures.glob("a/*.png"))[:2]
-    preparer = Preparer(SelectionRecipe(), 2, DecodeLimits(), provenance=Deadly())
+    preparer = Preparer(LOOK, DecodeLimits(), provenance=Deadly())
     with PreparePool(preparer, workers=1, timeout=None, window=4) as pool:
         found = [prepared for batch in pool.batches(good, 2) for prepared in batch]
     assert [p.error for p in found] == [None, None] and all(p.views is not None for p in found)
@@ -106,7 +109,7 @@ def test_no_more_files_are_on_the_way_than_the_window_allows(many_pictures: Path
             assert asked - taken <= 6
             yield path
 
-    with PreparePool(Preparer(SelectionRecipe(), 2, DecodeLimits()), workers=2, timeout=None, window=6) as pool:
+    with PreparePool(Preparer(LOOK, DecodeLimits()), workers=2, timeout=None, window=6) as pool:
         for batch in pool.batches(paths(), 2):
             taken += len(batch)
             time.sleep(0.01)
@@ -115,9 +118,7 @@ def test_no_more_files_are_on_the_way_than_the_window_allows(many_pictures: Path
 
 def test_a_prepared_picture_survives_its_bytes(many_pictures: Path) -> None:
     deliveries = (Delivery.parse("jpeg:50"), Delivery.parse("crop:8"))
-    preparer = Preparer(
-        SelectionRecipe(), 2, DecodeLimits(), deliveries, thumbnails=True, provenance=ProvenanceReader()
-    )
+    preparer = Preparer(LOOK, DecodeLimits(), deliveries, thumbnails=True, provenance=ProvenanceReader())
     for path in (*sorted(map(str, many_pictures.glob("*/*"))), "no\udcff.png"):
         before = preparer(path)
         after = from_bytes(to_bytes(before))
@@ -145,7 +146,7 @@ def test_workers_start_where_the_temporary_folder_has_a_long_name(
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     paths = sorted(str(p) for p in many_pictures.glob("a/*.png"))[:2]
-    with PreparePool(Preparer(SelectionRecipe(), 2, DecodeLimits()), workers=1, timeout=None, window=4) as pool:
+    with PreparePool(Preparer(LOOK, DecodeLimits()), workers=1, timeout=None, window=4) as pool:
         assert [p.error for batch in pool.batches(paths, 2) for p in batch] == [None, None]
 
 
@@ -154,6 +155,6 @@ def test_an_error_in_the_list_of_paths_is_heard() -> None:
         yield "nosuch.png"
         raise UsageError("the list broke off")
 
-    preparer = Preparer(SelectionRecipe(), 2, DecodeLimits())
+    preparer = Preparer(LOOK, DecodeLimits())
     with pytest.raises(UsageError, match="broke off"), PreparePool(preparer, 1, None, 4) as pool:
         list(pool.batches(paths(), 1))

@@ -50,10 +50,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("robustness")(robustness.robustness)
 app.command("calibrate")(calibrate.calibrate)
 app.command("train")(train.train)
+app.command("detectors")(detectors.detectors)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(nullspace.app, name="nullspace")
 app.add_typer(weights.app, name="weights")
-app.add_typer(detectors.app, name="detectors")
 
 
 # A full disk, or a full share of one, where the system tells the two apart.

@@ -16,7 +16,7 @@ from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
-    from nsnet_cli.detector import Detector
+    from nsnet_cli.scanner import Scanner
     from nsnet_cli.verdict.profiles import Population
 
 _RESULTS = (".json", ".jsonl", ".ndjson", ".csv")
@@ -35,6 +35,7 @@ def calibrate(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a profile of this name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
+    detector: options.Detector = None,
     weights: options.Weights = DEFAULT_WEIGHTS,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -55,20 +56,21 @@ def calibrate(
     if profile_path(check_name(name)).exists() and not force:
         raise UsageError(f"there is a profile {name!r} already; choose another name, or give --force")
     needed = needed_pictures(fpr)
-    loaded: list[Detector] = []
+    loaded: list[Scanner] = []
 
-    def detector() -> Detector:
+    def scanner() -> Scanner:
         if not loaded:
-            from nsnet_cli.detector import Detector
+            from nsnet_cli.cli.scanners import load_scanner
 
             limits = DecodeLimits(max_pixels, max_bytes)
             loaded.append(
-                Detector.load(
+                load_scanner(
+                    detector,
                     weights,
+                    views,
                     device=device,
                     # The threshold is made of scores, not of verdicts: they have to be exact.
                     precision="fp32" if precision == "auto" else precision,
-                    views=views,
                     limits=limits,
                     patches=False,
                     provenance=False,
@@ -76,11 +78,19 @@ def calibrate(
             )
         return loaded[0]
 
-    scanned_as = (weights != DEFAULT_WEIGHTS, device != "auto", precision != "auto", views is not None)
+    scanned_as = (
+        detector is not None,
+        weights != DEFAULT_WEIGHTS,
+        device != "auto",
+        precision != "auto",
+        views is not None,
+    )
     if any(scanned_as) and all(p is None or _is_results(p) for p in (reals, fakes)):
-        raise UsageError(f"{reals} was scanned already: --weights, --device, --precision and --views change nothing")
-    real = _population(reals, detector, batch_size, needed)
-    fake = None if fakes is None else _population(fakes, detector, batch_size)
+        raise UsageError(
+            f"{reals} was scanned already: --detector, --weights, --device, --precision and --views change nothing"
+        )
+    real = _population(reals, scanner, batch_size, needed)
+    fake = None if fakes is None else _population(fakes, scanner, batch_size)
     profile = make_profile(name, fpr, real, fake)
     path = save_profile(profile, force)
     from nsnet_cli.cli.profiles import show_profile
@@ -89,7 +99,7 @@ def calibrate(
     say(f"written to {path}; use it with: nsnet scan --profile {name} ...")
 
 
-def _population(path: Path, detector: Callable[[], Detector], batch_size: int, needed: int = 0) -> Population:
+def _population(path: Path, detector: Callable[[], Scanner], batch_size: int, needed: int = 0) -> Population:
     """Scores of all pictures of one kind; fewer than are ``needed`` are refused before any is scanned."""
     from nsnet_cli.verdict.profiles import MadeBy, population
 

@@ -1,63 +1,36 @@
-"""``nsnet detectors``: what else has been published, and what such a detector says of pictures."""
+"""``nsnet detectors``: what else has been published, and what is known of it here."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import sys
 from typing import Annotated
 
 import typer
 
-from nsnet_cli.cli import options
-from nsnet_cli.errors import ExitCode
-from nsnet_cli.inputs.limits import DecodeLimits
-
-app = typer.Typer(
-    help="List published detectors that can be trained and asked beside NS-Net.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-)
+from nsnet_cli.cli.output import stdout_utf8
 
 
-@app.callback()
-def list_detectors(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False
+def detectors(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    timed: Annotated[
+        bool, typer.Option("--time", help="Measure how long each takes for a picture, on this machine.")
+    ] = False,
 ) -> None:
-    """List published detectors: name, year, venue, idea, and how it differs here from its paper.
+    """List published detectors that can be asked beside NS-Net.
 
-    `nsnet train --detector NAME` trains one; `nsnet detectors score` asks it.
+    `nsnet scan --detector NAME` asks one, as evaluate, explain, robustness and calibrate do; `nsnet train --detector
+    NAME` makes weights where there are none.
     """
-    if context.invoked_subcommand is not None:
-        return
-    from dataclasses import asdict
+    from nsnet_cli.detectors.listed import listed_detectors
 
-    from nsnet_cli.detectors.registry import all_detectors
-
-    found = all_detectors()
+    found = listed_detectors(timed)
+    stdout_utf8()
     if as_json:
-        typer.echo(json.dumps([asdict(about) for about in found], indent=2))
+        typer.echo(json.dumps(found, indent=2))
         return
-    for about in found:
-        typer.echo(f"{about.name}\t{about.year}\t{about.venue}\t{about.title}: {about.idea}")
+    from rich.console import Console
 
+    from nsnet_cli.report.detectors import print_detectors
 
-@app.command("score")
-def score(
-    weights: Annotated[Path, typer.Argument(metavar="FILE", help="Weights of `nsnet train --detector`.")],
-    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Pictures to score.")],
-    max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
-    max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
-) -> None:
-    """Say what a published detector makes of pictures: one JSON line for each, with score, probability and verdict.
-
-    Exit codes: 0 done, 2 wrong usage, 3 some pictures could not be read, 4 bad weights, 130 interrupted.
-    """
-    from nsnet_cli.detectors.files import score_files
-    from nsnet_cli.results.escaping import to_json
-
-    unread = False
-    for row in score_files(weights, pictures, DecodeLimits(max_pixels=max_pixels, max_bytes=max_bytes)):
-        unread |= row["error"] is not None
-        typer.echo(to_json(row))
-    if unread:
-        raise typer.Exit(ExitCode.SOME_UNREADABLE)
+    print_detectors(Console(file=sys.stdout, highlight=False), found)

@@ -14,18 +14,21 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
+from nsnet_cli.cli.scanners import OURS
+from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
-    from nsnet_cli.detector import Detector
-    from nsnet_cli.evaluation.evaluate import ControlInputs
+    from nsnet_cli.evaluation.evaluate import ControlInputs, Evaluation
     from nsnet_cli.evaluation.labelled import LabelledSet
     from nsnet_cli.evaluation.predictions import Prediction
     from nsnet_cli.results.document import PictureResult
+    from nsnet_cli.scanner import Scanner
 
 _SUFFIXES = (".json", ".csv", ".html", ".jsonl")
+_COMPARED_SUFFIXES = (".json", ".csv")
 
 
 def evaluate(
@@ -44,6 +47,7 @@ def evaluate(
     format: Annotated[Shown, typer.Option("--format", help="What stdout gets.")] = Shown.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     every_group: Annotated[bool, typer.Option("--all", help="List every generator and source in the table.")] = False,
+    detectors: options.Detectors = None,
     weights: options.Weights = DEFAULT_WEIGHTS,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -52,59 +56,74 @@ def evaluate(
     max_pixels: options.MaxPixels = DecodeLimits.max_pixels,
     max_bytes: options.MaxBytes = DecodeLimits.max_bytes,
 ) -> None:
-    """Measure the detector, or saved predictions, on labelled pictures.
+    """Measure the detector, others, or saved predictions, on labelled pictures.
 
     DATASET is a manifest CSV (path, label, generator, maybe split), or a directory with 0_real/1_fake,
     nature/ai or real/fake in it at any depth, or with --real-dir a folder of generators.
 
     Exit codes: 0 done, 2 wrong usage, 3 some pictures have no score, 4 bad weights, 130 interrupted.
     """
-    outputs = output or []
-    _check(outputs, force, predictions)
+    outputs, asked = output or [], list(dict.fromkeys(detectors or [OURS]))
+    _check(outputs, force, predictions, len(asked))
+    if predictions is not None and detectors:
+        raise UsageError("--predictions were made before: no --detector")
 
     from nsnet_cli.evaluation.evaluate import evaluate as measure
     from nsnet_cli.evaluation.labelled import find_labelled
     from nsnet_cli.evaluation.predictions import match_predictions, missing, read_predictions
 
     data = find_labelled(dataset, split, real_dir)
-    model: dict[str, Any]
-    look, trained_on = None, None
+    command = shlex.join(["nsnet", *sys.argv[1:]])
+
+    def scored_by(detector: str) -> Evaluation:
+        from dataclasses import asdict
+
+        from nsnet_cli.cli.scanners import load_scanner
+
+        scanner = load_scanner(
+            detector,
+            weights,
+            views,
+            device=device,
+            precision=precision,
+            limits=DecodeLimits(max_pixels, max_bytes),
+            patches=False,
+            provenance=False,
+        )
+        found, look = _score(scanner, data, batch_size, next((o for o in outputs if _is_rows(o)), None))
+        return measure(data, found, asdict(scanner.model), command, look, scanner.known.trained_on)
+
     if predictions is not None:
         read = read_predictions(predictions)
         found = match_predictions(data.pictures, read.by_path)
         if missing(found) == len(found):
             raise UsageError(f"{predictions}: none of its rows is of a picture of {dataset}")
         model = {"predictions": str(predictions), **read.model}
+        evaluations = {"": measure(data, found, model, command)}
     else:
-        from dataclasses import asdict
+        evaluations = {}
+        for name in asked:
+            if len(asked) > 1:
+                say(f"asking {name}")
+            evaluations[name] = scored_by(name)
+    if len(evaluations) > 1:
+        from nsnet_cli.evaluation.comparison import compare
 
-        from nsnet_cli.detector import Detector
-
-        detector = Detector.load(
-            weights,
-            device=device,
-            precision=precision,
-            views=views,
-            limits=DecodeLimits(max_pixels, max_bytes),
-            patches=False,
-            provenance=False,
-        )
-        model = asdict(detector.model)
-        trained_on = detector.weights.info.training.get("data_sha256")
-        found, look = _score(detector, data, batch_size, next((o for o in outputs if _is_rows(o)), None))
-    evaluation = measure(data, found, model, shlex.join(["nsnet", *sys.argv[1:]]), look, trained_on)
-    document = evaluation.to_dict()
+        document = compare({name: evaluation.to_dict() for name, evaluation in evaluations.items()}, command)
+    else:
+        document = next(iter(evaluations.values())).to_dict()
     _write(document, [path for path in outputs if not _is_rows(path)])
     _show(document, Shown.JSON if as_json else format, every_group)
-    raise typer.Exit(ExitCode.SOME_UNREADABLE if evaluation.total.missing else ExitCode.OK)
+    missing_some = any(evaluation.total.missing for evaluation in evaluations.values())
+    raise typer.Exit(ExitCode.SOME_UNREADABLE if missing_some else ExitCode.OK)
 
 
 def _is_rows(path: Path) -> bool:
     return path.suffix.lower() == ".jsonl"
 
 
-def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
-    check_outputs(outputs, _SUFFIXES, force)
+def _check(outputs: list[Path], force: bool, predictions: Path | None, detectors: int) -> None:
+    check_outputs(outputs, _SUFFIXES if detectors == 1 else _COMPARED_SUFFIXES, force)
     for path in outputs:
         if _is_rows(path) and predictions is not None:
             raise UsageError(f"{path}: rows of a scan are written when pictures are scanned, not with --predictions")
@@ -115,7 +134,7 @@ def _check(outputs: list[Path], force: bool, predictions: Path | None) -> None:
 
 
 def _score(
-    detector: Detector, data: LabelledSet, batch_size: int, rows: Path | None
+    scanner: Scanner, data: LabelledSet, batch_size: int, rows: Path | None
 ) -> tuple[list[Prediction], ControlInputs]:
     from nsnet_cli.evaluation.evaluate import score_dataset
     from nsnet_cli.report.rows import JsonlWriter
@@ -125,7 +144,7 @@ def _score(
         writer = None
         if rows is not None:
             writer = JsonlWriter(stack.enter_context(rows.open("w", encoding="utf-8", newline="")))
-        context, index = RowContext.of(detector.model, detector.options), itertools.count()
+        context, index = RowContext.of(scanner.model, scanner.options), itertools.count()
         advance = stack.enter_context(counting("scanning", len(data.pictures)))
 
         def on_result(result: PictureResult) -> None:
@@ -133,13 +152,15 @@ def _score(
                 writer.write(context.row(result, next(index)))
             advance()
 
-        return score_dataset(detector, data, batch_size, on_result)
+        return score_dataset(scanner, data, batch_size, on_result)
 
 
 def _write(document: dict[str, Any], outputs: list[Path]) -> None:
     from nsnet_cli.report import evaluation_files as files
+    from nsnet_cli.report.comparison import comparison_csv
 
-    render = {".json": files.evaluation_json, ".csv": files.evaluation_csv, ".html": files.evaluation_html}
+    table = comparison_csv if "detectors" in document else files.evaluation_csv
+    render = {".json": files.evaluation_json, ".csv": table, ".html": files.evaluation_html}
     write_outputs(document, outputs, render)
 
 
@@ -148,11 +169,15 @@ def _show(document: dict[str, Any], shown: Shown, every_group: bool) -> None:
     if shown == Shown.TABLE:
         from rich.console import Console
 
+        from nsnet_cli.report.comparison import print_comparison
         from nsnet_cli.report.evaluation_table import print_evaluation
 
-        print_evaluation(Console(highlight=False), document, every_group)
+        show = print_comparison if "detectors" in document else print_evaluation
+        show(Console(highlight=False), document, every_group)
         return
     from nsnet_cli.report import evaluation_files as files
+    from nsnet_cli.report.comparison import comparison_csv
 
-    render = files.evaluation_json if shown == Shown.JSON else files.evaluation_csv
+    table = comparison_csv if "detectors" in document else files.evaluation_csv
+    render = files.evaluation_json if shown == Shown.JSON else table
     sys.stdout.write(render(document))

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nsnet_cli.explain import Explanation
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-_DEFAULT_BUDGET = 16
 
 
 def explain(
@@ -31,9 +30,15 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
     budget: Annotated[
-        int, typer.Option(min=1, max=1024, help="Forward passes for the map, beside those of the verdict.")
-    ] = _DEFAULT_BUDGET,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Forward passes for the map, beside those of the verdict [default: 16, or 256 of a --detector].",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    detector: options.Detector = None,
     weights: options.Weights = DEFAULT_WEIGHTS,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -53,12 +58,12 @@ def explain(
     if output is not None:
         check_outputs([output], tuple(_FORMATS), force)
 
-    from nsnet_cli.detector import Detector
+    from nsnet_cli.cli.scanners import load_scanner
     from nsnet_cli.explain import explain as explained
 
     limits = DecodeLimits(max_pixels, max_bytes)
-    detector = Detector.load(weights, device=device, precision=precision, views=views, limits=limits)
-    found = explained(detector, picture, budget)
+    scanner = load_scanner(detector, weights, views, device=device, precision=precision, limits=limits)
+    found = explained(scanner, picture, budget)
     if output is not None:
         _write(output, found)
     stdout_utf8()

@@ -11,6 +11,18 @@ import typer
 from nsnet_cli.errors import UsageError
 
 Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Weights to use.")]
+Detector = Annotated[
+    str | None,
+    typer.Option("--detector", metavar="NAME|PATH", help="Ask this one of `nsnet detectors` instead of NS-Net."),
+]
+Detectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--detector",
+        metavar="NAME|PATH",
+        help="Measure this one of `nsnet detectors` instead; several (ns-net among them) side by side; repeatable.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto: the verdicts of fp32, as fast as can be.")]
 BatchSize = Annotated[int, typer.Option(min=1, max=1024, help="Pictures sent through the network together.")]

@@ -43,6 +43,7 @@ def robustness(
     force: Annotated[bool, typer.Option("--force", help="Overwrite output files (never --rows).")] = False,
     format: Annotated[Shown, typer.Option("--format", help="What stdout gets.")] = Shown.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    detector: options.Detector = None,
     weights: options.Weights = DEFAULT_WEIGHTS,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -65,7 +66,7 @@ def robustness(
 
         need_matplotlib()
 
-    from nsnet_cli.detector import Detector
+    from nsnet_cli.cli.scanners import load_scanner
     from nsnet_cli.evaluation.labelled import find_labelled
     from nsnet_cli.evaluation.robustness import RowsFile, measure, rows_header, score_deliveries, take_sample
     from nsnet_cli.views.deliveries import GRID, Delivery
@@ -73,17 +74,18 @@ def robustness(
     deliveries = [Delivery.parse(spec) for spec in deliver] if deliver else list(GRID)
     data = find_labelled(dataset, split, real_dir)
     data = replace(data, pictures=take_sample(data.pictures, sample))
-    detector = Detector.load(
+    scanner = load_scanner(
+        detector,
         weights,
+        views,
         device=device,
         precision=precision,
-        views=views,
         limits=DecodeLimits(max_pixels, max_bytes),
         patches=False,
         provenance=False,
         deliveries=deliveries,
     )
-    kept = None if rows is None else RowsFile(rows, rows_header(detector, data.pictures))
+    kept = None if rows is None else RowsFile(rows, rows_header(scanner, data.pictures))
     known = dict(kept.rows) if kept is not None else {}
     if known:
         say(f"{len(known):,} of {len(data.pictures):,} pictures are in {rows}")
@@ -94,9 +96,9 @@ def robustness(
                 kept.add(row)
             advance()
 
-        found = score_deliveries(detector, data.pictures, known, batch_size, on_row)
+        found = score_deliveries(scanner, data.pictures, known, batch_size, on_row)
     command = shlex.join(["nsnet", *sys.argv[1:]])
-    document = measure(data, found, deliveries, asdict(detector.model), command, sample)
+    document = measure(data, found, deliveries, asdict(scanner.model), command, sample)
     _write(document, outputs)
     _show(document, Shown.JSON if as_json else format)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if document["as_is"]["missing"] else ExitCode.OK)

@@ -27,9 +27,9 @@ from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.cli.scan_output import Engine
-    from nsnet_cli.detector import Detector
     from nsnet_cli.inputs.discover import Discovery
     from nsnet_cli.results.document import PictureResult, Summary
+    from nsnet_cli.scanner import Scanner
 
 # Fewer pictures than this are decoded here: worker processes would take longer to start.
 _FEW = 8
@@ -101,6 +101,7 @@ def scan(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Scan the I-th of N parts of the inputs, by hash of the path.")
     ] = None,
+    detector: options.Detector = None,
     weights: options.Weights = DEFAULT_WEIGHTS,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -183,6 +184,7 @@ def scan(
             engine == EngineName.RAY and piped,
             "a picture on standard input cannot be sent to a cluster: no --engine ray",
         ),
+        (engine == EngineName.RAY and detector is not None, "a cluster runs NS-Net alone: no --engine ray"),
         (
             engine == EngineName.RAY and device not in ("auto", "cpu", "cuda"),
             f"actors have a CPU or a CUDA device: --device auto, cpu or cuda, not {device}",
@@ -203,15 +205,16 @@ def scan(
     wanted = WalkOptions(include or [], exclude or [], column, archives, videos, frames, limits)
     discovery = Discovery(find_pictures(given, wanted, count), part.takes if part else lambda path: True)
 
-    from nsnet_cli.detector import Detector
+    from nsnet_cli.cli.scanners import load_scanner
     from nsnet_cli.results.journal import failed_in_passing, unchanged_by_hash, unchanged_by_stat
 
     on_ray = engine == EngineName.RAY
-    detector = Detector.load(
+    scanner = load_scanner(
+        detector,
         weights,
+        views,
         device="cpu" if on_ray else device,
         precision=precision,
-        views=views,
         threshold=threshold,
         limits=limits,
         patches=_wants_patches(style, single) if patches is None else patches,
@@ -225,20 +228,22 @@ def scan(
     stdout_utf8()
     stdout = sys.stdout  # Ray prints to what stands there while it is connected
     with contextlib.ExitStack() as until_written:
-        scan_many: Engine = _local(detector, batch_size, 0 if piped else workers, timeout, discovery)
-        model = detector.model
+        scan_many: Engine = _local(scanner, batch_size, 0 if piped else workers, timeout, discovery)
+        model = scanner.model
         if on_ray:
+            from nsnet_cli.detector import Detector
             from nsnet_cli.engines.on_ray import PoolSize, RayEngine, connected
 
             size = None if ray_workers is None else PoolSize.parse(ray_workers)
             until_written.enter_context(connected(ray_address))
             seconds = _TIMEOUT if timeout is None else timeout
-            ray = RayEngine(detector, weights, trust_list, device, size, batch_size, workers, seconds)
+            assert isinstance(scanner, Detector)
+            ray = RayEngine(scanner, weights, trust_list, device, size, batch_size, workers, seconds)
             scan_many, model = ray, replace(model, device=ray.device)
         run = ScanRun(
             engine=until_written.enter_context(_interruptible(scan_many)),
             model=model,
-            options=detector.options,
+            options=scanner.options,
             discovery=discovery,
             skipped=count,
             stdout=stdout,
@@ -268,17 +273,17 @@ def _wants_patches(style: Format, single: bool) -> bool:
 
 
 def _local(
-    detector: Detector, batch_size: int, workers: int | None, timeout: float | None, discovery: Discovery
+    scanner: Scanner, batch_size: int, workers: int | None, timeout: float | None, discovery: Discovery
 ) -> Engine:
     """The engine of this machine: no processes that decode for a few pictures, which would wait for them."""
     from nsnet_cli.engines.workers import enough_workers
 
     def scan_many(paths: Iterable[str]) -> Iterator[tuple[int, PictureResult]]:
         few = timeout is None and discovery.total is not None and discovery.total < _FEW
-        default = 0 if few else enough_workers(os.cpu_count() or 1, detector.device != "cpu")
+        default = 0 if few else enough_workers(os.cpu_count() or 1, scanner.device != "cpu")
         count = default if workers is None else workers
         seconds = (_TIMEOUT if timeout is None else timeout) if count else None
-        return enumerate(detector.scan_many(paths, batch_size, count, seconds))
+        return enumerate(scanner.scan_many(paths, batch_size, count, seconds))
 
     return scan_many
 

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 
 from nsnet_cli.arrays import Pixels
+from nsnet_cli.views.plan import Square
 
 # Where squares lie, as shares of the room beside them: the centre, then around it.
 _PLACES = ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8), (0.8, 0.2), (0.2, 0.8))
@@ -31,15 +32,20 @@ class Crops:
     def look(self, pixels: Pixels) -> Pixels:
         """Views ``(views, 3, side, side)``."""
         pixels = at_least(pixels, self.side)
-        height, width = pixels.shape[1:]
-        places = _PLACES[: self.count]
-        if max(height, width) < self.side * (1 + _LEAST_ROOM):
-            places = places[:1]
-        return np.stack([_cut(pixels, self.side, x, y) for x, y in places])
+        return np.stack([_cut(pixels, square) for square in self._squares(*pixels.shape[1:])])
+
+    def places(self, height: int, width: int) -> tuple[Square, ...]:
+        return self._squares(height, width) if min(height, width) >= self.side else ()
+
+    def _squares(self, height: int, width: int) -> tuple[Square, ...]:
+        roomy = max(height, width) >= self.side * (1 + _LEAST_ROOM)
+        return tuple(_square(height, width, self.side, x, y) for x, y in _PLACES[: self.count if roomy else 1])
 
     def draw(self, pixels: Pixels, rng: Random) -> Pixels:
         """A view ``(3, learn, learn)``."""
-        cut = _cut(at_least(pixels, self.learn), self.learn, rng.random(), rng.random())
+        pixels = at_least(pixels, self.learn)
+        height, width = pixels.shape[1:]
+        cut = _cut(pixels, _square(height, width, self.learn, rng.random(), rng.random()))
         return np.ascontiguousarray(cut[:, :, ::-1]) if rng.random() < 0.5 else cut
 
     def quick(self) -> Crops:
@@ -61,8 +67,11 @@ def centre(pixels: Pixels, side: int) -> Pixels:
     return square
 
 
-def _cut(pixels: Pixels, side: int, across: float, down: float) -> Pixels:
+def _square(height: int, width: int, side: int, across: float, down: float) -> Square:
     """A square, at shares of the room beside it."""
-    height, width = pixels.shape[1:]
-    left, top = round((width - side) * across), round((height - side) * down)
+    return round((width - side) * across), round((height - side) * down), side
+
+
+def _cut(pixels: Pixels, square: Square) -> Pixels:
+    left, top, side = square
     return pixels[:, top : top + side, left : left + side]

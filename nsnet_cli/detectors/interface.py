@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from nsnet_cli.arrays import Pixels
     from nsnet_cli.detectors.layers.network import Network
+    from nsnet_cli.views.plan import Square
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class Eyes(Protocol):
 
     def draw(self, pixels: Pixels, rng: Random) -> Pixels:
         """One random view ``shape`` uint8 to learn from."""
+        ...
+
+    def places(self, height: int, width: int) -> tuple[Square, ...]:
+        """Where in a picture each view lies, ``(left, top, side)`` in pixels; nothing where it is no square of it."""
         ...
 
     def quick(self) -> Eyes:

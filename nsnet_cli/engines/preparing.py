@@ -24,34 +24,37 @@ from nsnet_cli.inputs.sources import modified, read_source
 from nsnet_cli.inputs.sources.address import frame_of
 from nsnet_cli.inputs.sources.video import VIDEO_FRAME
 from nsnet_cli.provenance import ProvenanceReader
-from nsnet_cli.results.document import ErrorInfo
+from nsnet_cli.results.document import WEAKENING_WARNINGS, ErrorInfo
 from nsnet_cli.tower.blas import one_thread_a_product
 from nsnet_cli.views.deliveries import Delivery
-from nsnet_cli.views.plan import View, Views, make_views
-from nsnet_cli.views.selection import Selection, SelectionRecipe
+from nsnet_cli.views.plan import Look, View
+from nsnet_cli.views.selection import Selection
 
 # Below this side a picture is too small to be judged, whatever its patches say.
-_TOO_SMALL = 64
-# From this share of flat patches on the user is told of borders or plain graphics.
-_CONSTANT_SHARE = 0.25
-# Below this share of a picture in any view the user is told that most of it had no part in the verdict.
-_MOSTLY_UNSEEN = 0.05
+_LEAST_SIDE = 64
+_TOO_SMALL = "too_small"
 
 
 @dataclass(frozen=True)
 class DeliveredViews:
-    """The ``views`` of a delivered picture by its ``plan``, None where it cannot be delivered so; ``weak``: too little
-    to judge."""
+    """What is seen of a delivered picture, as in `Prepared`; nothing where it cannot be delivered so.
+
+    ``weak``: too little to judge.
+    """
 
     delivery: str
     views: Pixels | None = None
     plan: tuple[View, ...] = ()
     weak: bool = False
+    beside: Pixels | None = None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture on its way to the network: its ``views`` in the order of ``plan``, or the error that stopped it."""
+    """A picture on its way to the network: its ``views`` in the order of ``plan``, or the error that stopped it.
+
+    ``beside`` is what a second eye sees, where a detector has one (`Views`).
+    """
 
     path: str
     facts: FileFacts | None = None
@@ -67,14 +70,14 @@ class Prepared:
     delivered: tuple[DeliveredViews, ...] = ()
     error: ErrorInfo | None = None
     seconds: float = 0.0
+    beside: Pixels | None = None
 
 
 @dataclass(frozen=True)
 class Preparer:
     """What is done to every file alike.  Plain data, so that it can be sent to another process."""
 
-    recipe: SelectionRecipe
-    views: int
+    look: Look
     limits: DecodeLimits
     deliveries: tuple[Delivery, ...] = ()
     thumbnails: bool = False
@@ -104,7 +107,7 @@ class Preparer:
         if is_frame:
             picture = replace(picture, format="VIDEO", warnings=(*picture.warnings, VIDEO_FRAME))
         assert picture.pixels is not None
-        views = make_views(channels_first(picture.pixels), self.recipe, self.views)
+        views = self.look(channels_first(picture.pixels))
         return replace(
             prepared,
             # The pixels have done their work; keeping them would make a batch as large as its pictures.
@@ -113,7 +116,8 @@ class Preparer:
             plan=views.plan,
             selections=views.selections,
             windows=views.windows,
-            warnings=_warnings(picture, views, self.recipe.count),
+            warnings=(*picture.warnings, *((_TOO_SMALL,) if _is_small(picture.size) else ()), *views.warnings),
+            beside=views.beside,
             thumbnail=thumbnail_of(picture.pixels) if self.thumbnails else None,
             # A frame is pixels alone: what the clip says of itself is nothing of its.
             provenance=None if self.provenance is None or is_frame else self.provenance(data, picture.format),
@@ -124,12 +128,12 @@ class Preparer:
         """Views of the delivered picture; what is random in it hangs on the file's bytes, never on its name."""
         try:
             image = delivery(Image.fromarray(pixels), facts.sha256 if facts else "")
-            views = make_views(channels_first(np.array(image)), self.recipe, self.views)
+            views = self.look(channels_first(np.array(image)))
         except (OSError, ValueError, MemoryError):
             # Larger than a format allows, or than memory: this delivery does not exist for this picture.
             return DeliveredViews(delivery.spec)
-        weak = min(image.size) < _TOO_SMALL or views.grid.distinct < self.recipe.count
-        return DeliveredViews(delivery.spec, views.pixels, views.plan, weak)
+        weak = _is_small(image.size) or bool(WEAKENING_WARNINGS & set(views.warnings))
+        return DeliveredViews(delivery.spec, views.pixels, views.plan, weak, views.beside)
 
 
 def prepare_safely(
@@ -145,18 +149,8 @@ def prepare_safely(
     return Prepared(path, mtime_ns=modified(path), error=error)
 
 
-def _warnings(picture: Picture, views: Views, wanted: int) -> tuple[str, ...]:
-    found, distinct, total = list(picture.warnings), views.grid.distinct, len(views.grid.entropy)
-    if min(picture.size) < _TOO_SMALL:
-        found.append("too_small")
-    if distinct < wanted:
-        found.append("few_patches")
-    if total - distinct >= _CONSTANT_SHARE * total:
-        found.append("constant_patches")
-    width, height = picture.size
-    if views.seen < _MOSTLY_UNSEEN * width * height:
-        found.append("mostly_unseen")
-    return tuple(found)
+def _is_small(size: tuple[int, int]) -> bool:
+    return min(size) < _LEAST_SIDE
 
 
 def _read_stdin(limits: DecodeLimits) -> bytes:

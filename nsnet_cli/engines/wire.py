@@ -25,6 +25,8 @@ def to_bytes(prepared: Prepared) -> bytes:
     tensors: dict[str, NDArray[Any]] = {}
     if prepared.views is not None:
         tensors["views"] = prepared.views
+    if prepared.beside is not None:
+        tensors["beside"] = prepared.beside
     if prepared.thumbnail is not None:
         tensors["thumbnail"] = prepared.thumbnail
     for view, selection in prepared.selections.items():
@@ -33,6 +35,8 @@ def to_bytes(prepared: Prepared) -> bytes:
     for k, delivered in enumerate(prepared.delivered):
         if delivered.views is not None:
             tensors[f"delivered.{k}"] = delivered.views
+        if delivered.beside is not None:
+            tensors[f"delivered.{k}.beside"] = delivered.beside
     picture = prepared.picture
     said = {
         "path": prepared.path,
@@ -80,9 +84,16 @@ def from_bytes(data: bytes) -> Prepared:
         thumbnail=tensors.get("thumbnail"),
         provenance=said["provenance"],
         delivered=tuple(
-            DeliveredViews(delivery, tensors.get(f"delivered.{k}"), tuple(View(*view) for view in plan), weak)
+            DeliveredViews(
+                delivery,
+                tensors.get(f"delivered.{k}"),
+                tuple(View(*view) for view in plan),
+                weak,
+                tensors.get(f"delivered.{k}.beside"),
+            )
             for k, (delivery, plan, weak) in enumerate(said["delivered"])
         ),
         error=None if said["error"] is None else ErrorInfo(**said["error"]),
         seconds=said["seconds"],
+        beside=tensors.get("beside"),
     )

@@ -29,8 +29,8 @@ from nsnet_cli.evaluation.predictions import Prediction, prediction_of
 from nsnet_cli.results.document import EVALUATION_SCHEMA, versions
 
 if TYPE_CHECKING:
-    from nsnet_cli.detector import Detector
     from nsnet_cli.results.document import PictureResult
+    from nsnet_cli.scanner import Scanner
 
 # A share measured on fewer pictures than this says little; minima are given with and without such groups.
 SMALL_GROUP = 50
@@ -112,7 +112,7 @@ class Evaluation:
 
 
 def score_dataset(
-    detector: Detector,
+    detector: Scanner,
     dataset: LabelledSet,
     batch_size: int,
     on_result: Callable[[PictureResult], None] = lambda result: None,

@@ -30,7 +30,7 @@ from nsnet_cli.verdict.stability import is_unstable, stability_of
 from nsnet_cli.views.deliveries import MILD, Delivery, specs
 
 if TYPE_CHECKING:
-    from nsnet_cli.detector import Detector
+    from nsnet_cli.scanner import Scanner
 
 ROWS_SCHEMA = "nsnet.robustness-rows/1"
 AS_IS = "as is"
@@ -113,7 +113,7 @@ def take_sample(pictures: Sequence[LabelledPicture], count: int | None) -> tuple
     return tuple(p for p in pictures if p.name in chosen)
 
 
-def rows_header(detector: Detector, pictures: Sequence[LabelledPicture]) -> dict[str, Any]:
+def rows_header(detector: Scanner, pictures: Sequence[LabelledPicture]) -> dict[str, Any]:
     """What rows must agree in to be of one measurement."""
     return {
         "schema": ROWS_SCHEMA,
@@ -125,7 +125,7 @@ def rows_header(detector: Detector, pictures: Sequence[LabelledPicture]) -> dict
 
 
 def score_deliveries(
-    detector: Detector,
+    detector: Scanner,
     pictures: Sequence[LabelledPicture],
     known: dict[str, Row],
     batch_size: int,

@@ -29,11 +29,12 @@ class Scored:
     """What the network says of a picture.
 
     ``score``, the logit before calibration, and the ``precision`` that it was computed in; ``semantic`` ``(rank,)``,
-    the semantic part of the first view's embedding; ``looks`` at each view, in the order of the picture's plan.
+    the semantic part of the first view's embedding, None of a network without one; ``looks`` at each view, in the order
+    of the picture's plan.
     """
 
     score: float
-    semantic: Floats
+    semantic: Floats | None
     looks: tuple[ViewFeatures, ...] = ()
     precision: str = "fp32"
 

@@ -190,12 +190,13 @@ class ModelInfo:
     """The model behind the verdicts, and the error rates behind the thresholds.
 
     Verdicts are those of ``precision``; a score that says another of itself lies within ``fast_bound`` of that in it.
+    ``tower`` names the CLIP that it looks through, None where ``detector`` looks through none.
     With a ``profile`` (`nsnet_cli.verdict.profiles`) ``t_high`` and ``fpr_at_t_high`` are the profile's.
     """
 
     name: str
     weights_sha256: str
-    tower: str
+    tower: str | None
     prior: float
     t_low: float
     t_high: float
@@ -206,6 +207,7 @@ class ModelInfo:
     views: int
     profile: str | None = None
     fast_bound: float | None = None
+    detector: str = "ns-net"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -40,6 +40,12 @@ _PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
 _ENTROPY_DIGITS = 3
 # A further look that lies less than this share of its side away from another has nothing new to show.
 _LEAST_SHIFT = 0.25
+# Warnings: fewer patches than a mosaic has places; next to nothing of the picture is in any view.
+FEW_PATCHES, MOSTLY_UNSEEN = "few_patches", "mostly_unseen"
+# From this share of flat patches on the user is told of borders or plain graphics.
+_CONSTANT_SHARE = 0.25
+# Below this share of a picture in any view the user is told that most of it had no part in the verdict.
+_MOSTLY_UNSEEN = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,23 +59,36 @@ class View:
 
 @dataclass(frozen=True)
 class Views:
-    """The views of one picture: ``pixels`` ``(n, 3, S, S)`` uint8, in the order of ``plan``.
+    """What a detector sees of one picture: ``pixels`` ``(n, 3, S, S)`` uint8, in the order of ``plan``.
 
     By position in ``pixels``: ``selections`` of the mosaics, and ``windows`` as ``(left, top, side)`` in pixels of the
-    picture.
+    picture.  ``warnings`` are codes of what in the picture leaves little to look at, or out of sight; ``beside``
+    ``(3, S, S)`` uint8 is what a second eye sees, where a detector has one.
     """
 
     pixels: Pixels
     plan: tuple[View, ...]
-    selections: dict[int, Selection]
-    windows: dict[int, Square]
-    grid: PatchGrid
+    selections: dict[int, Selection] = field(default_factory=dict)
+    windows: dict[int, Square] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    beside: Pixels | None = None
 
-    @property
-    def seen(self) -> int:
-        """Pixels of the picture that are in any view, those that are in several counted each time."""
-        patches = sum(len(set(selection.indices.tolist())) for selection in self.selections.values())
-        return patches * self.grid.patch**2 + sum(side**2 for _, _, side in set(self.windows.values()))
+
+class Look(Protocol):
+    """How a detector looks at pictures ``(3, H, W)`` uint8.  Plain data, so that it can be sent to another process."""
+
+    def __call__(self, pixels: Pixels) -> Views: ...
+
+
+@dataclass(frozen=True)
+class EntropyLook:
+    """NS-Net's: the first ``count`` views of `make_views`."""
+
+    recipe: SelectionRecipe
+    count: int
+
+    def __call__(self, pixels: Pixels) -> Views:
+        return make_views(pixels, self.recipe, self.count)
 
 
 def plan_views(recipe: SelectionRecipe, count: int) -> list[View]:
@@ -124,7 +143,32 @@ def make_views(pixels: Pixels, recipe: SelectionRecipe, count: int) -> Views:
             plan.append(view)
         windows[len(made)] = square
         made.append(scale_window(pixels, recipe, *square))
-    return Views(np.stack(made), tuple(plan), selections, windows, grid)
+    warnings = _warnings(grid, recipe, pixels, selections, windows)
+    return Views(np.stack(made), tuple(plan), selections, windows, warnings)
+
+
+def mostly_unseen(pixels: Pixels, seen: int) -> bool:
+    """Whether of ``pixels`` ``(3, H, W)`` next to nothing was looked at; ``seen`` is how many were."""
+    return seen < _MOSTLY_UNSEEN * pixels.shape[1] * pixels.shape[2]
+
+
+def _warnings(
+    grid: PatchGrid,
+    recipe: SelectionRecipe,
+    pixels: Pixels,
+    selections: Mapping[int, Selection],
+    windows: Mapping[int, Square],
+) -> tuple[str, ...]:
+    distinct, total = grid.distinct, len(grid.entropy)
+    # Pixels that are in several views count each time.
+    patches = sum(len(set(selection.indices.tolist())) for selection in selections.values())
+    seen = patches * grid.patch**2 + sum(side**2 for _, _, side in set(windows.values()))
+    found = {
+        FEW_PATCHES: distinct < recipe.count,
+        "constant_patches": total - distinct >= _CONSTANT_SHARE * total,
+        MOSTLY_UNSEEN: mostly_unseen(pixels, seen),
+    }
+    return tuple(code for code, holds in found.items() if holds)
 
 
 def window_of(grid: PatchGrid, width: int, height: int, recipe: SelectionRecipe, view: View) -> Square:

@@ -22,6 +22,7 @@ from nsnet_cli.detectors.interface import About, Detector, Recipe
 from nsnet_cli.detectors.layers.network import Network, evened
 from nsnet_cli.detectors.layers.resnet import EXPANSION, initialise, stage, stem
 from nsnet_cli.detectors.layers.rich_model import rich_filters
+from nsnet_cli.views.plan import Square
 
 ABOUT = About(
     name="aide",
@@ -82,6 +83,9 @@ class GradedPatches:
         top, left = (rng.randint(0, length - self.side) for length in pixels.shape[1:])
         square = pixels[:, top : top + self.side, left : left + self.side]
         return _graded(np.ascontiguousarray(square[:, :, ::-1]) if rng.random() < 0.5 else square)
+
+    def places(self, height: int, width: int) -> tuple[Square, ...]:
+        return ()
 
     def quick(self) -> GradedPatches:
         return self

@@ -1,0 +1,127 @@
+"""A published detector as a scanner: what NS-Net's weights can be asked, its weights can be asked, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from nsnet_cli.arrays import Doubles, Pixels
+from nsnet_cli.detectors.crops import Crops, at_least, centre
+from nsnet_cli.detectors.interface import Eyes
+from nsnet_cli.detectors.registry import find_detector
+from nsnet_cli.detectors.scorer import Scorer, Seen
+from nsnet_cli.detectors.weights import detector_info, detector_weights
+from nsnet_cli.disk import sha256_of
+from nsnet_cli.engines.preparing import DeliveredViews, Prepared
+from nsnet_cli.errors import UsageError, WeightsError
+from nsnet_cli.judges.network import Scored
+from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven
+from nsnet_cli.tower.devices import choose_device
+from nsnet_cli.views.plan import MOSTLY_UNSEEN, WINDOW, Square, View, Views, mostly_unseen
+from nsnet_cli.weights.store import find_weights
+
+_SUFFIX = ".safetensors"
+# Squares that a map is made of unless told otherwise: small networks look at many in the time of one of NS-Net's.
+_BUDGET = 256
+# Side in pixels of a square of the map of a detector that sees another shape than squares.
+_MAP_SIDE = 256
+
+
+@dataclass(frozen=True)
+class PublishedLook:
+    """What ``eyes`` see of a picture, and the tower's square of ``tower`` pixels in its centre; each may be None.
+
+    What the tower sees stands beside what the eyes see; where there are none, it is the only view.
+    """
+
+    eyes: Eyes | None
+    tower: int | None
+
+    def __call__(self, pixels: Pixels) -> Views:
+        height, width = pixels.shape[1:]
+        beside = None if self.tower is None else centre(pixels, self.tower)
+        places = () if self.tower is None else Crops(self.tower).places(height, width)
+        if self.eyes is None:
+            assert beside is not None
+            views, beside = beside[None], None
+        else:
+            views, places = self.eyes.look(pixels), self.eyes.places(height, width)
+        seen = sum(side**2 for _, _, side in places)
+        warnings = (MOSTLY_UNSEEN,) if places and mostly_unseen(pixels, seen) else ()
+        plan = tuple(View(WINDOW, k) for k in range(len(views)))
+        return Views(views, plan, windows=dict(enumerate(places)), warnings=warnings, beside=beside)
+
+
+class PublishedDetector(Scanner):
+    """A detector of `nsnet detectors` with its weights loaded."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        info, self._device = detector_info(path), choose_device(settings.device)
+        self._precision = "fp32" if settings.precision == "auto" else settings.precision
+        self._scorer = Scorer.load(path, self._device, self._precision)
+        detector, tower = self._scorer.detector, self._scorer.tower
+        trained_on = info.training.get("data_sha256")
+        known = Known(
+            name=info.name,
+            method=info.detector,
+            weights_sha256=sha256_of(path),
+            tower=info.tower,
+            calibration=info.calibration,
+            look=PublishedLook(detector.eyes, None if tower is None else tower.info.config.image_size),
+            views=1 if not isinstance(detector.eyes, Crops) else detector.eyes.count,
+            device=self._device,
+            precision=self._precision,
+            trained_on=None if trained_on is None else str(trained_on),
+        )
+        super().__init__(known, settings)
+
+    @classmethod
+    def load(cls, name_or_path: str, **given: Unpack[SettingsGiven]) -> PublishedDetector:
+        """Load the weights of a detector by its name, or by their path, with `Settings` as keywords.
+
+        Precision ``auto`` is float32.  Raises `UsageError` for an unknown name and `WeightsError` where there are no
+        weights, or none that fit.
+        """
+        return cls(find_published(name_or_path), Settings.of(given))
+
+    def judged(self, pictures: Sequence[Prepared | DeliveredViews], probes: bool = False) -> list[Scored]:
+        def seen(views: Pixels, beside: Pixels | None) -> Seen:
+            return Seen(views, beside) if self._scorer.detector.eyes is not None else Seen(None, views[0])
+
+        scores = self._scorer.judge([seen(p.views, p.beside) for p in pictures if p.views is not None])
+        return [Scored(score, None, precision=self._precision) for score in scores]
+
+    def local_scores(self, pixels: Pixels) -> LocalScores:
+        scorer = self._scorer
+        if not scorer.is_local:
+            raise UsageError(f"{self.known.method} judges a picture as a whole: it has no map; NS-Net and LaDeDa have")
+
+        def said(tiles: Sequence[Square]) -> Doubles:
+            # One after the other: in a small picture a square is what there is.
+            found = [
+                scorer.local(at_least(pixels[:, top : top + side, left : left + side], side)[None])[0]
+                for left, top, side in tiles
+            ]
+            return np.stack(found).astype(np.float64)
+
+        side = scorer.detector.eyes.side if scorer.detector.eyes is not None else _MAP_SIDE
+        # Scaled down, what these networks look at is gone.
+        return LocalScores(side, said, scales=False, budget=_BUDGET, kind=f"{self.known.method}-local")
+
+
+def find_published(name_or_path: str) -> Path:
+    """The weights of a detector by its name or their path; see `PublishedDetector.load` for what is raised."""
+    if name_or_path.endswith(_SUFFIX):
+        return find_weights(name_or_path)
+    path = detector_weights(name_or_path)
+    if path is None:
+        name = find_detector(name_or_path).about.name
+        raise WeightsError(
+            f"there are no weights of {name} here; `nsnet train MANIFEST --detector {name}` makes them, and --detector "
+            "takes their path, too"
+        )
+    return path
