@@ -3,12 +3,14 @@
 Real training crops are sent through a small autoencoder of a real generator's latent space (madebyollin/taesd's
 ``taef2``, MIT) and saved as they were, at their own JPEG quality: "generated" pictures of the same content, size and
 compression (DDA, B-Free).  The window's contrastive head is fitted in grouped folds that share no repository, without
-them and with them as one more generator, hard negatives of the contrastive loss included; held-out AUC of the head, and
-of the head beside the kernel head.
+them and with them as one more generator, hard negatives of the contrastive loss included; held-out AUC of the head,
+alone and beside the kernel head, and how far reconstructions move it, with a 95 % interval over draws of groups.
 
     python benchmarks/aligned.py --autoencoder taef2.safetensors --labels LABELS.npy --work FOLDER
+    python benchmarks/aligned.py --write-only       writes docs/looks.md from the kept figures
 
-Features of crops are those that ``nsnet train --work FOLDER`` keeps.  Writes ``benchmarks/results/aligned.json``.
+Features of crops are those that ``nsnet train --work FOLDER`` keeps.  Figures are kept in
+``benchmarks/results/aligned.json``.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from documents import RESULTS, need_manifest
-from looks import auc, cell, kept_crops
+from documents import RESULTS, between_markers, need_manifest
+from looks import DOCUMENT, auc, cell, draws_of, kept_crops
 from options import parser_with
 from PIL import Image
 from torch import Tensor
@@ -49,30 +52,45 @@ from nsnet_cli.weights.store import TOWER_NAME, find_weights
 _FOLDS, _A_SOURCE, _BATCH, _SAMPLES = 5, 1, 16, 96_000
 # What the kernel head has of the shipped fusion, roughly; not fitted here.
 _KERNEL_SHARE = 0.75
+OWNER, RESULT = "benchmarks/aligned.py", RESULTS / "aligned.json"
+_PLAIN, _WITH, _KERNEL, _BESIDE = "head", "head with reconstructions", "kernel head", ", beside the kernel head"
 
 
 def main() -> None:
-    parser = parser_with(__doc__, "--manifest", "--labels!", "--work!")
-    parser.add_argument("--autoencoder", type=Path, required=True)
+    parser = parser_with(__doc__, "--manifest", "--labels", "--work", "--write-only")
+    parser.add_argument("--autoencoder", type=Path)
     asked = parser.parse_args()
-    need_manifest(asked.manifest)
-    found = measure(read_manifest(asked.manifest, "train"), asked.autoencoder, asked.labels, asked.work)
-    (RESULTS / "aligned.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    print(section(found))
+    if not asked.write_only:
+        need_manifest(asked.manifest)
+        if None in (asked.autoencoder, asked.labels, asked.work):
+            parser.error("--autoencoder, --labels and --work are needed")
+        found = measure(read_manifest(asked.manifest, "train"), asked.autoencoder, asked.labels, asked.work)
+        RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    document = json.loads(RESULT.read_text("utf-8"))
+    DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), document), "utf-8")
 
 
-def section(found: dict[str, object]) -> str:
-    """A table in Markdown."""
+def with_figures(text: str, document: dict[str, Any]) -> str:
+    """The document with its figures made new."""
+    return between_markers(text, OWNER, render(document))
+
+
+def render(found: dict[str, Any]) -> str:
+    """The table of ``docs/looks.md``."""
     rows = found["rows"]
-    assert isinstance(rows, dict)
     lines = [
         f"{found['reconstructions']} real training crops, one a source, reconstructed (mean PSNR {found['psnr']} dB); "
         f"{found['pictures']:,} training crops, five folds that share neither group nor repository.",
         "",
-        "| judge | AUC | photo-like |",
-        "|---|---|---|",
+        "| judge | AUC | photo-like | change by reconstructions |",
+        "|---|---|---|---|",
     ]
-    lines += [f"| {name} | {cell(row, 'auc')} | {cell(row, 'photo_like')} |" for name, row in rows.items()]
+    for name, row in rows.items():
+        change = ""
+        if name in found["changes"]:
+            moved = found["changes"][name]
+            change = "{change:+.4f} ({0:+.4f} to {1:+.4f})".format(*moved["interval"], change=moved["change"])
+        lines.append(f"| {name} | {cell(row, 'auc')} | {cell(row, 'photo_like')} | {change} |")
     return "\n".join(lines)
 
 
@@ -151,13 +169,13 @@ def measure(pictures: list[LabelledPicture], autoencoder: Path, labels: Path, wo
     features = VitFeatures.join([shown[WINDOW], twin_features])
     fold_of, config = grouped_folds(pictures, _FOLDS), FitConfig()
     config = replace(config, probe=replace(config.probe, samples=_SAMPLES))
-    scores = {name: np.zeros(len(pictures)) for name in ("as it is", "with reconstructions", "kernel head")}
+    scores = {name: np.zeros(len(pictures)) for name in (_PLAIN, _WITH, _KERNEL)}
     for fold in range(_FOLDS):
         inside, outside = split_fold(pictures, fold_of, fold)
         rows = torch.tensor(outside)
         known = set(inside)
         beside = [len(pictures) + k for k, i in enumerate(twins) if i in known]
-        for name, those in (("as it is", inside), ("with reconstructions", [*inside, *beside])):
+        for name, those in ((_PLAIN, inside), (_WITH, [*inside, *beside])):
             torch.manual_seed(0)
             head = NullSpaceHead(info.config, config.head, semantic)
             fit_head(head, [features], everyone, those, config)
@@ -168,19 +186,26 @@ def measure(pictures: list[LabelledPicture], autoencoder: Path, labels: Path, wo
         kernel = fit_kernel(
             info.config, config.kernel, semantic, parts, [p.label for p in few], 0, picture_weights(few)
         )
-        scores["kernel head"][outside] = kernel.score({k: [f.rows(rows)] for k, f in shown.items()}).numpy()
+        scores[_KERNEL][outside] = kernel.score({k: [f.rows(rows)] for k, f in shown.items()}).numpy()
         print(f"fold {fold + 1} of {_FOLDS}", flush=True)
-    for name in ("as it is", "with reconstructions"):
-        scores[f"{name}, beside the kernel head"] = (
-            _KERNEL_SHARE * scores["kernel head"] + (1 - _KERNEL_SHARE) * scores[name]
-        )
+    for name in (_PLAIN, _WITH):
+        scores[name + _BESIDE] = _KERNEL_SHARE * scores[_KERNEL] + (1 - _KERNEL_SHARE) * scores[name]
+    draws = {name: draws_of(pictures, s) for name, s in scores.items()}
+    table = {name: auc(pictures, s) for name, s in scores.items()}
+    changes = {}
+    for beside_it in ("", _BESIDE):
+        low, high = np.quantile(draws[_WITH + beside_it] - draws[_PLAIN + beside_it], (0.025, 0.975))
+        moved = float(table[_WITH + beside_it]["auc"]) - float(table[_PLAIN + beside_it]["auc"])  # type: ignore[arg-type]
+        interval = [round(float(low), 4), round(float(high), 4)]
+        changes[_WITH + beside_it] = {"change": round(moved, 4), "interval": interval}
     return {
         "pictures": len(pictures),
         "reconstructions": len(twins),
         "psnr": round(psnr, 1),
         "samples": _SAMPLES,
         "kernel_share": _KERNEL_SHARE,
-        "rows": {name: auc(pictures, s) for name, s in scores.items()},
+        "rows": table,
+        "changes": changes,
     }
 
 

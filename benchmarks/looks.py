@@ -84,7 +84,7 @@ def measure(crops: list[LabelledPicture], whole: list[LabelledPicture], labels: 
     tower, normalise, shown = kept_crops(tower_path, crops, work)
     mark = f"{manifest_hash(whole)}:{sha256_of(tower_path)}:{tower.conv1.weight.dtype}"
     seen = {
-        name: _kept(work / "looks" / f"{n}.safetensors", f"{mark}:{look}", tower, normalise, whole, recipe, look)
+        name: kept_look(work / "looks" / f"{n}.safetensors", f"{mark}:{look}", tower, normalise, whole, recipe, look)
         for n, (name, look) in enumerate([("mosaic", None), *LOOKS.items()])
     }
     fold_of = grouped_folds([*crops, *whole], _FOLDS)
@@ -143,7 +143,7 @@ def _fitted(tower, semantic, shown, crops, inside, mosaic: bool) -> KernelHead: 
     return fit_kernel(tower, config, semantic, features, [p.label for p in few], 0, picture_weights(few))
 
 
-def _kept(
+def kept_look(
     path: Path,
     mark: str,
     tower: VisionTransformer,
@@ -187,20 +187,24 @@ def auc(pictures: Sequence[LabelledPicture], scores: np.ndarray) -> dict[str, ob
     photo = np.array([p.photo_like == "yes" for p in pictures])
     found: dict[str, object] = {}
     for name, those in (("auc", np.ones(len(labels), bool)), ("photo_like", photo)):
-        y, s = labels[those], scores[those]
-        keys = [(p.label, p.group) for p, taken in zip(pictures, those, strict=True) if taken]
-        of = {key: n for n, key in enumerate(dict.fromkeys(keys))}
-        group = np.array([of[key] for key in keys])
-        drawn = np.random.default_rng(0)
-        draws = []
-        for _ in range(_DRAWS):
-            times = np.bincount(drawn.integers(0, len(of), len(of)), minlength=len(of))[group]
-            if len(set(y[times > 0])) == 2:
-                draws.append(roc_auc_score(y, s, sample_weight=times))
-        low, high = np.quantile(draws, (0.025, 0.975))
-        found[name] = round(float(roc_auc_score(y, s)), 4)
+        some = [p for p, taken in zip(pictures, those, strict=True) if taken]
+        low, high = np.quantile(draws_of(some, scores[those]), (0.025, 0.975))
+        found[name] = round(float(roc_auc_score(labels[those], scores[those])), 4)
         found[f"{name}_interval"] = [round(float(low), 4), round(float(high), 4)]
     return found
+
+
+def draws_of(pictures: Sequence[LabelledPicture], scores: np.ndarray) -> np.ndarray:
+    """AUC of draws of generators and sources with repetition, the same draws whatever the scores."""
+    y, keys = np.array([p.label for p in pictures]), [(p.label, p.group) for p in pictures]
+    of = {key: n for n, key in enumerate(dict.fromkeys(keys))}
+    group, drawn = np.array([of[key] for key in keys]), np.random.default_rng(0)
+    draws = []
+    for _ in range(_DRAWS):
+        times = np.bincount(drawn.integers(0, len(of), len(of)), minlength=len(of))[group]
+        if len(set(y[times > 0])) == 2:
+            draws.append(roc_auc_score(y, scores, sample_weight=times))
+    return np.array(draws)
 
 
 def cell(row: dict[str, object], name: str) -> str:

@@ -76,6 +76,22 @@ def test_figures_in_the_documents_are_the_measured_ones() -> None:
             assert _measured_weights(name)[:12] in texts[path]
 
 
+@pytest.mark.parametrize("name", ["field", "levers", "aligned"])
+def test_tables_of_studies_are_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    benchmark = _benchmark(name)
+    figures = json.loads(benchmark.RESULT.read_text("utf-8"))
+    text = benchmark.DOCUMENT.read_text("utf-8")
+    assert benchmark.with_figures(text, figures) == text
+
+
+def test_the_field_is_that_of_the_weights_that_are_shipped() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results" / "field.json").read_text("utf-8"))
+    shipped = {path.stem: sha256_of(path) for path in (ROOT / "weights" / "baselines").glob("*.safetensors")}
+    shipped["ns-net"] = sha256_of(find_weights(DEFAULT_WEIGHTS))
+    assert {row["name"]: row["weights_sha256"] for row in figures["detectors"]} == shipped
+
+
 @pytest.mark.parametrize("name", ["peers", "gpu"])
 def test_figures_of_machines_are_those_that_are_kept(name: str) -> None:
     benchmark = _benchmark(name)
