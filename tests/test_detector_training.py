@@ -57,6 +57,8 @@ def test_train_writes_weights_that_score_as_they_were_trained(manifest: Path, tm
     scores = scorer.score(pictures)
     assert roc_auc_score(labels, scores) > 0.95
     assert scorer.score(pictures[3:4]) == pytest.approx(scores[3:4], abs=1e-4)
+    kept = [json.loads(line) for line in (tmp_path / "npr" / "held_out.jsonl").read_text("utf-8").splitlines()]
+    assert len(kept) == info.held_out["pictures"] and {row["label"] for row in kept} == {0, 1}
     events = [json.loads(line) for line in (tmp_path / "npr" / "log.jsonl").read_text("utf-8").splitlines()]
     assert [e["event"] for e in events if e["event"] != "step"] == ["start", "held_out", "calibration", "written"]
     # Folds hold whole groups, and none is on both sides.

@@ -96,6 +96,7 @@ def train_detector(
         found = trainer.held_out(network, part)
         trainer.log.write(event="held_out", run=part.name, steps=taken, **trainer.quality(found))
         scores |= found
+    trainer.keep(scores)
     calibration = trainer.calibrate(scores)
     network, taken = trainer.fitted(trainer.detector, Part("final", tuple(range(len(trainer.pictures)))))
     info = trainer.describe(network, calibration, trainer.quality(scores), taken)
@@ -187,6 +188,15 @@ class Trainer:
             if taken[group] <= _LEFT_OUT_PER_GROUP:
                 some.append(i)
         return dict(zip(some, self._scores(self.detector, network, some), strict=True))
+
+    def keep(self, scores: dict[int, float]) -> None:
+        """Write held-out scores as ``held_out.jsonl``, a line a picture, beside the log."""
+        lines = []
+        for i, score in sorted(scores.items()):
+            picture = self.pictures[i]
+            row = {"name": picture.name, "label": picture.label, "group": picture.group, "score": score}
+            lines.append(json.dumps(row) + "\n")
+        (self.request.work / self.request.detector / "held_out.jsonl").write_text("".join(lines), "utf-8")
 
     def calibrate(self, scores: dict[int, float]) -> Calibration:
         """The calibration of held-out scores."""
