@@ -14,7 +14,7 @@ from nsnet_cli.errors import UsageError
 from nsnet_cli.judges.fast_first import FastFirst
 from nsnet_cli.judges.network import Network, Scored
 from nsnet_cli.judges.patch_scores import patch_scores
-from nsnet_cli.results.document import PatchResult
+from nsnet_cli.results.document import NS_NET, PatchResult
 from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven
 from nsnet_cli.tower.devices import choose_device
 from nsnet_cli.tower.features import Features
@@ -35,8 +35,6 @@ from nsnet_cli.views.plan import (
 from nsnet_cli.weights.fast import FastScores
 from nsnet_cli.weights.file import NsnetWeights, load_weights
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
-
-METHOD = "ns-net"
 
 
 class Detector(Scanner):
@@ -61,7 +59,7 @@ class Detector(Scanner):
         trained_on = info.training.get("data_sha256")
         known = Known(
             name=info.name,
-            method=METHOD,
+            method=NS_NET,
             weights_sha256=weights.sha256,
             tower=tower_info(weights.tower_path).name,
             calibration=info.calibration,

@@ -14,10 +14,10 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
-from nsnet_cli.cli.scanners import OURS
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
+from nsnet_cli.results.document import NS_NET
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def evaluate(
 
     Exit codes: 0 done, 2 wrong usage, 3 some pictures have no score, 4 bad weights, 130 interrupted.
     """
-    outputs, asked = output or [], list(dict.fromkeys(detectors or [OURS]))
+    outputs, asked = output or [], list(dict.fromkeys(detectors or [NS_NET]))
     _check(outputs, force, predictions, len(asked))
     if predictions is not None and detectors:
         raise UsageError("--predictions were made before: no --detector")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from nsnet_cli.errors import UsageError
+from nsnet_cli.results.document import NS_NET
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from nsnet_cli.scanner import Scanner, SettingsGiven
-
-# What ours is called among detectors.
-OURS = "ns-net"
 
 
 def load_scanner(
@@ -23,7 +21,7 @@ def load_scanner(
 
     Raises `UsageError` where options of the one are given with the other, and what loading raises.
     """
-    if detector in (None, OURS):
+    if detector in (None, NS_NET):
         from nsnet_cli.detector import Detector
 
         return Detector.load(weights, views=views, network=network, **given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -77,7 +77,7 @@ class PublishedDetector(Scanner):
             precision=self._precision,
             trained_on=None if trained_on is None else str(trained_on),
         )
-        super().__init__(known, settings)
+        super().__init__(known, replace(settings, patches=False))  # there are none
 
     @classmethod
     def load(cls, name_or_path: str, **given: Unpack[SettingsGiven]) -> PublishedDetector:

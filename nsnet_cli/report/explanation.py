@@ -10,6 +10,7 @@ from rich.text import Text
 
 from nsnet_cli.explain import Explanation
 from nsnet_cli.report.table import verdict_rows
+from nsnet_cli.results.document import NS_NET
 from nsnet_cli.results.escaping import printable
 
 _COLUMNS, _ROWS = 48, 20
@@ -45,7 +46,8 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     grid.add_row("", "score  " + "".join(shade + cut for shade, cut in zip(_SHADES, between, strict=True)))
     grid.add_row("", MEANING)
     scales = sorted({tile.side for tile in explanation.tiles})
-    looked_at = f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side, scaled to 224"
+    looked_at = f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side"
+    looked_at += ", scaled to 224" if explanation.model.detector == NS_NET else ""
     grid.add_row("looked at", looked_at)
     if explanation.unseen:
         grid.add_row("", f"blank: {explanation.unseen:.0%} of the picture, not looked at; a larger --budget covers it")

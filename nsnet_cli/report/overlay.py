@@ -12,6 +12,7 @@ from nsnet_cli.report.text import verdict_in_words
 # Share of colour over the picture: where the map says nothing, and where it is sure.
 _FAINT, _STRONG = 0.10, 0.55
 _LONGEST, _SHORTEST = 1280, 640
+_FRAMES = "Thin frames: patches of the verdict's mosaics, black of highest and white of lowest spectral entropy."
 _MARGIN, _TEXT, _LINE, _BAR = 16, 18, 25, 16
 
 
@@ -91,7 +92,7 @@ def _lines(explanation: Explanation) -> list[str]:
         f"{result.verdict.upper()}, probability {result.probability:.3f}: {words}",
         f"Map: {extent(explanation)}.",
         MEANING,
-        "Thin frames: patches of the verdict's mosaics, black of highest and white of lowest spectral entropy.",
+        *([_FRAMES] if result.patches else []),
     ]
 
 

@@ -13,7 +13,15 @@ from nsnet_cli.provenance.declared import all_contradictions
 from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
 from nsnet_cli.report.statements import Statement, claims_in_words, statements_of
 from nsnet_cli.report.text import WARNINGS, verdict_in_words
-from nsnet_cli.results.document import ClipResult, ModelInfo, PatchResult, PictureResult, StabilityResult, Summary
+from nsnet_cli.results.document import (
+    NS_NET,
+    ClipResult,
+    ModelInfo,
+    PatchResult,
+    PictureResult,
+    StabilityResult,
+    Summary,
+)
 from nsnet_cli.results.escaping import printable
 
 _BAR_WIDTH = 40
@@ -47,12 +55,14 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
         if result.patch_score_kind is not None:
             grid.add_row("strongest", _strongest(result.patches))
     for n, window in enumerate(result.windows or ()):
-        where = f"{window.width} x {window.height} pixels at ({window.x}, {window.y}), scaled to 224 x 224"
+        where = f"{window.width} x {window.height} pixels at ({window.x}, {window.y})"
+        where += ", scaled to 224 x 224" if model.detector == NS_NET else ""
         grid.add_row("" if n else "windows" if len(result.windows or ()) > 1 else "window", where)
     seen = _views_seen(result, model)
+    views = f"{seen} view{'s' if seen > 1 else ''}"
     grid.add_row(
         "model",
-        f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {seen} views"
+        f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {views}"
         + (f", profile {model.profile}" if model.profile else ""),
     )
     grid.add_row("sha256", result.sha256 or "")

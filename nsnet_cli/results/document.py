@@ -20,6 +20,8 @@ _VERSIONS = ("torch", "numpy", "pillow", "scikit-learn")
 EVALUATION_SCHEMA = "nsnet.evaluation/1"
 ROBUSTNESS_SCHEMA = "nsnet.robustness/1"
 EXPLANATION_SCHEMA = "nsnet.explanation/1"
+# What ours is called among detectors.
+NS_NET = "ns-net"
 # Stands in the error of a file whose worker process did not survive it.
 DIED_OF_IT = "the decoder's process died of this file"
 # With one of these a picture holds too little to be more than uncertain about.
@@ -207,7 +209,7 @@ class ModelInfo:
     views: int
     profile: str | None = None
     fast_bound: float | None = None
-    detector: str = "ns-net"
+    detector: str = NS_NET
 
 
 @dataclass(frozen=True)
