@@ -3,9 +3,9 @@
     python benchmarks/looking.py PHOTO [--rounds 9]    a minute on a quiet machine
     python benchmarks/looking.py --write-only          writes docs/looks.md from the kept figures
 
-PHOTO is a picture of some 12 megapixels; the crop is 384x384 pixels of its middle.  *Before* is the recipe without looks
-(one window at native scale beside the mosaic), *after* the shipped one; both with the shipped network, in turns, from a
-file on disk to a verdict, warm.  Medians, and the ratio of each pair.  Figures are kept in
+PHOTO is a picture of some 12 megapixels; the crop is 384x384 pixels of its middle.  *Before* is the recipe without
+looks (one window at native scale beside the mosaic), *after* the shipped one; both with the shipped network, in turns,
+from a file on disk to a verdict, warm.  Medians, and the ratio of each pair.  Figures are kept in
 ``benchmarks/results/looking.json``.
 """
 
@@ -99,7 +99,8 @@ def render(document: dict[str, Any]) -> str:
     width, height = document["photo"]
     lines = [
         f"Warm, from file to verdict, {document['processor']}, {document['cores']} cores, precision "
-        f"`{document['precision']}`, {document['rounds']} rounds in turns; milliseconds, and the median ratio of a pair:",
+        f"`{document['precision']}`, {document['rounds']} rounds in turns; milliseconds, and the median of the "
+        "ratios:",
         "",
         "| picture | one window at native scale | as shipped | ratio |",
         "|---|---|---|---|",
