@@ -128,13 +128,11 @@ def train(
 
     if detector is not None:
         _train_detector(
-            detector, detector_samples, manifest, output, work, split, tower, min(folds, 5), seed, precision
+            detector, detector_samples, manifest, output, work, split, tower, min(folds, 5), seed, precision, device
         )
         return
     if labels is None:
         raise UsageError("--labels FILE is needed to train NS-Net: label embeddings, or a basis file")
-
-    import torch
 
     from nsnet_cli.training import run
     from nsnet_cli.training.recipe import FitConfig, Phase
@@ -143,10 +141,7 @@ def train(
 
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
-    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise UsageError(f"--device {device}: expected auto or cpu, or cuda where PyTorch finds one")
-    used_device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    used_precision = ("bf16" if _has_fast_bf16(used_device) else "fp32") if precision == "auto" else precision
+    used_device, used_precision = _where(device, precision)
     tuned = _blocks(tuned_blocks)
     if not tuned:
         raise UsageError(f"--tuned-blocks {tuned_blocks}: expected A-B; leave the tower frozen with --lora-rank 0")
@@ -207,15 +202,16 @@ def _train_detector(
     folds: int,
     seed: int,
     precision: str,
+    device: str,
 ) -> None:
-    """A published detector, on a CPU, by its own recipe."""
+    """A published detector, by its own recipe."""
     from dataclasses import replace
 
     from nsnet_cli.detectors.registry import find_detector
     from nsnet_cli.detectors.training import DetectorRequest, train_detector
 
-    recipe = find_detector(name).recipe
-    said = -1.0
+    recipe, said = find_detector(name).recipe, -1.0
+    used_device, used_precision = _where(device, precision)
 
     def report(what: str, step: object, done: int, total: int) -> None:
         nonlocal said
@@ -234,7 +230,8 @@ def _train_detector(
         recipe=recipe if samples is None else replace(recipe, samples=samples),
         folds=folds,
         seed=seed,
-        precision=("bf16" if _has_fast_bf16("cpu") else "fp32") if precision == "auto" else precision,
+        precision=used_precision,
+        device=used_device,
         command=_command(),
     )
     info = train_detector(request, report)
@@ -294,6 +291,16 @@ def _kinds(option: str, text: str) -> tuple[ViewKind, ...]:
     if len(found) != len(text.split(",")):
         raise UsageError(f"{option} {text}: expected mosaic, window, or both with a comma")
     return found
+
+
+def _where(device: str, precision: str) -> tuple[str, str]:
+    """The device and the precision to train in.  Raises `UsageError`."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(f"--device {device}: expected auto or cpu, or cuda where PyTorch finds one")
+    used = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return used, ("bf16" if _has_fast_bf16(used) else "fp32") if precision == "auto" else precision
 
 
 def _has_fast_bf16(device: str) -> bool:
