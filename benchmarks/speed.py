@@ -231,10 +231,10 @@ def _stages_of_both(paths: list[str]) -> Figures:
         large = str(Path(folder) / "large.jpg")
         with Image.open(paths[0]) as picture:
             picture.convert("RGB").resize(_LARGE, Image.Resampling.LANCZOS).save(large, quality=92)
-        return {"as they are": _stages(paths), "12 megapixels": _stages([large] * 8)}
+        return {"as they are": stages(paths), "12 megapixels": stages([large] * 8)}
 
 
-def _stages(paths: list[str]) -> Figures:
+def stages(paths: list[str], precision: str = "fp32") -> Figures:
     """Milliseconds a picture that each stage of a scan takes, in one process, eight pictures at a time."""
 
     from nsnet_cli import Detector
@@ -246,7 +246,7 @@ def _stages(paths: list[str]) -> Figures:
     from nsnet_cli.views.plan import make_views
 
     keep_freed_memory()
-    detector, limits = Detector.load(precision="fp32", patches=False), DecodeLimits()
+    detector, limits = Detector.load(precision=precision, patches=False), DecodeLimits()
     network, recipe = detector.network, detector.network.selection
     reader = ProvenanceReader.with_trust(None)
     spent: dict[str, float] = {}
