@@ -61,7 +61,9 @@ def measure(folders: dict[str, Path], count: int) -> dict[str, Any]:
 def _keep(measured: dict[str, Any]) -> None:
     from nsnet_cli.tower.processor import processor_name
 
-    found = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {"schema": "nsnet.steps/1", "processors": {}}
+    found: dict[str, Any] = {"schema": "nsnet.steps/1", "processors": {}}
+    if RESULT.exists():
+        found = json.loads(RESULT.read_text("utf-8"))
     found["processors"][processor_name()] = measured
     RESULT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
