@@ -67,5 +67,5 @@ class CnnSpot(ResNet):
 
 
 DETECTOR = Detector(
-    ABOUT, BlurredCrops(side=224, learn=128), CnnSpot, {"width": 16, "depths": (3, 4, 6, 3)}, Recipe(samples=80_000)
+    ABOUT, BlurredCrops(side=224, learn=128), CnnSpot, {"width": 16, "depths": (3, 4, 6, 3)}, Recipe(samples=50_000)
 )

@@ -95,4 +95,4 @@ class DFFreq(LocalNetwork):
         return self.score(self.stages(joint))[:, 0].float()
 
 
-DETECTOR = Detector(ABOUT, Crops(), DFFreq, {"width": 16, "depths": (2, 2)}, Recipe(samples=45_000))
+DETECTOR = Detector(ABOUT, Crops(), DFFreq, {"width": 16, "depths": (2, 2)}, Recipe(samples=30_000))

@@ -94,4 +94,4 @@ class FreqNet(LocalNetwork):
         return self.score(self.last(self.middle(self.entry(x))))[:, 0].float()
 
 
-DETECTOR = Detector(ABOUT, Crops(learn=96), FreqNet, {"width": 16, "depths": (2, 2)}, Recipe(samples=40_000))
+DETECTOR = Detector(ABOUT, Crops(learn=96), FreqNet, {"width": 16, "depths": (2, 2)}, Recipe(samples=30_000))

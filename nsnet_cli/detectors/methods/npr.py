@@ -48,4 +48,4 @@ class Npr(ResNet):
         return neighbouring_pixels(pixels.float()) / _UNIT
 
 
-DETECTOR = Detector(ABOUT, Crops(), Npr, {"width": 16, "depths": (3, 4)}, Recipe(samples=120_000))
+DETECTOR = Detector(ABOUT, Crops(), Npr, {"width": 16, "depths": (3, 4)}, Recipe(samples=80_000))
