@@ -14,7 +14,8 @@ from nsnet_cli.errors import UsageError
 from nsnet_cli.judges.fast_first import FastFirst
 from nsnet_cli.judges.network import Network, Scored
 from nsnet_cli.judges.patch_scores import patch_scores
-from nsnet_cli.results.document import NS_NET, PatchResult
+from nsnet_cli.results import NS_NET
+from nsnet_cli.results.document import PatchResult
 from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven
 from nsnet_cli.tower.devices import choose_device
 from nsnet_cli.tower.features import Features

@@ -17,7 +17,7 @@ from nsnet_cli.cli.progress import counting
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
-from nsnet_cli.results.document import NS_NET
+from nsnet_cli.results import NS_NET
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:

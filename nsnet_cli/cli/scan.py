@@ -23,6 +23,7 @@ from nsnet_cli.cli.skipped import check_skipped, write_skipped
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs.limits import DEFAULT_FRAMES, STDIN, DecodeLimits
+from nsnet_cli.results import NS_NET
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def scan(
             engine == EngineName.RAY and piped,
             "a picture on standard input cannot be sent to a cluster: no --engine ray",
         ),
-        (engine == EngineName.RAY and detector is not None, "a cluster runs NS-Net alone: no --engine ray"),
+        (engine == EngineName.RAY and detector not in (None, NS_NET), "a cluster runs NS-Net alone: no --engine ray"),
         (
             engine == EngineName.RAY and device not in ("auto", "cpu", "cuda"),
             f"actors have a CPU or a CUDA device: --device auto, cpu or cuda, not {device}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from nsnet_cli.errors import UsageError
-from nsnet_cli.results.document import NS_NET
+from nsnet_cli.results import NS_NET
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:

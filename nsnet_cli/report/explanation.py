@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nsnet_cli.explain import Explanation
 from nsnet_cli.report.table import verdict_rows
-from nsnet_cli.results.document import NS_NET
+from nsnet_cli.results import NS_NET
 from nsnet_cli.results.escaping import printable
 
 _COLUMNS, _ROWS = 48, 20

@@ -13,8 +13,8 @@ from nsnet_cli.provenance.declared import all_contradictions
 from nsnet_cli.report.lines import MARKS, STYLES, Line, below_folder, cut_in_the_middle, picture_lines
 from nsnet_cli.report.statements import Statement, claims_in_words, statements_of
 from nsnet_cli.report.text import WARNINGS, verdict_in_words
+from nsnet_cli.results import NS_NET
 from nsnet_cli.results.document import (
-    NS_NET,
     ClipResult,
     ModelInfo,
     PatchResult,

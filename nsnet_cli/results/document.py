@@ -15,13 +15,13 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from nsnet_cli.results import NS_NET
+
 SCHEMA = "nsnet.scan/1"
 _VERSIONS = ("torch", "numpy", "pillow", "scikit-learn")
 EVALUATION_SCHEMA = "nsnet.evaluation/1"
 ROBUSTNESS_SCHEMA = "nsnet.robustness/1"
 EXPLANATION_SCHEMA = "nsnet.explanation/1"
-# What ours is called among detectors.
-NS_NET = "ns-net"
 # Stands in the error of a file whose worker process did not survive it.
 DIED_OF_IT = "the decoder's process died of this file"
 # With one of these a picture holds too little to be more than uncertain about.
