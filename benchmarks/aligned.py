@@ -1,10 +1,11 @@
 """Aligned reconstructions: does it help a head to see real pictures that differ by a decoder's trace alone?
 
 Real training crops are sent through a small autoencoder of a real generator's latent space (madebyollin/taesd's
-``taef2``, MIT) and saved as they were, at their own JPEG quality: "generated" pictures of the same content, size and
-compression (DDA, B-Free).  The window's contrastive head is fitted in grouped folds that share no repository, without
-them and with them as one more generator, hard negatives of the contrastive loss included; held-out AUC of the head,
-alone and beside the kernel head, and how far reconstructions move it, with a 95 % interval over draws of groups.
+``taef2``, MIT), half of the larger ones scaled down first, and saved at their own JPEG quality with 4:2:0, as most of
+them are: "generated" pictures of the same content and, but for a fifth that had been 4:4:4, compression (DDA, B-Free).
+The window's contrastive head is fitted in grouped folds that share no repository, without them and with them as one
+more generator, hard negatives of the contrastive loss included; held-out AUC of the head, alone and beside the kernel
+head, and how far reconstructions move it, with a 95 % interval over draws of groups.
 
     python benchmarks/aligned.py --autoencoder taef2.safetensors --labels LABELS.npy --work FOLDER
     python benchmarks/aligned.py --write-only       writes docs/looks.md from the kept figures
@@ -210,7 +211,7 @@ def measure(pictures: list[LabelledPicture], autoencoder: Path, labels: Path, wo
 
 
 def _some_real(pictures: list[LabelledPicture]) -> list[int]:
-    """A few real pictures of every source, in an order by hash."""
+    """One real picture of every source, the first in an order by hash."""
     taken: Counter[str] = Counter()
     found = []
     for i in sorted(range(len(pictures)), key=lambda i: hashlib.sha256(pictures[i].name.encode()).digest()):

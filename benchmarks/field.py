@@ -5,9 +5,10 @@
 
 Each picture of ``val`` is decoded once and shown to all: NS-Net with its shipped weights, and the published detectors
 of ``weights/baselines``.  Crops as they are and after `DELIVERIES`, whole originals as they are.  ``milliseconds`` is
-what looking and judging take for a crop, eight at a time, without decoding, which is the same for all; it wants a quiet
-machine.  Figures are kept in ``benchmarks/results/field.json``; tables in ``docs/detectors.md`` and a plot are made of
-them, and a test fails where they differ.
+what looking and judging take for a crop, eight at a time and all detectors in turns, without decoding, which is the
+same for all; it wants a quiet machine.  All are asked in the one ``--precision``, float32 unless told otherwise.
+Figures are kept in ``benchmarks/results/field.json``; tables in ``docs/detectors.md`` and a plot are made of them, and
+a test fails where they differ.
 """
 
 from __future__ import annotations
@@ -66,17 +67,25 @@ _SAMPLE = 400
 class Rows:
     """What every detector says of every picture and delivery, appended to a file as it is said.
 
-    A detector is known by the hash of its weights: a later run asks those alone who have not said yet.
+    A detector is known by the hash of its weights: a later run asks those alone who have not said yet.  ``mark`` is
+    what all rows must have been made with.
     """
 
     path: Path | None
+    mark: str
     said: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
-        if self.path is not None and self.path.exists():
-            for line in self.path.read_text("utf-8").splitlines():
-                row = json.loads(line)
-                self.said[row["of"], row["path"], row["delivery"]] |= row["said"]
+        if self.path is None:
+            return
+        data = self.path.read_bytes() if self.path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]  # a line that a kill cut short is no row
+        first, *lines = whole.decode("utf-8").splitlines() or [self.mark]
+        if first != self.mark:
+            raise SystemExit(f"{self.path}: rows of another precision or of other pictures; choose another --rows")
+        self.path.write_bytes(whole or f"{self.mark}\n".encode())
+        for row in map(json.loads, lines):
+            self.said[row["of"], row["path"], row["delivery"]] |= row["said"]
 
     def add(self, of: str, path: str, delivery: str, said: dict[str, dict[str, Any]]) -> None:
         self.said[of, path, delivery] |= said
@@ -106,18 +115,20 @@ def with_figures(text: str, document: dict[str, Any]) -> str:
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from nsnet_cli.tower.processor import processor_name
 
-    given: dict[str, Any] = {"precision": args.precision, "device": "cpu", "patches": False, "provenance": False}
+    precision = "fp32" if args.precision == "auto" else args.precision
+    given: dict[str, Any] = {"precision": precision, "device": "cpu", "patches": False, "provenance": False}
     scanners: list[Scanner] = [Detector.load(**given)]
     listed = {row["name"]: row for row in listed_detectors() if row["weights"] is not None}
     scanners += [PublishedDetector.load(name, **given) for name in listed]
-    rows = Rows(args.rows)
     sets = {CROPS: read_manifest(args.manifest, "val")}
     if args.whole is not None:
         sets[WHOLE] = read_manifest(args.whole, "val")
+    rows = Rows(args.rows, json.dumps([precision, *(manifest_hash(pictures) for pictures in sets.values())]))
     sample = take_sample(sets[CROPS], args.sample)
     for of, pictures in sets.items():
         _ask(scanners, of, pictures, (AS_IS,), rows)
     _ask(scanners, CROPS, sample, DELIVERIES, rows)
+    taken = _milliseconds(scanners, sets[CROPS])
     detectors = []
     for scanner in scanners:
         known = scanner.known
@@ -129,7 +140,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
                 "weights_sha256": known.weights_sha256,
                 "parameters": _own_parameters() if info is None else info["parameters"],
                 "tower": known.tower,
-                "milliseconds": _milliseconds(scanner, sets[CROPS]),
+                "milliseconds": taken[known.method],
                 **{of: _figures(rows, scanner, of, pictures) for of, pictures in sets.items()},
                 "deliveries": {
                     spec: figures(_scored(rows, scanner, CROPS, sample, spec), resamples=0).auc
@@ -140,7 +151,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "schema": "nsnet.field/1",
         "processor": processor_name(),
-        "precision": args.precision,
+        "precision": precision,
         "data_sha256": {of: manifest_hash(pictures) for of, pictures in sets.items()},
         "pictures": {of: len(pictures) for of, pictures in sets.items()},
         "sample": len(sample),
@@ -217,16 +228,18 @@ def _seen(scanner: Scanner, pixels: Pixels) -> DeliveredViews:
     return DeliveredViews("", views.pixels, views.plan, weak, views.beside)
 
 
-def _milliseconds(scanner: Scanner, pictures: Sequence[LabelledPicture]) -> float:
-    """The median over rounds of what a crop takes; the first round, which loads what is loaded late, does not count."""
+def _milliseconds(scanners: Sequence[Scanner], pictures: Sequence[LabelledPicture]) -> dict[str, float]:
+    """What a crop takes each, the median over rounds in turns; the first round, which loads what is loaded late, does
+    not count."""
     some = [_decoded(picture.path) for picture in pictures[:: max(1, len(pictures) // _TOGETHER)]]
     crops = [channels_first(found[0]) for found in some if found is not None][:_TOGETHER]
-    taken = []
+    taken: dict[str, list[float]] = defaultdict(list)
     for _ in range(1 + _ROUNDS):
-        began = time.perf_counter()
-        list(_answers(scanner, crops))
-        taken.append((time.perf_counter() - began) / len(crops))
-    return round(1000 * statistics.median(taken[1:]), 1)
+        for scanner in scanners:
+            began = time.perf_counter()
+            list(_answers(scanner, crops))
+            taken[scanner.known.method].append((time.perf_counter() - began) / len(crops))
+    return {name: round(1000 * statistics.median(each[1:]), 1) for name, each in taken.items()}
 
 
 def _figures(rows: Rows, scanner: Scanner, of: str, pictures: Sequence[LabelledPicture]) -> dict[str, Any]:

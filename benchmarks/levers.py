@@ -115,7 +115,7 @@ def measure(crops: list[LabelledPicture], whole: list[LabelledPicture], asked: A
                 of_whole[*arm, looks][beside] = _score(head, views)
         print(f"fold {fold + 1} of {_FOLDS}", flush=True)
     everyone = range(len(crops))
-    counts = {name: _counts(crops, _some(crops, everyone, name, 0)) for name in ("before", "half", "as few")}
+    counts = {name: _mean_counts(crops, name) for name in ("before", "half", "as few")}
     reference_crops, reference = of_crops[_ALL, 0], of_whole[_ALL, 0, _ENDS]
 
     def row(name: str) -> dict[str, Any]:
@@ -146,11 +146,10 @@ def _some(pictures: Sequence[LabelledPicture], inside: Sequence[int], name: str,
         return list(inside)
     share = _HALF if name == "half" else _BEFORE
     rng = Random(f"{name}:{draw}")
-    of: dict[tuple[int, str], list[int]] = {}
-    for i in inside:
-        of.setdefault((pictures[i].label, pictures[i].group), []).append(i)
     if name == "as few":
-        return sorted(i for mine in of.values() for i in rng.sample(mine, max(1, round(share * len(mine)))))
+        # As many as the draw of groups has, from all groups alike.
+        wanted = len(_some(pictures, inside, "before", draw))
+        return sorted(rng.sample(list(inside), wanted))
     groups = sorted({(p.label, p.group) for p in pictures})
     rng.shuffle(groups)
     kept: set[tuple[int, str]] = set()
@@ -162,6 +161,12 @@ def _some(pictures: Sequence[LabelledPicture], inside: Sequence[int], name: str,
 
 def _counts(pictures: Sequence[LabelledPicture], rows: Sequence[int]) -> dict[str, int]:
     return {"pictures": len(rows), "groups": len({(pictures[i].label, pictures[i].group) for i in rows})}
+
+
+def _mean_counts(pictures: Sequence[LabelledPicture], name: str) -> dict[str, int]:
+    """Of all folds together, the mean over draws."""
+    drawn = [_counts(pictures, _some(pictures, range(len(pictures)), name, k)) for k in range(_DRAWN)]
+    return {key: round(sum(each[key] for each in drawn) / _DRAWN) for key in drawn[0]}
 
 
 def _against(pictures: Sequence[LabelledPicture], scores: Sequence[Scores], reference: Scores) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What do the looks at large pictures cost?  A crop and a 12-megapixel photograph, before and after, in one run.
 
-    python benchmarks/looking.py PHOTO [--rounds 9]    a minute on a quiet machine
+    python benchmarks/looking.py PHOTO [--rounds 9] [--precision bf16]    a minute on a quiet machine
     python benchmarks/looking.py --write-only          writes docs/looks.md from the kept figures
 
 PHOTO is a picture of some 12 megapixels; the crop is 384x384 pixels of its middle.  *Before* is the recipe without
@@ -42,6 +42,8 @@ def main() -> None:
     if not args.write_only:
         if args.photo is None:
             parser.error("name a photograph of some 12 megapixels")
+        if args.precision == "auto":  # would begin with the one precision and go on in the other
+            args.precision = "fp32"
         RESULT.write_text(json.dumps(measure(args.photo, args.rounds, args.precision), indent=1) + "\n", "utf-8")
     document = json.loads(RESULT.read_text("utf-8"))
     DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), document), "utf-8")

@@ -24,10 +24,9 @@ from looks import draws_of
 from options import parser_with
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
 from nsnet_cli.evaluation.labelled import LabelledPicture
-from nsnet_cli.training.folds import picture_weights
+from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 
 OWNER, RESULT, DOCUMENT = "benchmarks/opinions.py", RESULTS / "opinions.json", ROOT / "docs" / "detectors.md"
 _FOLDS, _LISTED = 5, 8
@@ -59,9 +58,9 @@ def measure(ours: Path, theirs: list[Path]) -> dict[str, Any]:
     said = {path.parent.name: _scores(path) for path in theirs}
     own = _scores(ours)
     found: list[dict[str, Any]] = []
+    common = sorted(own.keys() & set.intersection(*map(set, said.values())))
+    pictures = [LabelledPicture(Path(n), n, own[n]["label"], own[n]["group"], "", "") for n in common]
     for names in [(name,) for name in said] + list(combinations(said, 2)):
-        common = sorted(own.keys() & set.intersection(*(set(said[name]) for name in names)))
-        pictures = [LabelledPicture(Path(n), n, *_of(own[n]), "", "") for n in common]
         columns = np.array([[own[n]["score"], *(said[name][n]["score"] for name in names)] for n in common])
         found.append({"beside": list(names), **_fused(pictures, columns)})
     return {"schema": "nsnet.opinions/1", "folds": _FOLDS, "rows": sorted(found, key=lambda row: -row["change"])}
@@ -72,23 +71,20 @@ def _scores(path: Path) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in rows if row.get("score") is not None}
 
 
-def _of(row: dict[str, Any]) -> tuple[int, str]:
-    return row["label"], row["group"]
-
-
 def _fused(pictures: list[LabelledPicture], columns: Array) -> dict[str, Any]:
     labels, weights = np.array([p.label for p in pictures]), np.array(picture_weights(pictures))
-    groups = [f"{p.label} {p.group}" for p in pictures]
+    fold_of = grouped_folds(pictures, _FOLDS)
     scaled = (columns - columns.mean(0)) / columns.std(0)
     fused = np.zeros(len(labels))
-    for inside, outside in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(scaled, labels, groups):
+    for fold in range(_FOLDS):
+        inside, outside = split_fold(pictures, fold_of, fold)
         judge = LogisticRegression().fit(scaled[inside], labels[inside], weights[inside])
         fused[outside] = judge.decision_function(scaled[outside])
     low, high = np.quantile(draws_of(pictures, fused) - draws_of(pictures, columns[:, 0]), (0.025, 0.975))
     ours, both = (float(roc_auc_score(labels, scores)) for scores in (columns[:, 0], fused))
     return {
         "pictures": len(pictures),
-        "groups": len(set(groups)),
+        "groups": len({(p.label, p.group) for p in pictures}),
         "ours": round(ours, 4),
         "theirs": [round(float(roc_auc_score(labels, column)), 4) for column in columns[:, 1:].T],
         "fused": round(both, 4),
@@ -103,9 +99,9 @@ def render(document: dict[str, Any]) -> str:
     alone = [row for row in rows if len(row["beside"]) == 1]
     pairs = [row for row in rows if len(row["beside"]) == 2][:_LISTED]
     lines = [
-        f"Held-out scores within `train`, of the pictures that both left out; fused by logistic regression in "
+        f"Held-out scores within `train`, of the pictures that all of them left out; fused by logistic regression in "
         f"{document['folds']} grouped folds. *Change* has its 95 % interval over draws of groups. All single "
-        f"ones, and the best {len(pairs)} pairs.",
+        f"ones, and the best {len(pairs)} of {len(rows) - len(alone)} pairs.",
         "",
         "| beside NS-Net | pictures | AUC alone | NS-Net | fused | change |",
         "|---|---|---|---|---|---|",

@@ -50,7 +50,8 @@ def measure(folders: dict[str, Path], count: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, folder in folders.items():
         paths = sorted(str(path) for path in folder.iterdir() if path.is_file())
-        paths = paths[:: max(1, len(paths) // count)][:count]
+        count = min(count, len(paths))
+        paths = [paths[k * len(paths) // count] for k in range(count)]
         found[name] = {
             "pictures": len(paths),
             **{precision: stages(paths, precision)["ms_a_picture"] for precision in _PRECISIONS},

@@ -1,10 +1,11 @@
 """Where in the picture: local scores of all of it, coarse to fine, as far as a budget of forward passes goes.
 
-The picture is covered by square tiles, each scaled to the network's input as the window of a scan is, and of each
-tile every probe is scored as if a scan's window had shown that cell alone (`nsnet_cli.tower.probes`), the mosaics being
-what they are.  A picture that tiles of the window's own size can cover within the budget is covered by them alone.
-A larger one is first covered by larger tiles, which the network sees scaled down; what is left of the budget goes,
-at full scale, to where those score highest.  Where tiles overlap, the finer and the more central one counts more.
+The picture is covered by square tiles, each scaled to the network's input as the window of a scan is, and of each tile
+every probe is scored as if a scan's window had shown that cell alone (`nsnet_cli.tower.probes`), the mosaics being what
+they are.  A picture that tiles of the window's own size can cover within the budget is covered by them alone.  A larger
+one is first covered by larger tiles, which the network sees scaled down; what is left of the budget goes, at full
+scale, to where those score highest (a detector whose traces scaling wipes out looks at full scale alone).  Where tiles
+overlap, the finer and the more central one counts more.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -73,7 +73,7 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     threshold: float | None = None
-    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    limits: DecodeLimits | None = None
     patches: bool = True
     stability: bool = False
     profile: str | None = None
@@ -104,7 +104,7 @@ class SettingsGiven(TypedDict, total=False):
     device: str
     precision: str
     threshold: float | None
-    limits: DecodeLimits
+    limits: DecodeLimits | None
     patches: bool
     stability: bool
     profile: str | None
@@ -156,7 +156,7 @@ class Scanner(ABC):
     """A detector with its weights: all that is done with them whatever they are."""
 
     def __init__(self, known: Known, settings: Settings) -> None:
-        self.known, self.device, self.limits = known, known.device, settings.limits
+        self.known, self.device, self.limits = known, known.device, settings.limits or DecodeLimits()
         deliveries = settings.deliveries
         self.deliveries = tuple(deliveries if deliveries is not None else MILD if settings.stability else ())
         self.provenance = ProvenanceReader.with_trust(settings.trust_list) if settings.provenance else None
@@ -170,8 +170,8 @@ class Scanner(ABC):
             precision=known.precision,
             threshold=settings.threshold,
             patches=settings.patches,
-            max_pixels=settings.limits.max_pixels,
-            max_bytes=settings.limits.max_bytes,
+            max_pixels=self.limits.max_pixels,
+            max_bytes=self.limits.max_bytes,
             stability=settings.stability,
             profile=None if profile is None else AppliedProfile(profile.name, profile.threshold),
             provenance=self.provenance is not None,

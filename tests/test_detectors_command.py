@@ -24,11 +24,16 @@ from nsnet_cli.weights.file import load_weights
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """NPR as it begins: its scores mean nothing, and are always the same."""
+    return untrained(tmp_path / "npr.safetensors", "npr")
+
+
+def untrained(path: Path, name: str, sign: float = 1.0) -> Path:
+    """Weights of a detector as it begins, its last layer drawn at random, so that it says anything; or its opposite."""
     torch.manual_seed(0)
-    detector = find_detector("npr")
+    detector = find_detector(name)
     info = DetectorInfo(
-        name="npr",
-        detector="npr",
+        name=path.stem,
+        detector=name,
         eyes=asdict(detector.eyes),  # type: ignore[call-overload]
         shape=dict(detector.shape),
         tower=None,
@@ -39,15 +44,17 @@ def weights(tmp_path: Path) -> Path:
         training={},
         licence="MIT",
     )
-    path = tmp_path / "npr.safetensors"
-    save_detector(path, detector.network(**detector.shape), info)
+    network = detector.network(**detector.shape)
+    torch.nn.init.normal_(network.score.weight).data.mul_(sign)
+    save_detector(path, network, info)
     return path
 
 
 def test_the_list_says_of_every_detector_what_is_known(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nsnet_cli.detectors.listed.detector_weights", lambda name: None)
     code, out, _ = call("detectors")
-    assert code == 0 and [about.name in out for about in all_detectors()] == [True] * len(all_detectors())
+    table = out.split("AUC: of one fold")[0]
+    assert code == 0 and all(f"\n{about.name} " in table for about in all_detectors())
     listed = json.loads(call("detectors", "--json")[1])
     assert {"cnn-spot", "univfd", "freqnet", "npr", "ladeda", "aide", "dffreq", "safe", "vib-net"} <= {
         about["name"] for about in listed
@@ -56,9 +63,9 @@ def test_the_list_says_of_every_detector_what_is_known(call: Call, monkeypatch: 
 
 
 def test_what_is_shipped_is_small_and_says_how_well_it_does(call: Call) -> None:
-    listed = [row for row in json.loads(call("detectors", "--json")[1]) if row["weights"] is not None]
-    sizes = [Path(row["weights"]).stat().st_size for row in listed if Path(row["weights"]).is_relative_to(ROOT)]
-    assert sum(sizes) < 12_000_000
+    listed = json.loads(call("detectors", "--json")[1])
+    assert all(row["weights"] is not None for row in listed)
+    assert sum(path.stat().st_size for path in (ROOT / "weights" / "baselines").iterdir()) < 12_000_000
     assert all(0.5 < row["held_out_auc"] <= 1.0 and row["parameters"] > 0 for row in listed)
 
 
@@ -117,6 +124,19 @@ def test_small_pictures_are_no_verdict_and_need_no_square(weights: Path, tmp_pat
     assert row["verdict"] == "uncertain" and row["warnings"] == ["too_small"] and row["windows"] == []
 
 
+@pytest.mark.parametrize("name", ["npr", "ladeda", "dffreq"])
+def test_the_smallest_picture_has_a_map_and_a_strip_says_what_was_left_out(
+    name: str, tmp_path: Path, call: Call
+) -> None:
+    asked = ("--detector", str(untrained(tmp_path / f"{name}.safetensors", name)))
+    Image.fromarray(textured(1, 1)).save(tmp_path / "dot.png")
+    code, out, err = call("explain", *asked, "--json", str(tmp_path / "dot.png"))
+    assert code == 0 and json.loads(out)["map"]["rows"] == 1, err
+    Image.fromarray(textured(8000, 100)).save(tmp_path / "strip.png")
+    row = json.loads(call("scan", *asked, "--format", "jsonl", str(tmp_path / "strip.png"))[1])
+    assert "mostly_unseen" in row["warnings"]
+
+
 def test_the_map_of_a_detector_covers_the_picture(weights: Path, tmp_path: Path, call: Call) -> None:
     picture = tmp_path / "a.png"
     Image.fromarray(textured(400, 600)).save(picture)
@@ -131,29 +151,33 @@ def test_the_map_of_a_detector_covers_the_picture(weights: Path, tmp_path: Path,
 
 
 def test_detectors_are_measured_side_by_side(weights: Path, manifest: Path, tmp_path: Path, call: Call) -> None:
-    other = tmp_path / "other.safetensors"
-    shutil.copy(weights, other)
+    other = untrained(tmp_path / "other.safetensors", "npr", sign=-1.0)
     table = tmp_path / "table.csv"
     both = ("--detector", str(weights), "--detector", str(other))
     code, out, err = call("evaluate", str(manifest), *both, "--json", "-o", str(table))
     assert code == 3, err  # of one of the pictures there is no score
     document = json.loads(out)
     assert document["schema"] == "nsnet.comparison/1"
-    assert [row["name"] for row in document["detectors"]] == [str(weights), str(other)]
-    # The same weights say the same, and alone, too.
-    first, second = ({k: v for k, v in row.items() if k not in ("name", "model")} for row in document["detectors"])
-    assert first == second
-    alone = json.loads(call("evaluate", str(manifest), "--detector", str(weights), "--json")[1])
-    assert alone["schema"] == "nsnet.evaluation/1" and alone["total"]["auc"] == first["auc"]
-    assert {row["name"]: row["f_acc"] for row in alone["by_generator"]} == {
-        row["name"]: row["f_acc"][str(weights)] for row in document["by_generator"]
-    }
+    aucs = {row["name"]: row["auc"] for row in document["detectors"]}
+    assert len(set(aucs.values())) == 2 and list(aucs.values()) == sorted(aucs.values(), reverse=True), "best first"
+    # Each says beside the other what it says alone.
+    for path in (weights, other):
+        alone = json.loads(call("evaluate", str(manifest), "--detector", str(path), "--json")[1])
+        assert alone["schema"] == "nsnet.evaluation/1" and alone["total"]["auc"] == aucs[str(path)]
+        assert {row["name"]: row["f_acc"] for row in alone["by_generator"]} == {
+            row["name"]: row["f_acc"][str(path)] for row in document["by_generator"]
+        }
+        assert alone["content_control"]["semantic_part"]["reason"] == "this detector has no semantic part"
+    assert [row["warnings"] for row in document["detectors"]] == [alone["warnings"]] * 2 and alone["warnings"]
     shares = [sum(row["f_acc"].values()) for row in document["by_generator"]]
     assert shares == sorted(shares), "worst first"
     rows = list(csv.DictReader(table.open()))
     assert {row["kind"] for row in rows} >= {"total", "generator", "source"}
     code, out, _ = call("evaluate", str(manifest), *both)
-    assert code == 3 and "worst first" in out
+    assert code == 3 and "worst first" in out and alone["warnings"][0]["code"] in out
+    # What is wrong with one of them is said before hours of work with another.
+    code, out, err = call("evaluate", str(manifest), "--detector", str(weights), "--detector", "nonsense")
+    assert code == 2 and "nonsense" in err and "asking" not in err
     assert call("evaluate", str(manifest), *both, "-o", str(tmp_path / "x.html"))[0] == 2
 
 

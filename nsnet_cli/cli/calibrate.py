@@ -99,7 +99,7 @@ def calibrate(
     say(f"written to {path}; use it with: nsnet scan --profile {name} ...")
 
 
-def _population(path: Path, detector: Callable[[], Scanner], batch_size: int, needed: int = 0) -> Population:
+def _population(path: Path, load: Callable[[], Scanner], batch_size: int, needed: int = 0) -> Population:
     """Scores of all pictures of one kind; fewer than are ``needed`` are refused before any is scanned."""
     from nsnet_cli.verdict.profiles import MadeBy, population
 
@@ -112,7 +112,7 @@ def _population(path: Path, detector: Callable[[], Scanner], batch_size: int, ne
     paths = list(find_pictures([str(path)], WalkOptions(), WalkCount()))
     if len(paths) < needed:
         raise UsageError(f"{path}: {len(paths)} pictures are too few for this rate: at least {needed} are needed")
-    scanner = detector()
+    scanner = load()
     rows: list[dict[str, Any]] = []
     with counting("scanning", len(paths)) as advance:
         for result in scanner.scan_many(paths, batch_size):

@@ -75,21 +75,24 @@ def evaluate(
     data = find_labelled(dataset, split, real_dir)
     command = shlex.join(["nsnet", *sys.argv[1:]])
 
-    def scored_by(detector: str) -> Evaluation:
-        from dataclasses import asdict
-
+    def loaded(detector: str) -> Scanner:
         from nsnet_cli.cli.scanners import load_scanner
 
-        scanner = load_scanner(
+        ours = detector == NS_NET or len(asked) == 1
+        return load_scanner(
             detector,
-            weights,
-            views,
+            weights if ours else DEFAULT_WEIGHTS,
+            views if ours else None,
             device=device,
             precision=precision,
             limits=DecodeLimits(max_pixels, max_bytes),
             patches=False,
             provenance=False,
         )
+
+    def scored_by(scanner: Scanner) -> Evaluation:
+        from dataclasses import asdict
+
         found, look = _score(scanner, data, batch_size, next((o for o in outputs if _is_rows(o)), None))
         return measure(data, found, asdict(scanner.model), command, look, scanner.known.trained_on)
 
@@ -101,11 +104,14 @@ def evaluate(
         model = {"predictions": str(predictions), **read.model}
         evaluations = {"": measure(data, found, model, command)}
     else:
+        if len(asked) > 1 and NS_NET not in asked and (weights != DEFAULT_WEIGHTS or views is not None):
+            raise UsageError(f"--weights and --views are NS-Net's: add --detector {NS_NET}")
+        scanners = {name: loaded(name) for name in asked}  # all of them before hours of work
         evaluations = {}
-        for name in asked:
+        for name, scanner in scanners.items():
             if len(asked) > 1:
                 say(f"asking {name}")
-            evaluations[name] = scored_by(name)
+            evaluations[name] = scored_by(scanner)
     if len(evaluations) > 1:
         from nsnet_cli.evaluation.comparison import compare
 

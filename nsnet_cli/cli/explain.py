@@ -49,7 +49,7 @@ def explain(
     """Show how each part of a picture scores when it is looked at alone.
 
     Large pictures are looked at coarsely first and then at full scale where scores are highest, as far as the budget
-    goes; what it does not reach stays blank.
+    goes, by another --detector at full scale alone; what is not reached stays blank.
 
     Exit codes: 0 done, 2 wrong usage, 3 the picture could not be read, 4 bad weights, 130 interrupted.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +45,10 @@ def train(
     ] = None,
     detector_samples: Annotated[
         int | None, typer.Option(min=64, help="Pictures drawn to train it [default: as it says itself].")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help="Another size of its network, as width=64 or depths=3,4,6,3; repeatable."),
     ] = None,
     whole: Annotated[
         Path | None,
@@ -128,7 +132,18 @@ def train(
 
     if detector is not None:
         _train_detector(
-            detector, detector_samples, manifest, output, work, split, tower, min(folds, 5), seed, precision, device
+            detector,
+            detector_samples,
+            _shape(shape or []),
+            manifest,
+            output,
+            work,
+            split,
+            tower,
+            min(folds, 5),
+            seed,
+            precision,
+            device,
         )
         return
     if labels is None:
@@ -139,8 +154,6 @@ def train(
     from nsnet_cli.views.selection import SelectionRecipe
     from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig
 
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
     used_device, used_precision = _where(device, precision)
     tuned = _blocks(tuned_blocks)
     if not tuned:
@@ -194,6 +207,7 @@ def train(
 def _train_detector(
     name: str,
     samples: int | None,
+    shape: dict[str, Any],
     manifest: Path,
     output: Path,
     work: Path,
@@ -228,6 +242,7 @@ def _train_detector(
         split=split or None,
         tower=find_weights(tower),
         recipe=recipe if samples is None else replace(recipe, samples=samples),
+        shape=shape,
         folds=folds,
         seed=seed,
         precision=used_precision,
@@ -293,10 +308,25 @@ def _kinds(option: str, text: str) -> tuple[ViewKind, ...]:
     return found
 
 
+def _shape(given: list[str]) -> dict[str, Any]:
+    """``width=64`` and ``depths=3,4`` as numbers and tuples of them.  Raises `UsageError`."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            numbers = tuple(int(number) if number.isdigit() else float(number) for number in value.split(","))
+        except ValueError as error:
+            raise UsageError(f"--shape {text}: expected NAME=NUMBER, or NAME=NUMBER,NUMBER,...") from error
+        found[name] = numbers if len(numbers) > 1 else numbers[0]
+    return found
+
+
 def _where(device: str, precision: str) -> tuple[str, str]:
     """The device and the precision to train in.  Raises `UsageError`."""
     import torch
 
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"precision must be auto, fp32 or bf16, not {precision!r}")
     if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"--device {device}: expected auto or cpu, or cuda where PyTorch finds one")
     used = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -20,7 +20,7 @@ _TIMES = 5
 
 def listed_detectors(timed: bool = False) -> list[dict[str, Any]]:
     """Each detector, oldest first: its `About`, and of its weights, where there are any, ``parameters``,
-    ``held_out_auc`` (groups evened out) and ``weights``, their path; else None.
+    ``held_out_auc`` (of the first fold, the same groups for all) and ``weights``, their path; else None.
 
     With ``timed`` also ``milliseconds``, what a decoded picture of 512x512 pixels takes here in float32.  Raises
     `WeightsError` for weights that are damaged.
@@ -32,7 +32,7 @@ def listed_detectors(timed: bool = False) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             **asdict(about),
             "parameters": None if info is None else info.parameters,
-            "held_out_auc": None if info is None else info.held_out.get("auc_groups_even"),
+            "held_out_auc": None if info is None else info.held_out.get("first_fold_auc"),
             "weights": None if path is None else str(path),
         }
         if timed:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import torch
 
 from nsnet_cli.arrays import Doubles, Pixels
-from nsnet_cli.detectors.crops import Crops, at_least, centre
-from nsnet_cli.detectors.interface import Eyes
+from nsnet_cli.detectors.crops import Crops, at_least
+from nsnet_cli.detectors.look import PublishedLook
 from nsnet_cli.detectors.registry import find_detector
 from nsnet_cli.detectors.scorer import Scorer, Seen
 from nsnet_cli.detectors.weights import detector_info, detector_weights
@@ -21,39 +22,16 @@ from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.judges.network import Scored
 from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven
 from nsnet_cli.tower.devices import choose_device
-from nsnet_cli.views.plan import MOSTLY_UNSEEN, WINDOW, Square, View, Views, mostly_unseen
+from nsnet_cli.views.plan import Square
 from nsnet_cli.weights.store import find_weights
 
 _SUFFIX = ".safetensors"
 # Squares that a map is made of unless told otherwise: small networks look at many in the time of one of NS-Net's.
 _BUDGET = 256
+# Pixels: no network takes less; and what a cell of a map is, as in NS-Net's maps.
+_LEAST_SIDE, _CELL = 64, 32
 # Side in pixels of a square of the map of a detector that sees another shape than squares.
 _MAP_SIDE = 256
-
-
-@dataclass(frozen=True)
-class PublishedLook:
-    """What ``eyes`` see of a picture, and the tower's square of ``tower`` pixels in its centre; each may be None.
-
-    What the tower sees stands beside what the eyes see; where there are none, it is the only view.
-    """
-
-    eyes: Eyes | None
-    tower: int | None
-
-    def __call__(self, pixels: Pixels) -> Views:
-        height, width = pixels.shape[1:]
-        beside = None if self.tower is None else centre(pixels, self.tower)
-        places = () if self.tower is None else Crops(self.tower).places(height, width)
-        if self.eyes is None:
-            assert beside is not None
-            views, beside = beside[None], None
-        else:
-            views, places = self.eyes.look(pixels), self.eyes.places(height, width)
-        seen = sum(side**2 for _, _, side in places)
-        warnings = (MOSTLY_UNSEEN,) if places and mostly_unseen(pixels, seen) else ()
-        plan = tuple(View(WINDOW, k) for k in range(len(views)))
-        return Views(views, plan, windows=dict(enumerate(places)), warnings=warnings, beside=beside)
 
 
 class PublishedDetector(Scanner):
@@ -62,6 +40,8 @@ class PublishedDetector(Scanner):
     def __init__(self, path: Path, settings: Settings) -> None:
         info, self._device = detector_info(path), choose_device(settings.device)
         self._precision = "fp32" if settings.precision == "auto" else settings.precision
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
         self._scorer = Scorer.load(path, self._device, self._precision)
         detector, tower = self._scorer.detector, self._scorer.tower
         trained_on = info.training.get("data_sha256")
@@ -71,7 +51,7 @@ class PublishedDetector(Scanner):
             weights_sha256=sha256_of(path),
             tower=info.tower,
             calibration=info.calibration,
-            look=PublishedLook(detector.eyes, None if tower is None else tower.info.config.image_size),
+            look=PublishedLook.of(detector.eyes, None if tower is None else tower.info.config.image_size),
             views=1 if not isinstance(detector.eyes, Crops) else detector.eyes.count,
             device=self._device,
             precision=self._precision,
@@ -98,19 +78,33 @@ class PublishedDetector(Scanner):
     def local_scores(self, pixels: Pixels) -> LocalScores:
         scorer = self._scorer
         if not scorer.is_local:
-            raise UsageError(f"{self.known.method} judges a picture as a whole: it has no map; NS-Net and LaDeDa have")
+            raise UsageError(f"{self.known.method} judges a picture as a whole: it has no map")
 
         def said(tiles: Sequence[Square]) -> Doubles:
-            # One after the other: in a small picture a square is what there is.
-            found = [
-                scorer.local(at_least(pixels[:, top : top + side, left : left + side], side)[None])[0]
-                for left, top, side in tiles
+            """Of a picture that is smaller than networks take, what it is continued by is left out again."""
+            squares = [
+                at_least(pixels[:, top : top + side, left : left + side], _LEAST_SIDE) for left, top, side in tiles
             ]
-            return np.stack(found).astype(np.float64)
+            local = scorer.local(np.stack(squares)).astype(np.float64)
+            rows, side = local.shape[1], tiles[0][2]
+            inside = max(1, round(rows * side / squares[0].shape[1]))
+            return _averaged(local[:, :inside, :inside], max(1, round(side / _CELL)))
 
         side = scorer.detector.eyes.side if scorer.detector.eyes is not None else _MAP_SIDE
         # Scaled down, what these networks look at is gone.
         return LocalScores(side, said, scales=False, budget=_BUDGET, kind=f"{self.known.method}-local")
+
+
+def _averaged(grids: Doubles, cells: int) -> Doubles:
+    """Grids ``(n, rows, rows)`` as ``(n, cells, cells)`` or as they are, where they are no finer: means of what is in
+    each cell, since a map takes a point of each."""
+    if grids.shape[1] <= cells:
+        return grids
+    starts = np.arange(cells) * grids.shape[1] // cells
+    sums = np.add.reduceat(np.add.reduceat(grids, starts, axis=1), starts, axis=2)
+    counts = np.diff([*starts, grids.shape[1]])
+    means: Doubles = sums / np.outer(counts, counts)
+    return means
 
 
 def find_published(name_or_path: str) -> Path:

@@ -98,8 +98,10 @@ def train_detector(
         scores |= found
     trainer.keep(scores)
     calibration = trainer.calibrate(scores)
+    first = {i: score for i, score in scores.items() if i in set(trainer.rotations[0].left_out)}
+    quality = {**trainer.quality(scores), "first_fold_auc": trainer.quality(first)["auc_groups_even"]}
     network, taken = trainer.fitted(trainer.detector, Part("final", tuple(range(len(trainer.pictures)))))
-    info = trainer.describe(network, calibration, trainer.quality(scores), taken)
+    info = trainer.describe(network, calibration, quality, taken)
     save_detector(request.output, network, info)
     trainer.log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
     return info
@@ -187,16 +189,19 @@ class Trainer:
             taken[group] += 1
             if taken[group] <= _LEFT_OUT_PER_GROUP:
                 some.append(i)
-        return dict(zip(some, self._scores(self.detector, network, some), strict=True))
+        return dict(zip(some, self._scores(self.detector, network, some, precision="fp32"), strict=True))
 
     def keep(self, scores: dict[int, float]) -> None:
-        """Write held-out scores as ``held_out.jsonl``, a line a picture, beside the log."""
+        """Write held-out scores as ``held_out.jsonl``, a line a picture, beside the log; whole or not at all."""
         lines = []
         for i, score in sorted(scores.items()):
             picture = self.pictures[i]
             row = {"name": picture.name, "label": picture.label, "group": picture.group, "score": score}
             lines.append(json.dumps(row) + "\n")
-        (self.request.work / self.request.detector / "held_out.jsonl").write_text("".join(lines), "utf-8")
+        path = self.request.work / self.request.detector / "held_out.jsonl"
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(lines), "utf-8")
+        partial.replace(path)
 
     def calibrate(self, scores: dict[int, float]) -> Calibration:
         """The calibration of held-out scores."""
@@ -301,20 +306,27 @@ class Trainer:
         )
 
     def _judged(self, detector: Detector, network: Network, stopping: Sequence[int]) -> float:
-        """AUC, groups evened out, on some of the fold that stops: on kept squares, and quickly."""
+        """AUC on some of the fold that stops, drawn by their weight (nearly all where it is small): on kept squares,
+        and quickly."""
         order = sorted(stopping, key=lambda i: hashlib.sha256(self.pictures[i].name.encode()).digest())
         weights = np.array(picture_weights([self.pictures[i] for i in order]))
         drawn = np.random.default_rng(0).choice(len(order), min(_LOOKED_AT, len(order)), False, weights / weights.sum())
         some = [order[k] for k in drawn]
         quick = detector if detector.eyes is None else replace(detector, eyes=detector.eyes.quick())
         scores = self._scores(quick, network, some, kept=True)
-        # They were drawn by their weight, so each counts as much as any other now.
         return _auc([self.pictures[i] for i in some], np.array(scores), even=False)
 
-    def _scores(self, detector: Detector, network: Network, rows: Sequence[int], kept: bool = False) -> list[float]:
+    def _scores(
+        self,
+        detector: Detector,
+        network: Network,
+        rows: Sequence[int],
+        kept: bool = False,
+        precision: str | None = None,
+    ) -> list[float]:
         request = self.request
         tower = self._tower if detector.tower else None
-        scorer = Scorer(detector, network, tower, request.device, request.precision)
+        scorer = Scorer(detector, network, tower, request.device, precision or request.precision)
         scores: list[float] = []
         for first in range(0, len(rows), _TOGETHER):
             few = list(rows[first : first + _TOGETHER])

@@ -31,10 +31,12 @@ def compare(evaluations: Mapping[str, dict[str, Any]], command: str) -> dict[str
         "tool": {"name": "nsnet", "version": __version__},
         "command": command,
         "dataset": documents[0]["dataset"],
+        "format_control": documents[0]["format_control"],
         "detectors": [
             {
                 "name": name,
                 "model": evaluations[name]["model"],
+                "warnings": evaluations[name]["warnings"],
                 **{key: evaluations[name]["total"][key] for key in COMPARED},
                 "cuts": {
                     cut: {key: found[key] for key in COMPARED} for cut, found in evaluations[name]["cuts"].items()

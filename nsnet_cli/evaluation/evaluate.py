@@ -126,6 +126,8 @@ def score_dataset(
         look.thumbnails.append(observed.thumbnail)
         look.semantic.append(observed.semantic)
         on_result(observed.result)
+    if all(part is None for part in look.semantic):
+        look = replace(look, semantic=None)
     return predictions, look
 
 
@@ -156,7 +158,8 @@ def evaluate(
         if look and look.semantic is not None:
             content.append(semantic_control(pictures, look.semantic))
         else:
-            reason = "saved predictions hold no features; evaluate without --predictions"
+            saved = "saved predictions hold no features; evaluate without --predictions"
+            reason = saved if look is None else "this detector has no semantic part"
             content.append(Control("semantic_part", SEES_SEMANTIC, "nothing", reason=reason))
     generators, sources = _by_group(pictures, scored)
     primary = outside or within

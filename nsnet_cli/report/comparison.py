@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +30,9 @@ def print_comparison(console: Console, document: dict[str, Any], every_group: bo
     for number, row in enumerate(detectors, start=1):
         table.add_row(str(number), Text(printable(row["name"])), *(_number(row[key], 3) for key, _ in _COLUMNS))
     console.print(table)
+    for warning, names in _warnings(detectors).items():
+        said = Text.assemble(("! ", "bold red"), (warning[0], "bold"), f" ({', '.join(names)}): {warning[1]}")
+        console.print(said)
     for title, key, accuracy in (
         ("generators, F.Acc", "by_generator", "f_acc"),
         ("sources, R.Acc", "by_source", "r_acc"),
@@ -46,6 +50,15 @@ def print_comparison(console: Console, document: dict[str, Any], every_group: bo
         console.print(groups)
         if len(shown) < len(rows):
             console.print(f"... and {len(rows) - len(shown)} better ones (--all lists them)", style="dim")
+
+
+def _warnings(detectors: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """Who earned each warning, by its code and words."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in detectors:
+        for warning in row["warnings"]:
+            found.setdefault((warning["code"], warning["message"]), []).append(printable(row["name"]))
+    return found
 
 
 def comparison_csv(document: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def print_detectors(console: Console, detectors: Sequence[dict[str, Any]]) -> No
     console.print()
     without = [row["name"] for row in detectors if row["weights"] is None]
     console.print(
-        "AUC: of groups that training left out, each counted alike; it is measured anew by nsnet evaluate --detector."
+        "AUC: of one fold of groups that training left out, the same for all; nsnet evaluate --detector measures anew."
         + (" ms: a decoded picture of 512 x 512 pixels here, in float32." if timed else ""),
         style="dim",
     )

@@ -27,10 +27,14 @@ def extent(explanation: Explanation) -> str:
     )
 
 
-MEANING = (
-    "The map shows how each part scores when it is looked at alone. It does not show what was altered: docs/explain.md "
-    "says how often parts that a generator made score higher than the rest of a picture."
-)
+_MEANING = "The map shows how each part scores when it is looked at alone. It does not show what was altered"
+
+
+def meaning(explanation: Explanation) -> str:
+    """What the map is, and how far it was measured."""
+    if explanation.model.detector != NS_NET:
+        return f"{_MEANING}, and how often it is higher there was not measured for {explanation.model.detector}."
+    return f"{_MEANING}: docs/explain.md says how often parts that a generator made score higher than others."
 
 
 def print_explanation(console: Console, explanation: Explanation) -> None:
@@ -44,7 +48,7 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     grid.add_row("", _characters(explanation))
     between = [*(f" {cut:+g} " for cut in _CUTS), ""]
     grid.add_row("", "score  " + "".join(shade + cut for shade, cut in zip(_SHADES, between, strict=True)))
-    grid.add_row("", MEANING)
+    grid.add_row("", meaning(explanation))
     scales = sorted({tile.side for tile in explanation.tiles})
     looked_at = f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side"
     looked_at += ", scaled to 224" if explanation.model.detector == NS_NET else ""

@@ -83,7 +83,7 @@ def _scale(
 
 
 def _lines(explanation: Explanation) -> list[str]:
-    from nsnet_cli.report.explanation import MEANING, extent
+    from nsnet_cli.report.explanation import extent, meaning
 
     result = explanation.result
     assert result.verdict is not None and result.probability is not None
@@ -91,7 +91,7 @@ def _lines(explanation: Explanation) -> list[str]:
     return [
         f"{result.verdict.upper()}, probability {result.probability:.3f}: {words}",
         f"Map: {extent(explanation)}.",
-        MEANING,
+        meaning(explanation),
         *([_FRAMES] if result.patches else []),
     ]
 

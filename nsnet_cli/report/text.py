@@ -54,10 +54,10 @@ _EXPLANATIONS = {
         "is not changed by this."
     ),
     "mostly_unseen": (
-        "A scan looks at 49 patches of 32 x 32 pixels, and at windows at both ends of the picture; of a long strip or "
-        "a panorama they are a small part. What was put in elsewhere is not seen, and what was put in where the "
-        "windows lie decides. Crop to the part in doubt, look at more with --views, or at every part with nsnet "
-        "explain. The verdict is not changed by this."
+        "A scan looks at 49 patches of 32 x 32 pixels, and at windows at both ends of the picture (another --detector "
+        "at a square in its middle); of a long strip or a panorama they are a small part. What was put in elsewhere is "
+        "not seen, and what was put in where the windows lie decides. Crop to the part in doubt, look at more with "
+        "--views (NS-Net), or at every part with nsnet explain. The verdict is not changed by this."
     ),
     "gain_map": (
         "Ultra HDR and the like: beside the picture that every program shows lies a second one that makes it brighter "
