@@ -60,7 +60,7 @@ _KEPT = (
 )  # fmt: skip
 _LISTED = 15
 # Crops that are delivered.
-_SAMPLE = 400
+_SAMPLE = 200
 
 
 @dataclass
