@@ -4,8 +4,8 @@
     python benchmarks/looking.py --write-only          writes docs/looks.md from the kept figures
 
 PHOTO is a picture of some 12 megapixels; the crop is 384x384 pixels of its middle.  *Before* is the recipe without
-looks (one window at native scale beside the mosaic), *after* the shipped one; both with the shipped network, in turns, each
-first as often, from a file on disk to a verdict, warm.  Medians, and the ratio of each pair.  Figures are kept in
+looks (one window at native scale beside the mosaic), *after* the shipped one; both with the shipped network, in turns,
+each first as often, from a file on disk to a verdict, warm.  Medians, and the ratio of each pair.  Figures are kept in
 ``benchmarks/results/looking.json``.
 """
 
