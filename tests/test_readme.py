@@ -76,7 +76,7 @@ def test_figures_in_the_documents_are_the_measured_ones() -> None:
             assert _measured_weights(name)[:12] in texts[path]
 
 
-@pytest.mark.parametrize("name", ["field", "opinions", "levers", "aligned", "looking", "steps"])
+@pytest.mark.parametrize("name", ["field", "opinions", "levers", "aligned", "looking", "steps", "engines"])
 def test_tables_of_studies_are_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     benchmark = _benchmark(name)
