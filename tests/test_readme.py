@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -114,8 +115,9 @@ def test_the_plan_for_clusters_is_computed_from_what_was_measured() -> None:
 
 
 def _benchmark(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = benchmark  # where dataclasses look for the names in their fields
     spec.loader.exec_module(benchmark)
     return benchmark
