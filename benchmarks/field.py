@@ -32,7 +32,7 @@ from nsnet_cli.arrays import Pixels
 from nsnet_cli.detector import Detector
 from nsnet_cli.detectors.listed import listed_detectors
 from nsnet_cli.detectors.published import PublishedDetector
-from nsnet_cli.engines.preparing import DeliveredViews
+from nsnet_cli.engines.preparing import seen as look_at
 from nsnet_cli.errors import InputError
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.evaluation.metrics import Scored, figures
@@ -41,7 +41,6 @@ from nsnet_cli.evaluation.robustness import take_sample
 from nsnet_cli.inputs.decode import channels_first, decode, facts_of, read_file
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.report.plots import blank_figure, svg_of
-from nsnet_cli.results.document import WEAKENING_WARNINGS
 from nsnet_cli.scanner import Scanner
 from nsnet_cli.verdict.calibration import UNCERTAIN
 from nsnet_cli.views.deliveries import Delivery
@@ -54,7 +53,6 @@ AS_IS = "as_is"
 DELIVERIES = ("jpeg:75", "resize:0.5", "webp:80")
 # Pictures that are shown together, and how often for the time that they take.
 _TOGETHER, _ROUNDS = 8, 5
-_LEAST_SIDE = 64
 _KEPT = (
     "pictures", "missing", "auc", "bacc", "r_acc", "f_acc", "tpr_at_5", "ece", "coverage", "false_alarms", "misses",
 )  # fmt: skip
@@ -209,7 +207,7 @@ def _delivered(pixels: Pixels, sha256: str, delivery: str) -> Pixels:
 
 def _answers(scanner: Scanner, pictures: Sequence[Pixels | None]) -> Iterator[dict[str, Any]]:
     """What a scanner says of pictures ``(3, H, W)``; nothing of None."""
-    seen = [None if pixels is None else _seen(scanner, pixels) for pixels in pictures]
+    seen = [None if pixels is None else look_at(scanner.known.look, pixels, "") for pixels in pictures]
     there = [one for one in seen if one is not None]
     scored = iter(scanner.judged(there) if there else ())
     for one in seen:
@@ -220,12 +218,6 @@ def _answers(scanner: Scanner, pictures: Sequence[Pixels | None]) -> Iterator[di
         probability = scanner.calibration.probability(score)
         verdict = UNCERTAIN if one.weak else scanner.calibration.verdict(probability)
         yield {"score": score, "probability": probability, "verdict": verdict}
-
-
-def _seen(scanner: Scanner, pixels: Pixels) -> DeliveredViews:
-    views = scanner.known.look(pixels)
-    weak = min(pixels.shape[1:]) < _LEAST_SIDE or bool(WEAKENING_WARNINGS & set(views.warnings))
-    return DeliveredViews("", views.pixels, views.plan, weak, views.beside)
 
 
 def _milliseconds(scanners: Sequence[Scanner], pictures: Sequence[LabelledPicture]) -> dict[str, float]:

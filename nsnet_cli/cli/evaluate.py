@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,7 +119,7 @@ def evaluate(
         document = compare({name: evaluation.to_dict() for name, evaluation in evaluations.items()}, command)
     else:
         document = next(iter(evaluations.values())).to_dict()
-    _write(document, [path for path in outputs if not _is_rows(path)])
+    write_outputs(document, [path for path in outputs if not _is_rows(path)], _renderers(document))
     _show(document, Shown.JSON if as_json else format, every_group)
     missing_some = any(evaluation.total.missing for evaluation in evaluations.values())
     raise typer.Exit(ExitCode.SOME_UNREADABLE if missing_some else ExitCode.OK)
@@ -161,13 +162,13 @@ def _score(
         return score_dataset(scanner, data, batch_size, on_result)
 
 
-def _write(document: dict[str, Any], outputs: list[Path]) -> None:
+def _renderers(document: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], str]]:
+    """What makes the text of each kind of file, of an evaluation or of a comparison."""
     from nsnet_cli.report import evaluation_files as files
     from nsnet_cli.report.comparison import comparison_csv
 
     table = comparison_csv if "detectors" in document else files.evaluation_csv
-    render = {".json": files.evaluation_json, ".csv": table, ".html": files.evaluation_html}
-    write_outputs(document, outputs, render)
+    return {".json": files.evaluation_json, ".csv": table, ".html": files.evaluation_html}
 
 
 def _show(document: dict[str, Any], shown: Shown, every_group: bool) -> None:
@@ -181,9 +182,4 @@ def _show(document: dict[str, Any], shown: Shown, every_group: bool) -> None:
         show = print_comparison if "detectors" in document else print_evaluation
         show(Console(highlight=False), document, every_group)
         return
-    from nsnet_cli.report import evaluation_files as files
-    from nsnet_cli.report.comparison import comparison_csv
-
-    table = comparison_csv if "detectors" in document else files.evaluation_csv
-    render = files.evaluation_json if shown == Shown.JSON else table
-    sys.stdout.write(render(document))
+    sys.stdout.write(_renderers(document)[f".{shown}"](document))

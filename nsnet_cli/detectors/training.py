@@ -32,9 +32,10 @@ from nsnet_cli.detectors.store import Store
 from nsnet_cli.detectors.weights import DetectorInfo, save_detector
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.inputs.decode import channels_first
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
+from nsnet_cli.training.record import made_from, write_held_out
 from nsnet_cli.training.run import RunLog
 from nsnet_cli.training.views import read_picture
 from nsnet_cli.verdict.calibration import Calibration, fit_calibration
@@ -192,16 +193,14 @@ class Trainer:
         return dict(zip(some, self._scores(self.detector, network, some, precision="fp32"), strict=True))
 
     def keep(self, scores: dict[int, float]) -> None:
-        """Write held-out scores as ``held_out.jsonl``, a line a picture, beside the log; whole or not at all."""
-        lines = []
-        for i, score in sorted(scores.items()):
-            picture = self.pictures[i]
-            row = {"name": picture.name, "label": picture.label, "group": picture.group, "score": score}
-            lines.append(json.dumps(row) + "\n")
-        path = self.request.work / self.request.detector / "held_out.jsonl"
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(lines), "utf-8")
-        partial.replace(path)
+        """Write held-out scores as ``held_out.jsonl``, beside the log."""
+        write_held_out(
+            self.request.work / self.request.detector / "held_out.jsonl",
+            (
+                {"name": picture.name, "label": picture.label, "group": picture.group, "score": score}
+                for picture, score in ((self.pictures[i], score) for i, score in sorted(scores.items()))
+            ),
+        )
 
     def calibrate(self, scores: dict[int, float]) -> Calibration:
         """The calibration of held-out scores."""
@@ -246,14 +245,7 @@ class Trainer:
             calibration=calibration,
             held_out=held_out,
             training={
-                "command": request.command,
-                "version": __version__,
-                "torch": torch.__version__,
-                "precision": request.precision,
-                "device": request.device,
-                "data_sha256": manifest_hash(self.pictures),
-                "pictures": {str(label): sum(p.label == label for p in self.pictures) for label in (0, 1)},
-                "groups": {str(label): len({p.group for p in self.pictures if p.label == label}) for label in (0, 1)},
+                **made_from(self.pictures, request.command, request.precision, request.device),
                 "recipe": asdict(detector.recipe),
                 "steps": steps,
                 "seed": request.seed,

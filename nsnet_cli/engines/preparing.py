@@ -128,12 +128,18 @@ class Preparer:
         """Views of the delivered picture; what is random in it hangs on the file's bytes, never on its name."""
         try:
             image = delivery(Image.fromarray(pixels), facts.sha256 if facts else "")
-            views = self.look(channels_first(np.array(image)))
+            return seen(self.look, channels_first(np.array(image)), delivery.spec)
         except (OSError, ValueError, MemoryError):
             # Larger than a format allows, or than memory: this delivery does not exist for this picture.
             return DeliveredViews(delivery.spec)
-        weak = _is_small(image.size) or bool(WEAKENING_WARNINGS & set(views.warnings))
-        return DeliveredViews(delivery.spec, views.pixels, views.plan, weak, views.beside)
+
+
+def seen(look: Look, pixels: Pixels, delivery: str) -> DeliveredViews:
+    """What a detector sees of the pixels ``(3, H, W)`` uint8 of a picture that was delivered so."""
+    views = look(pixels)
+    height, width = pixels.shape[1:]
+    weak = _is_small((width, height)) or bool(WEAKENING_WARNINGS & set(views.warnings))
+    return DeliveredViews(delivery, views.pixels, views.plan, weak, views.beside)
 
 
 def prepare_safely(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from nsnet_cli import __version__
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.judges.semantics import BasisOrigin, load_basis
 from nsnet_cli.tower.file import tower_info
@@ -25,6 +24,7 @@ from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Scores
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig
+from nsnet_cli.training.record import made_from, write_held_out
 from nsnet_cli.verdict.calibration import Calibration, fit_calibration, fit_fusion, fit_platt
 from nsnet_cli.views.plan import fuse, kinds_of, plan_views
 from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
@@ -232,7 +232,20 @@ def _calibrate(
     fused |= {name: several.of(fused[name]) for name in several_of & fused.keys()}
     values = np.array([fused[p.name] for p in scored])
     folds = {p.name: fold for p, fold in zip((*pictures, *whole), fold_of, strict=True)}
-    _keep(request.work / "held_out.jsonl", scored, folds, scores, fused)
+    write_held_out(
+        request.work / "held_out.jsonl",
+        (
+            {
+                "name": p.name,
+                "label": p.label,
+                "group": p.group,
+                "fold": folds[p.name],
+                "judges": scores[p.name],
+                "score": fused[p.name],
+            }
+            for p in scored
+        ),
+    )
     calibration = fit_calibration(values, labels, weights, fitted_on, [p.group for p in scored])
     for fold in range(request.folds):
         left_out = _split(pictures, whole, fold_of, fold)[1]
@@ -257,18 +270,6 @@ def _fit_several(scored: list[LabelledPicture], several_of: set[str], fused: dic
         lines.append(fit_platt(np.array([fused[p.name] for p in few]), labels, weights))
     (slope, offset), (slope_of_several, offset_of_several) = lines
     return SeveralLooks(slope_of_several / slope, (offset_of_several - offset) / slope)
-
-
-def _keep(
-    path: Path, scored: list[LabelledPicture], folds: dict[str, int], scores: Scores, fused: dict[str, float]
-) -> None:
-    """A line a picture of what the fold that did not know it said; the file appears whole or not at all."""
-    unfinished = path.with_suffix(".partial")
-    with unfinished.open("w", encoding="utf-8") as file:
-        for p in scored:
-            row = {"name": p.name, "label": p.label, "group": p.group, "fold": folds[p.name]}
-            file.write(json.dumps({**row, "judges": scores[p.name], "score": fused[p.name]}) + "\n")
-    unfinished.replace(path)
 
 
 def _quality(pictures: list[LabelledPicture], scores: dict[str, float]) -> dict[str, float]:
@@ -322,14 +323,7 @@ def _describe(
         several=several,
         calibration=calibration,
         training={
-            "command": request.command,
-            "version": __version__,
-            "torch": torch.__version__,
-            "precision": request.precision,
-            "device": request.device,
-            "data_sha256": manifest_hash(pictures),
-            "pictures": {str(k): v for k, v in sorted(Counter(p.label for p in pictures).items())},
-            "groups": {str(label): len({p.group for p in pictures if p.label == label}) for label in (0, 1)},
+            **made_from(pictures, request.command, request.precision, request.device),
             "fit": asdict(config),
             "deliveries": random_chain_mark() if config.augment else None,
         },
