@@ -154,7 +154,12 @@ def test_ctrl_c_writes_what_is_done_and_says_how_to_go_on(
     args = ["scan", str(many_pictures), *options]
     # The list stays open, so that the scan cannot end before it is interrupted.
     listed = [sys.executable, "-m", "nsnet_cli", "scan", "--from-file", "-", *options]
-    process = subprocess.Popen(listed, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    # Tests may themselves run where SIGINT is ignored (in the background of a shell), and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(listed, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdin is not None
     process.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in sorted(many_pictures.glob("a/*.png"))))
     process.stdin.flush()
