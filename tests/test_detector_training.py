@@ -31,7 +31,7 @@ BRIEF = Recipe(samples=480, batch=16, rate=5e-3, settled=0.0, look_every=160, pa
 def request(manifest: Path, work: Path, name: str = "npr", **changes: Any) -> DetectorRequest:
     thin = {"npr": {"width": 8, "depths": (1, 1)}, "ladeda": {"width": 4, "depths": (1, 1, 1, 1)}}
     base = DetectorRequest(
-        name, manifest, work / f"{name}.safetensors", work, recipe=BRIEF, folds=4, shape=thin.get(name, {})
+        name, (manifest,), work / f"{name}.safetensors", work, recipe=BRIEF, folds=4, shape=thin.get(name, {})
     )
     if name not in ("univfd", "vib-net", "aide"):
         base = replace(base, eyes={"side": 64, "learn": 49})

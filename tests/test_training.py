@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest, read_manifests
 from nsnet_cli.judges.nullspace import BasisRule
 from nsnet_cli.judges.semantics import load_basis
 from nsnet_cli.tower.file import load_tower
@@ -37,7 +37,7 @@ FIT = FitConfig(
     tune=Phase(112, 8, lr_head=1e-3, lr_tower=1e-3, keep=0.5),
     adaptation=LORA,
     head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8),
-    kernel=KernelConfig(blocks=(1, 2), dimensions=6),
+    kernel=KernelConfig(blocks=(1, 2), dimensions=6, mosaic_dimensions=4),
     renderings=1,
     seed=3,
 )
@@ -51,7 +51,7 @@ def request(manifest: Path, tower: Path, work: Path, **changes: object) -> Train
     labels = work.parent / "labels.npy"
     np.save(labels, np.random.default_rng(0).normal(size=(12, 24)).astype(np.float32))
     base = TrainRequest(
-        manifest=manifest, labels=labels, tower=tower, output=work / "tiny-nsnet.safetensors", work=work,
+        manifests=(manifest,), labels=labels, tower=tower, output=work / "tiny-nsnet.safetensors", work=work,
         split="train", rule=BasisRule("rank", 5), fit=FIT, folds=2, views=2, precision="fp32",
         device="cpu", command="nsnet train",
     )  # fmt: skip
@@ -240,6 +240,20 @@ def test_the_manifest_is_checked(tmp_path: Path) -> None:
         read_manifest(bad, None)
 
 
+def test_several_manifests_are_one_set_and_no_picture_is_in_two(manifest: Path) -> None:
+    header, *rows = manifest.read_text().splitlines()
+    halves = []
+    for k in range(2):
+        halves.append(manifest.with_name(f"half-{k}.csv"))
+        halves[k].write_text("\n".join([header, *rows[20 * k : 20 * (k + 1)]]) + "\n")
+    assert read_manifests(halves, "train") == read_manifest(manifest, "train")
+    with pytest.raises(UsageError, match=r"manifest\.csv: 0\.png is a picture of another manifest too"):
+        read_manifests([halves[0], manifest], "train")
+    halves[1].write_text("\n".join([header, "gone.png,1,gen,train"]) + "\n")
+    with pytest.raises(UsageError, match=r"half-1\.csv: 1 pictures are not there, the first is gone\.png"):
+        read_manifests(halves, "train")
+
+
 @pytest.mark.parametrize(
     ("fit_changes", "request_changes", "said"),
     [
@@ -280,7 +294,7 @@ def test_features_of_another_order_or_semantics_are_not_taken_for_ours(
     turned = manifest.with_name("turned.csv")
     turned.write_text("\n".join([header, *reversed(rows)]) + "\n")
     with pytest.raises(WeightsError, match="another recipe or other data"):
-        train(replace(asked, manifest=turned), lambda name, progress: None)
+        train(replace(asked, manifests=(turned,)), lambda name, progress: None)
 
 
 def test_kept_renderings_honour_seed_and_no_augment() -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    manifest: Annotated[
-        Path,
-        typer.Argument(metavar="MANIFEST.csv", help="Labelled pictures: path, label, generator, maybe split."),
+    manifests: Annotated[
+        list[Path],
+        typer.Argument(metavar="MANIFEST.csv...", help="Labelled pictures: path, label, generator, maybe split."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
     work: Annotated[
@@ -135,7 +135,7 @@ def train(
             detector,
             detector_samples,
             _shape(shape or []),
-            manifest,
+            tuple(manifests),
             output,
             work,
             split,
@@ -159,7 +159,7 @@ def train(
     if not tuned:
         raise UsageError(f"--tuned-blocks {tuned_blocks}: expected A-B; leave the tower frozen with --lora-rank 0")
     request = run.TrainRequest(
-        manifest=manifest,
+        manifests=tuple(manifests),
         labels=labels,
         tower=find_weights(tower),
         output=output,
@@ -208,7 +208,7 @@ def _train_detector(
     name: str,
     samples: int | None,
     shape: dict[str, Any],
-    manifest: Path,
+    manifests: tuple[Path, ...],
     output: Path,
     work: Path,
     split: str,
@@ -236,7 +236,7 @@ def _train_detector(
 
     request = DetectorRequest(
         detector=name,
-        manifest=manifest,
+        manifests=manifests,
         output=output,
         work=work,
         split=split or None,

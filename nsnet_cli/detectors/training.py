@@ -32,7 +32,7 @@ from nsnet_cli.detectors.store import Store
 from nsnet_cli.detectors.weights import DetectorInfo, save_detector
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifests
 from nsnet_cli.inputs.decode import channels_first
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.record import made_from, write_held_out
@@ -56,7 +56,7 @@ class DetectorRequest:
     """
 
     detector: str
-    manifest: Path
+    manifests: tuple[Path, ...]
     output: Path
     work: Path
     split: str | None = "train"
@@ -132,7 +132,7 @@ class Trainer:
         recipe = self.detector.recipe
         if recipe.batch % 2 or recipe.steps < 1 or not 1 <= recipe.rotations <= request.folds:
             raise UsageError("batches must be even, samples at least one batch, and rotations no more than folds")
-        self.pictures = self._labelled()
+        self.pictures = read_manifests(self.request.manifests, request.split)
         self.store = Store(self.pictures, request.work / "pictures", request.delivered, request.seed)
         self.log = RunLog(request.work / request.detector / "log.jsonl")
         self.log.write(event="start", version=__version__, command=request.command, pictures=len(self.pictures))
@@ -253,14 +253,6 @@ class Trainer:
             },
             licence="MIT",
         )
-
-    def _labelled(self) -> list[LabelledPicture]:
-        request = self.request
-        pictures = read_manifest(request.manifest, request.split)
-        missing = [p.name for p in pictures if not p.path.is_file()]
-        if missing:
-            raise UsageError(f"{request.manifest}: {len(missing)} pictures are not there, the first is {missing[0]}")
-        return pictures
 
     def _part(self, fold: int) -> Part:
         """The rotation that leaves ``fold`` out and stops by the next."""

@@ -14,7 +14,7 @@ import csv
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,26 @@ def read_manifest(path: Path, split: str | None) -> list[LabelledPicture]:
     Raises `UsageError` naming the line for a missing column, an empty path, or a label other than 0 and 1.
     """
     return _read_splits(path, split)[0][split or ""]
+
+
+def read_manifests(paths: Sequence[Path], split: str | None) -> list[LabelledPicture]:
+    """Pictures to learn from, of one manifest after the other, in order.
+
+    Raises `UsageError` as `read_manifest` does, where a picture is not there, and where two have one name.
+    """
+    found: list[LabelledPicture] = []
+    names: set[str] = set()
+    for path in paths:
+        pictures = read_manifest(path, split)
+        missing = [p.name for p in pictures if not p.path.is_file()]
+        if missing:
+            raise UsageError(f"{path}: {len(missing)} pictures are not there, the first is {missing[0]}")
+        twice = next((p.name for p in pictures if p.name in names), None)
+        if twice is not None:
+            raise UsageError(f"{path}: {twice} is a picture of another manifest too; name each once")
+        names |= {p.name for p in pictures}
+        found += pictures
+    return found
 
 
 def _read_splits(path: Path, split: str | None) -> tuple[dict[str, list[LabelledPicture]], str]:

@@ -14,7 +14,7 @@ import torch
 from nsnet_cli import __version__
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifests
 from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.judges.semantics import BasisOrigin, load_basis
 from nsnet_cli.tower.file import tower_info
@@ -41,7 +41,7 @@ class TrainRequest:
     ``whole`` is a manifest of whole pictures that are scored by the folds and calibrated on, but not learnt from.
     """
 
-    manifest: Path
+    manifests: tuple[Path, ...]
     labels: Path
     tower: Path
     output: Path
@@ -85,8 +85,8 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
 
 
 def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> WeightsInfo:
-    pictures = _there(request.manifest, request.split)
-    whole = _there(request.whole, request.split) if request.whole is not None else []
+    pictures = read_manifests(request.manifests, request.split)
+    whole = read_manifests([request.whole], request.split) if request.whole is not None else []
     log = RunLog(request.work / "log.jsonl")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis, origin = load_basis(request.labels, request.rule)
@@ -135,14 +135,6 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
     return info
-
-
-def _there(manifest: Path, split: str | None) -> list[LabelledPicture]:
-    pictures = read_manifest(manifest, split)
-    missing = [p.name for p in pictures if not p.path.is_file()]
-    if missing:
-        raise UsageError(f"{manifest}: {len(missing)} pictures are not there, the first is {missing[0]}")
-    return pictures
 
 
 def _split(

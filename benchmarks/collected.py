@@ -1,0 +1,156 @@
+"""The training pictures that are no part of the corpus: taken from public repositories, cut as the corpus is cut.
+
+``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  What is written is a crop
+of each and a manifest for ``nsnet train``, in a *matched container*: whatever its label, a picture goes through the
+same chain, so that format, size and compression do not give the label away.
+
+    python benchmarks/collected.py --snapshots DIR --out DIR           what lies in DIR/<owner>+<name>
+    python benchmarks/collected.py --snapshots DIR --out DIR --clone   what does not is cloned from GitHub first
+
+Everything drawn is drawn from a picture's hash: the same picture gives the same crop.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import subprocess
+from collections import Counter, defaultdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from options import parser_with
+from PIL import Image, ImageOps, ImageStat
+
+LIST = Path(__file__).with_name("collected.csv")
+_FILTERS = (
+    Image.Resampling.LANCZOS,
+    Image.Resampling.BICUBIC,
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BOX,
+)
+_LARGE, _SMALL, _LARGE_SHARE = 384, 256, 0.4
+# Standard deviation of the liveliest channel, of 255.
+_BLANK = 5.0
+_COLUMNS = ("path", "label", "generator", "family", "split", "photo_like", "source_repo", "source_commit")
+_COLUMNS += ("source_path", "source_licence", "jpeg_quality", "sha256")
+
+
+def main() -> None:
+    parser = parser_with(__doc__)
+    parser.add_argument("--snapshots", type=Path, required=True, metavar="DIR", help="git directories or clones")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where crops and manifest.csv go")
+    parser.add_argument("--clone", action="store_true", help="clone from GitHub what is not in --snapshots")
+    parser.add_argument("--list", type=Path, default=LIST, metavar="CSV", help="which pictures [default: %(default)s]")
+    asked = parser.parse_args()
+    Image.MAX_IMAGE_PIXELS = 200_000_000
+    with asked.list.open(encoding="utf-8", newline="") as file:
+        listed = list(csv.DictReader(file))
+    by_repository: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in listed:
+        by_repository[row["source_repo"]].append(row)
+    (asked.out / "images").mkdir(parents=True, exist_ok=True)
+    taken: dict[str, dict[str, Any]] = {}
+    count: Counter[str] = Counter()
+    for repository, rows in by_repository.items():
+        git = git_directory(asked.snapshots / repository.replace("/", "+"))
+        if git is None and asked.clone:
+            git = clone(repository, asked.snapshots)
+        if git is None:
+            count["no snapshot"] += len(rows)
+            continue
+        for row in rows:
+            data = original(git, row)
+            if data is None:
+                count["not there as it was"] += 1
+                continue
+            cut, quality = matched_crop(data, row["id"])
+            if is_blank(cut):
+                count["a crop of nothing but paper or sky"] += 1
+                continue
+            path = f"images/{row['id']}.jpg"
+            (asked.out / path).write_bytes(cut)
+            digest = hashlib.sha256(cut).hexdigest()
+            taken[row["id"]] = {**row, "path": path, "split": "train", "jpeg_quality": quality, "sha256": digest}
+            count["taken"] += 1
+    with (asked.out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        # In the list's order, whatever lies where: random deliveries hang on a picture's place.
+        writer.writerows(taken[row["id"]] for row in listed if row["id"] in taken)
+    print(", ".join(f"{reason}: {n:,}" for reason, n in count.items()))
+
+
+def git_directory(home: Path) -> str | None:
+    """The git directory below ``home``, bare or not."""
+    return next((at for at, folders, files in os.walk(home) if "HEAD" in files and "objects" in folders), None)
+
+
+def clone(repository: str, snapshots: Path) -> str | None:
+    """A clone without the contents of files, which git then fetches as they are asked for; None where there is none."""
+    home = snapshots / repository.replace("/", "+")
+    command = ["git", "clone", "--quiet", "--bare", "--filter=blob:none", f"https://github.com/{repository}", str(home)]
+    return git_directory(home) if subprocess.run(command).returncode == 0 else None
+
+
+def original(git: str, row: dict[str, str]) -> bytes | None:
+    """The untouched file, or None where no commit has it as it was collected."""
+    for commit in (row["source_commit"], "HEAD"):
+        command = ["git", "--git-dir", git, "cat-file", "blob", f"{commit}:{row['source_path']}"]
+        found = subprocess.run(command, capture_output=True)
+        if found.returncode == 0 and hashlib.sha1(found.stdout, usedforsecurity=False).hexdigest()[:16] == row["id"]:
+            return found.stdout
+    return None
+
+
+def matched_crop(data: bytes, mark: str) -> tuple[bytes, int]:
+    """The crop of a picture as JPEG, and its quality; all that is random is drawn from ``mark``.
+
+    Turned by EXIF, transparency over white; what was lossless mostly gets a generation of JPEG; larger pictures are
+    mostly scaled down; a square of 384 or 256 pixels from anywhere; JPEG.
+    """
+    rng = Random(mark)
+    image = Image.open(io.BytesIO(data))
+    lossless = image.format not in ("JPEG", "MPO", "WEBP")
+    picture = over_white(ImageOps.exif_transpose(image))
+    if lossless and rng.random() < 0.85:
+        picture = Image.open(io.BytesIO(as_jpeg(picture, rng.randint(80, 98), rng.choice((0, 2))))).convert("RGB")
+    short = min(picture.size)
+    if short > _LARGE and rng.random() < (0.85 if short > 1400 else 0.6 if short > 700 else 0.3):
+        factor = rng.randint(min(400, short), min(short, 1400)) / short
+        size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+        picture = picture.resize(size, rng.choice(_FILTERS))
+    short = min(picture.size)
+    side = _LARGE if short >= _LARGE and rng.random() < _LARGE_SHARE else min(_SMALL, short)
+    left, top = rng.randint(0, picture.width - side), rng.randint(0, picture.height - side)
+    quality = rng.choice((rng.randint(70, 85), rng.randint(85, 95), rng.randint(90, 98)))
+    return as_jpeg(picture.crop((left, top, left + side, top + side)), quality, rng.choice((0, 2, 2))), quality
+
+
+def is_blank(cut: bytes) -> bool:
+    """Whether a crop shows next to nothing: such a one says nothing of where it is from."""
+    return max(ImageStat.Stat(Image.open(io.BytesIO(cut)).convert("RGB")).stddev) < _BLANK
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """RGB, with white behind what is transparent."""
+    if image.mode not in ("RGBA", "LA", "P", "PA"):
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    white.alpha_composite(layer)
+    return white.convert("RGB")
+
+
+def as_jpeg(image: Image.Image, quality: int, subsampling: int) -> bytes:
+    """Progressive JPEG with tables of its own, as the corpus has it."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True)
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    main()
