@@ -1,11 +1,13 @@
-"""The training pictures that are no part of the corpus: taken from public repositories, cut as the corpus is cut.
+"""Pictures that no training saw, of kinds that it did not know: taken from public repositories, cut as the corpus is.
 
-``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  What is written is a crop
-of each and a manifest for ``nsnet train``, in a *matched container*: whatever its label, a picture goes through the
-same chain, so that format, size and compression do not give the label away.
+``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  They were looked for after
+the corpus was made and are in no part of it.  What is written is a crop of each and a manifest, in a *matched
+container*: whatever its label, a picture goes through the same chain, so that format, size and compression do not give
+the label away.
 
     python benchmarks/collected.py --snapshots DIR --out DIR           what lies in DIR/<owner>+<name>
     python benchmarks/collected.py --snapshots DIR --out DIR --clone   what does not is cloned from GitHub first
+    python benchmarks/val.py --collected DIR/manifest.csv              how often the detector is right about them
 
 Everything drawn is drawn from a picture's hash: the same picture gives the same crop.
 """
@@ -74,12 +76,12 @@ def main() -> None:
             path = f"images/{row['id']}.jpg"
             (asked.out / path).write_bytes(cut)
             digest = hashlib.sha256(cut).hexdigest()
-            taken[row["id"]] = {**row, "path": path, "split": "train", "jpeg_quality": quality, "sha256": digest}
+            taken[row["id"]] = {**row, "path": path, "split": "val", "jpeg_quality": quality, "sha256": digest}
             count["taken"] += 1
     with (asked.out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        # In the list's order, whatever lies where: random deliveries hang on a picture's place.
+        # In the list's order, whatever lies where.
         writer.writerows(taken[row["id"]] for row in listed if row["id"] in taken)
     print(", ".join(f"{reason}: {n:,}" for reason, n in count.items()))
 

@@ -3,10 +3,11 @@
     python benchmarks/val.py                                   scans the corpus in ../shared (minutes)
     python benchmarks/val.py --predictions rows.jsonl          measures an earlier scan (seconds)
     python benchmarks/val.py --whole ORIGINALS.csv             the same of whole originals (docs/evaluation.md)
+    python benchmarks/val.py --collected MANIFEST.csv          the same of kinds collected later (collected.py)
     python benchmarks/val.py --write-only                      writes the documents from the kept figures
 
-Figures are kept in ``benchmarks/results/val.json`` and ``whole.json``; documents hold them between markers, and a test
-fails where the two differ.  Predictions of single pictures go to ``--rows``, which is not committed.
+Figures are kept in ``benchmarks/results/`` as ``val.json``, ``whole.json`` and ``collected.json``; documents hold them
+between markers, and a test fails where the two differ.  Predictions of single pictures go to ``--rows``, which is not committed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,23 @@ from options import parser_with
 from nsnet_cli.report.plots import reliability_plot
 
 # By what is measured: who owns the figures in the documents, where they are kept, and what the pictures are.
-CROPS, WHOLE = "val", "whole"
-OWNERS = {CROPS: "benchmarks/val.py", WHOLE: "benchmarks/val.py --whole"}
-_KINDS = {CROPS: "held-out pictures", WHOLE: "whole originals of held-out pictures, as their makers published them"}
-_SHORT = {CROPS: "crops, at most 384 pixels a side", WHOLE: "whole originals, as people have them"}
+CROPS, WHOLE, COLLECTED = "val", "whole", "collected"
+OWNERS = {
+    CROPS: "benchmarks/val.py",
+    WHOLE: "benchmarks/val.py --whole",
+    COLLECTED: "benchmarks/val.py --collected",
+}
+_KINDS = {
+    CROPS: "held-out pictures",
+    WHOLE: "whole originals of held-out pictures, as their makers published them",
+    COLLECTED: "crops of kinds that were collected later",
+}
+_SHORT = {
+    CROPS: "crops, at most 384 pixels a side",
+    WHOLE: "whole originals, as people have them",
+    COLLECTED: "crops of kinds collected later",
+}
+_MANIFESTS = {CROPS: "MANIFEST.csv", WHOLE: "ORIGINALS.csv", COLLECTED: "COLLECTED.csv"}
 _BRIEF = ("all", "photo_like", "not_photo_like")
 _CUTS = {
     "photo_like": "photo-like",
@@ -42,18 +56,20 @@ _CUTS = {
 
 def main() -> None:
     parser = parser_with(__doc__, "--manifest", "--whole", "--rows", "--precision", "--write-only")
+    parser.add_argument("--collected", type=Path, metavar="CSV", help="the manifest that collected.py writes")
     parser.add_argument("--predictions", type=Path)
     args = parser.parse_args()
     if not args.write_only:
-        name, manifest = (WHOLE, args.whole) if args.whole else (CROPS, args.manifest)
-        need_manifest(manifest)
+        given = {WHOLE: args.whole, COLLECTED: args.collected, CROPS: args.manifest}
+        name = next(name for name, manifest in given.items() if manifest is not None)
+        need_manifest(given[name])
         result = RESULTS / f"{name}.json"
-        result.write_text(json.dumps(_measure(args, manifest, plot=name == CROPS), indent=1) + "\n", "utf-8")
+        result.write_text(json.dumps(_measure(args, name, given[name]), indent=1) + "\n", "utf-8")
     for path in (README, MODEL_CARD):
         path.write_text(with_figures(path.read_text("utf-8"), path == MODEL_CARD), "utf-8")
 
 
-def _measure(args: argparse.Namespace, manifest: Path, plot: bool) -> dict[str, Any]:
+def _measure(args: argparse.Namespace, kind: str, manifest: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "nsnet_cli", "evaluate", str(manifest), "--split", "val", "--json"]
     shown = [] if args.precision == "auto" else ["--precision", args.precision]
     command += shown
@@ -68,13 +84,12 @@ def _measure(args: argparse.Namespace, manifest: Path, plot: bool) -> dict[str, 
     document: dict[str, Any] = json.loads(run.stdout)
     scored = [row for row in document["predictions"] if row["probability"] is not None]
     y, p = (np.array([row[key] for row in scored]) for key in ("label", "probability"))
-    if plot:
+    if kind == CROPS:
         save_plot("reliability.svg", reliability_plot(y, p))
     # The names of the corpus' files are nobody's business, nor are the paths of this machine.
     del document["predictions"]
-    name = "MANIFEST.csv" if plot else "ORIGINALS.csv"
-    document["command"] = " ".join([f"nsnet evaluate {name} --split val", *shown])
-    document["dataset"]["name"] = name
+    document["command"] = " ".join([f"nsnet evaluate {_MANIFESTS[kind]} --split val", *shown])
+    document["dataset"]["name"] = _MANIFESTS[kind]
     document["model"].pop("predictions", None)
     return document
 

@@ -54,7 +54,7 @@ def test_every_command_has_help_and_is_documented(run_nsnet: Run) -> None:
         assert run_nsnet(command, "--help").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["val", "whole", "robustness", "profiles"])
+@pytest.mark.parametrize("name", ["val", "whole", "collected", "robustness", "profiles"])
 def test_figures_of_verdicts_are_those_of_the_shipped_weights(name: str) -> None:
     assert _measured_weights(name) == sha256_of(find_weights(DEFAULT_WEIGHTS))
 
@@ -77,7 +77,10 @@ def test_figures_in_the_documents_are_the_measured_ones() -> None:
             assert _measured_weights(name)[:12] in texts[path]
 
 
-@pytest.mark.parametrize("name", ["field", "opinions", "levers", "aligned", "looking", "steps", "engines"])
+STUDIES = ["field", "opinions", "levers", "aligned", "looking", "steps", "engines", "same_verdicts"]
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_tables_of_studies_are_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     benchmark = _benchmark(name)

@@ -107,7 +107,7 @@ class KernelConfig:
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
-    dimensions: int = 512
+    dimensions: int = 1024
     mosaic_dimensions: int = 128
     gamma: float = 1.0
     ridge: float = 0.3

@@ -1,0 +1,110 @@
+"""Does ``--precision auto`` say what float32 says?  Every held-out picture, scanned both ways.
+
+    python benchmarks/same_verdicts.py --whole ORIGINALS.csv --work DIR    goes on after a kill from DIR
+    python benchmarks/same_verdicts.py --write-only                        writes docs/performance.md from kept figures
+
+All crops of ``val``, and with ``--whole`` its originals, go through ``nsnet scan`` with the shipped weights: once in
+float32, once as a scan does it by itself.  A verdict that differs is a failure of ``auto``, and the script ends with 1.
+Figures are kept in ``benchmarks/results/same_verdicts.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from documents import RESULTS, ROOT, between_markers, need_manifest
+from options import parser_with
+
+from nsnet_cli.disk import sha256_of
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.tower.processor import processor_name
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
+
+OWNER, DOCUMENT = "benchmarks/same_verdicts.py", ROOT / "docs" / "performance.md"
+RESULT = RESULTS / "same_verdicts.json"
+_WAYS = ("fp32", "auto")
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = parser_with(__doc__, "--manifest", "--whole", "--work", "--write-only")
+    asked = parser.parse_args()
+    if not asked.write_only:
+        need_manifest(asked.manifest)
+        if asked.work is None:
+            parser.error("--work is needed")
+        manifests = {"crops": asked.manifest, **({"originals": asked.whole} if asked.whole else {})}
+        document = {
+            "schema": "nsnet.same-verdicts/1",
+            "weights_sha256": sha256_of(find_weights(DEFAULT_WEIGHTS)),
+            "processor": processor_name(),
+            "sets": {
+                of: _compared(*(_scanned(read_manifest(path, "val"), asked.work, of, way) for way in _WAYS))
+                for of, path in manifests.items()
+            },
+        }
+        RESULT.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    document = json.loads(RESULT.read_text("utf-8"))
+    DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), document), "utf-8")
+    sys.exit(any(found["verdicts"] for found in document["sets"].values()))
+
+
+def _scanned(pictures: list[LabelledPicture], work: Path, of: str, way: str) -> dict[str, Row]:
+    """What a scan says of each picture, by path."""
+    work.mkdir(parents=True, exist_ok=True)
+    listed, out = work / f"{of}.txt", work / f"{of}-{way}.jsonl"
+    listed.write_text("".join(f"{picture.path.resolve()}\n" for picture in pictures), "utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "nsnet_cli",
+        "scan",
+        "--from-file",
+        str(listed),
+        "--precision",
+        way,
+        "-o",
+        str(out),
+    ]
+    subprocess.run([*command, "--resume", "--no-provenance", "--no-patches"], check=True)
+    rows = (json.loads(line) for line in out.read_text("utf-8").splitlines())
+    return {row["path"]: row for row in rows}
+
+
+def _compared(exact: dict[str, Row], fast: dict[str, Row]) -> Row:
+    pairs = [(exact[path], fast[path]) for path in exact if exact[path]["error"] is None]
+    drift = np.abs([one["score"] - other["score"] for one, other in pairs])
+    return {
+        "pictures": len(pairs),
+        "in_bfloat16": sum(other["score_precision"] == "bf16" for _, other in pairs),
+        "verdicts": sum(one["verdict"] != other["verdict"] for one, other in pairs),
+        "half": round(float(np.median(drift)), 5),
+        "largest": round(float(drift.max()), 5),
+        "probability": round(max(abs(one["probability"] - other["probability"]) for one, other in pairs), 5),
+    }
+
+
+def with_figures(text: str, document: Row) -> str:
+    """The document with its table made new."""
+    lines = [
+        f"`nsnet scan` of all of `val`, weights `{document['weights_sha256'][:12]}`, {document['processor']}: "
+        "`--precision auto` against `fp32`.",
+        "",
+        "| | pictures | reported from bfloat16 | other verdict | scores apart: half, most | probabilities, most |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {of} | {row['pictures']:,} | {row['in_bfloat16']:,} | {row['verdicts']} | {row['half']:.3f}, "
+            f"{row['largest']:.3f} | {row['probability']:.3f} |"
+            for of, row in document["sets"].items()
+        ),
+    ]
+    return between_markers(text, OWNER, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
