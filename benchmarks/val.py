@@ -7,7 +7,8 @@
     python benchmarks/val.py --write-only                      writes the documents from the kept figures
 
 Figures are kept in ``benchmarks/results/`` as ``val.json``, ``whole.json`` and ``collected.json``; documents hold them
-between markers, and a test fails where the two differ.  Predictions of single pictures go to ``--rows``, which is not committed.
+between markers, and a test fails where the two differ.  Predictions of single pictures go to ``--rows``, which is not
+committed.
 """
 
 from __future__ import annotations
