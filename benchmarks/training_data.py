@@ -1,13 +1,12 @@
 """Name every source of the training pictures, with its licence as stated, in the model card.
 
-python benchmarks/training_data.py --manifest MANIFEST.csv [--further MANIFEST.csv ...]
+python benchmarks/training_data.py --manifest MANIFEST.csv
 """
 
 from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
-from pathlib import Path
 
 from documents import MODEL_CARD, need_manifest
 from options import parser_with
@@ -16,14 +15,10 @@ BEGIN, END = "<!-- data: begin (benchmarks/training_data.py) -->", "<!-- data: e
 
 
 def main() -> None:
-    parser = parser_with(__doc__, "--manifest")
-    parser.add_argument("--further", type=Path, nargs="*", default=[], metavar="CSV", help="manifests beside it")
-    asked = parser.parse_args()
-    rows: list[dict[str, str]] = []
-    for manifest in (asked.manifest, *asked.further):
-        need_manifest(manifest)
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows += [row for row in csv.DictReader(file) if row["split"] == "train"]
+    manifest = parser_with(__doc__, "--manifest").parse_args().manifest
+    need_manifest(manifest)
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in rows:
         kind = "generated" if row["label"] == "1" else "real"

@@ -37,7 +37,7 @@ FIT = FitConfig(
     tune=Phase(112, 8, lr_head=1e-3, lr_tower=1e-3, keep=0.5),
     adaptation=LORA,
     head=HeadConfig(blocks=(1, 2), reduced=8, hidden=8),
-    kernel=KernelConfig(blocks=(1, 2), dimensions=6, mosaic_dimensions=4),
+    kernel=KernelConfig(blocks=(1, 2), dimensions=6),
     renderings=1,
     seed=3,
 )

@@ -47,8 +47,7 @@ def fit_kernel(
     kinds = config.looked_at(list(features))
     features = {kind: features[kind] for kind in kinds}
     device = features[kinds[0]][0].embedding.device
-    there_are = min(len(labels), tower.embed_dim + tower.width * len(config.blocks))
-    dimensions = [min(config.dimensions_of(kind), there_are) for kind in kinds]
+    dimensions = [_dimensions(tower, config, len(labels))] * len(kinds)
     head = KernelHead(tower, config, semantic, kinds, len(labels), dimensions).to(device)
     described = {}
     for kind, views in features.items():
@@ -121,6 +120,10 @@ def _shares(weights: Sequence[float] | None, like: Tensor) -> Tensor:
 
 def _rounded(matrix: Tensor) -> Tensor:
     return torch.from_numpy(rounded_rows(matrix.cpu().numpy())).to(matrix.device)
+
+
+def _dimensions(tower: VitConfig, config: KernelConfig, pictures: int) -> int:
+    return min(config.dimensions, pictures, tower.embed_dim + tower.width * len(config.blocks))
 
 
 def _fit_components(head: KernelHead, kind: ViewKind, view: VitFeatures, seed: int) -> None:

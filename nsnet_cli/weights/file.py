@@ -85,7 +85,7 @@ class WeightsInfo:
                 ),
                 # What does not say which kinds of view it is for is older than the choice: for all.
                 head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
-                kernel=_kernel(_tuples(kernel)) if kernel else None,
+                kernel=KernelConfig(**{"delivered_share": 0.0, **_tuples(kernel)}) if kernel else None,
                 adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
                 basis=json.loads(metadata["basis"]),
                 views=int(metadata["views"]),
@@ -100,11 +100,6 @@ class WeightsInfo:
                 f"{path}: the recipe in its metadata is incomplete or of another version ({error}); "
                 "it was altered, or made by another version of nsnet"
             ) from error
-
-
-def _kernel(record: dict[str, Any]) -> KernelConfig:
-    """What says nothing of deliveries or of a mosaic's components is older than they are: none, and as a window's."""
-    return KernelConfig(**{"delivered_share": 0.0, "mosaic_dimensions": record["dimensions"], **record})
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

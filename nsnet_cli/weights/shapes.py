@@ -99,16 +99,16 @@ class HeadConfig:
 class KernelConfig:
     """Shape of the kernel head.
 
-    ``blocks`` are the tower's blocks (1-based) whose class tokens are used; ``dimensions`` principal components are
-    kept of a window, ``mosaic_dimensions`` of a mosaic, where they are among ``kinds``.  ``gamma`` is the kernel's, for
-    pictures whose mean square length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one, in the
-    mean over pictures.  ``mosaic_scale`` is the length of the mosaic's part beside a window's.  ``delivered_share`` is
-    what a randomly delivered picture counts in the fit, beside one as it came; 0 leaves them out.
+    ``blocks`` are the tower's blocks (1-based) whose class tokens are used; ``dimensions`` principal components
+    are kept of each kind of view among ``kinds``.  ``gamma`` is the kernel's, for pictures whose mean square
+    length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one, in the mean over
+    pictures.  ``mosaic_scale`` is the length of
+    the mosaic's part beside a window's.  ``delivered_share`` is what a randomly delivered picture counts in the fit,
+    beside one as it came; 0 leaves them out.
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
-    dimensions: int = 1024
-    mosaic_dimensions: int = 128
+    dimensions: int = 512
     gamma: float = 1.0
     ridge: float = 0.3
     mosaic_scale: float = 0.25
@@ -122,10 +122,6 @@ class KernelConfig:
     def meets_delivered(self, kind: ViewKind) -> bool:
         """Whether the fit has use for views of a kind after random deliveries."""
         return kind in self.kinds and self.delivered_share > 0
-
-    def dimensions_of(self, kind: ViewKind) -> int:
-        """How many principal components are kept of a kind of view, where there are as many."""
-        return self.mosaic_dimensions if kind == "mosaic" else self.dimensions
 
     def scale_of(self, kind: ViewKind) -> float:
         """How long the part of a kind of view is beside those of others."""
