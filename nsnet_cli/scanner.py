@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,10 @@ from nsnet_cli.results.document import (
 from nsnet_cli.verdict.calibration import UNCERTAIN, Calibration
 from nsnet_cli.verdict.profiles import MadeBy, load_profile
 from nsnet_cli.verdict.stability import UNSTABLE, is_unstable, stability_of
-from nsnet_cli.views.deliveries import MILD, Delivery
 from nsnet_cli.views.plan import Look, Square
+
+if TYPE_CHECKING:
+    from nsnet_cli.views.deliveries import Delivery
 
 # Forward passes for a map.
 DEFAULT_BUDGET = 16
@@ -152,13 +154,20 @@ class LocalScores:
     kind: str = PATCH_SCORE_KIND
 
 
+def _deliveries(settings: Settings) -> tuple[Delivery, ...]:
+    if settings.deliveries is not None or not settings.stability:
+        return tuple(settings.deliveries or ())
+    from nsnet_cli.views.deliveries import MILD  # a plain scan starts without them
+
+    return MILD
+
+
 class Scanner(ABC):
     """A detector with its weights: all that is done with them whatever they are."""
 
     def __init__(self, known: Known, settings: Settings) -> None:
         self.known, self.device, self.limits = known, known.device, settings.limits or DecodeLimits()
-        deliveries = settings.deliveries
-        self.deliveries = tuple(deliveries if deliveries is not None else MILD if settings.stability else ())
+        self.deliveries = _deliveries(settings)
         self.provenance = ProvenanceReader.with_trust(settings.trust_list) if settings.provenance else None
         self.calibration = known.calibration
         profile = None if settings.profile is None else load_profile(settings.profile)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,11 @@ from nsnet_cli.inputs.sources.video import VIDEO_FRAME
 from nsnet_cli.provenance import ProvenanceReader
 from nsnet_cli.results.document import WEAKENING_WARNINGS, ErrorInfo
 from nsnet_cli.tower.blas import one_thread_a_product
-from nsnet_cli.views.deliveries import Delivery
 from nsnet_cli.views.plan import Look, View
 from nsnet_cli.views.selection import Selection
+
+if TYPE_CHECKING:
+    from nsnet_cli.views.deliveries import Delivery
 
 # Below this side a picture is too small to be judged, whatever its patches say.
 _LEAST_SIDE = 64

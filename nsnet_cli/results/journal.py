@@ -16,8 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from nsnet_cli.disk import sha256_of, sync_folder
 from nsnet_cli.errors import NsnetError, UsageError
 from nsnet_cli.inputs.decode import facts_of
@@ -52,6 +50,8 @@ class Journal:
         unchanged: Callable[[Row], bool] = lambda row: True,
         on_kept: Callable[[Row], None] = lambda row: None,
     ) -> None:
+        from filelock import FileLock, Timeout  # a scan of one picture to a terminal need not wait for it
+
         self.path, self.done = path, Counter[str]()
         self._context = context
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))

@@ -183,7 +183,7 @@ def select_patches(grid: PatchGrid, recipe: SelectionRecipe, views: int = 1) -> 
     thinned = np.linspace(0, len(kept) - 1, n).round().astype(np.int64)
     outside_in = _outside_in(n, recipe)
     taken = [outside_in[(np.arange(recipe.count) + view * recipe.count) % n] for view in range(views)]
-    entropy = _settled(grid, kept, thinned[np.unique(np.concatenate(taken))], recipe)
+    entropy = _settled(grid, kept, thinned[np.sort(np.concatenate(taken))], recipe)
     # Rounded, so that the last bits of an FFT on another machine do not decide a tie; ties go by position.
     order = np.argsort(np.round(entropy * 1e6), kind="stable")
     selections = []
