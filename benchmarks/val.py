@@ -46,6 +46,11 @@ _SHORT = {
     WHOLE: "whole originals, as people have them",
     COLLECTED: "crops of kinds collected later",
 }
+_UNSEEN = {
+    CROPS: "that training never saw",
+    WHOLE: "that training never saw",
+    COLLECTED: "from repositories that training never saw; some of the generators have relatives there",
+}
 _MANIFESTS = {CROPS: "MANIFEST.csv", WHOLE: "ORIGINALS.csv", COLLECTED: "COLLECTED.csv"}
 _BRIEF = ("all", "photo_like", "not_photo_like")
 _CUTS = {
@@ -101,7 +106,7 @@ def with_figures(text: str, every_group: bool) -> str:
     if not every_group:
         return between_markers(text, OWNERS[CROPS], brief(kept))
     for name, owner in OWNERS.items():
-        text = between_markers(text, owner, render(kept[name], _KINDS[name]))
+        text = between_markers(text, owner, render(kept[name], name))
     return text
 
 
@@ -135,21 +140,21 @@ def brief(kept: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def render(document: dict[str, Any], kind: str) -> str:
+def render(document: dict[str, Any], name: str) -> str:
     """The figures in Markdown: totals and cuts, the band, controls, and all groups, the worst first."""
     total, model = document["total"], document["model"]
     lines = [
-        f"`{document['command']}` on {total['pictures']:,} {kind} "
-        f"({len(document['by_generator'])} generators and {len(document['by_source'])} sources that training never "
-        f"saw; {total['missing']} without a score), weights `{model['weights_sha256'][:12]}`, 95 % intervals:",
+        f"`{document['command']}` on {total['pictures']:,} {_KINDS[name]} "
+        f"({len(document['by_generator'])} generators and {len(document['by_source'])} sources {_UNSEEN[name]}; "
+        f"{total['missing']} without a score), weights `{model['weights_sha256'][:12]}`, 95 % intervals:",
         "",
         "| pictures | n | AUC | AP | bAcc at 0.5 | real right | generated right | TPR at 1 % FPR | at 5 % | ECE |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, f in {"all": total, **document["cuts"]}.items():
+    for cut, f in {"all": total, **document["cuts"]}.items():
         keys = ("auc", "ap", "bacc", "r_acc", "f_acc", "tpr_at_1", "tpr_at_5", "ece")
-        cells = [_cell(f, key, spans=name == "all") for key in keys]
-        lines.append(f"| {_CUTS.get(name, name)} | {f['pictures']:,} | {' | '.join(cells)} |")
+        cells = [_cell(f, key, spans=cut == "all") for key in keys]
+        lines.append(f"| {_CUTS.get(cut, cut)} | {f['pictures']:,} | {' | '.join(cells)} |")
     lines += [
         "",
         f"In the band {100 * total['coverage']:.0f} % of pictures are decided, {100 * total['decided_accuracy']:.1f} % "
