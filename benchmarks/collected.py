@@ -1,4 +1,4 @@
-"""Pictures that no training saw, of kinds that it did not know: taken from public repositories, cut as the corpus is.
+"""Pictures of repositories that no training saw, taken from where they are public, and cut as the corpus is.
 
 ``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  They were looked for after
 the corpus was made and are in no part of it.  What is written is a crop of each and a manifest, in a *matched
@@ -9,7 +9,8 @@ the label away.
     python benchmarks/collected.py --snapshots DIR --out DIR --clone   what does not is cloned from GitHub first
     python benchmarks/val.py --collected DIR/manifest.csv              how often the detector is right about them
 
-Everything drawn is drawn from a picture's hash: the same picture gives the same crop.
+Everything drawn is drawn from a picture's hash.  Ends with 1 where not all pictures were there: figures of a part are
+not those of the whole.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
@@ -69,7 +72,11 @@ def main() -> None:
             if data is None:
                 count["not there as it was"] += 1
                 continue
-            cut, quality = matched_crop(data, row["id"])
+            try:
+                cut, quality = matched_crop(data, row["id"])
+            except (OSError, ValueError) as error:
+                count[f"not decoded ({error})"] += 1
+                continue
             if is_blank(cut):
                 count["a crop of nothing but paper or sky"] += 1
                 continue
@@ -84,6 +91,7 @@ def main() -> None:
         # In the list's order, whatever lies where.
         writer.writerows(taken[row["id"]] for row in listed if row["id"] in taken)
     print(", ".join(f"{reason}: {n:,}" for reason, n in count.items()))
+    sys.exit(len(taken) < len(listed))
 
 
 def git_directory(home: Path) -> str | None:
@@ -94,8 +102,19 @@ def git_directory(home: Path) -> str | None:
 def clone(repository: str, snapshots: Path) -> str | None:
     """A clone without the contents of files, which git then fetches as they are asked for; None where there is none."""
     home = snapshots / repository.replace("/", "+")
-    command = ["git", "clone", "--quiet", "--bare", "--filter=blob:none", f"https://github.com/{repository}", str(home)]
-    return git_directory(home) if subprocess.run(command).returncode == 0 else None
+    # Under another name until it is whole: what a kill leaves is no clone.
+    unfinished = home.with_name(home.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    command = ["git", "clone", "--quiet", "--bare", "--filter=blob:none", f"https://github.com/{repository}"]
+    # GitHub asks for a name and a password where a repository is gone; nobody is there to answer.
+    run = subprocess.run(
+        [*command, str(unfinished)], stdin=subprocess.DEVNULL, env={**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    )
+    if run.returncode != 0:
+        return None
+    shutil.rmtree(home, ignore_errors=True)
+    unfinished.rename(home)
+    return git_directory(home)
 
 
 def original(git: str, row: dict[str, str]) -> bytes | None:

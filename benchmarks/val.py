@@ -49,7 +49,7 @@ _SHORT = {
 _UNSEEN = {
     CROPS: "that training never saw",
     WHOLE: "that training never saw",
-    COLLECTED: "from repositories that training never saw; some of the generators have relatives there",
+    COLLECTED: "from repositories that training never saw; a few of the generators are known, more have relatives there",
 }
 _MANIFESTS = {CROPS: "MANIFEST.csv", WHOLE: "ORIGINALS.csv", COLLECTED: "COLLECTED.csv"}
 _BRIEF = ("all", "photo_like", "not_photo_like")
@@ -66,6 +66,8 @@ def main() -> None:
     parser.add_argument("--predictions", type=Path)
     args = parser.parse_args()
     if not args.write_only:
+        if args.whole and args.collected:
+            parser.error("--whole and --collected are two sets: one at a time")
         given = {WHOLE: args.whole, COLLECTED: args.collected, CROPS: args.manifest}
         name = next(name for name, manifest in given.items() if manifest is not None)
         need_manifest(given[name])
@@ -111,7 +113,7 @@ def with_figures(text: str, every_group: bool) -> str:
 
 
 def brief(kept: dict[str, dict[str, Any]]) -> str:
-    """What matters first, crops and originals in one table."""
+    """What matters first, all sets in one table."""
     lines = [
         "| pictures that training never saw | n | AUC | right at 0.5: real | generated | decided | of these right | "
         "real called generated | generated called real |",
@@ -134,8 +136,8 @@ def brief(kept: dict[str, dict[str, Any]]) -> str:
     weights = dict.fromkeys(f"`{d['model']['weights_sha256'][:12]}`" for d in kept.values())
     lines += [
         "",
-        f"Crops are of {groups[0]}, originals of {groups[1]}; weights {' and '.join(weights)}; AUC with its 95 % "
-        f"interval. Of crops, by the share right at 0.5, {'; '.join(worst)}.",
+        f"Crops are of {groups[0]}, originals of {groups[1]}, those collected later of {groups[2]}; weights "
+        f"{' and '.join(weights)}; AUC with its 95 % interval. Of crops, by the share right at 0.5, {'; '.join(worst)}.",
     ]
     return "\n".join(lines)
 
@@ -175,9 +177,11 @@ def render(document: dict[str, Any], name: str) -> str:
 
 def _controls(document: dict[str, Any]) -> list[str]:
     content = {k: v for k, v in document["content_control"].items() if isinstance(v, dict)}
-    named = {"format, trained on the other splits": document["format_control"]}
+    within = "format, within these pictures by grouped folds"
+    control = document["format_control"]
+    named = {within if "these pictures" in control["trained_on"] else "format, trained on the other splits": control}
     if "within" in document["format_control"]:
-        named["format, within these pictures by grouped folds"] = document["format_control"]["within"]
+        named[within] = control["within"]
     named |= {"32×32 thumbnails": content["thumbnails"], "semantic part f(I − P)": content["semantic_part"]}
     return [f"{name} {c['auc']:.3f}" for name, c in named.items() if c["auc"] is not None]
 

@@ -58,7 +58,6 @@ LOADED_AT_ONCE = {
     "sklearn": "evaluation.metrics evaluation.robustness",
     "rich": "report",
     "typer": "cli",
-    "filelock": "results.journal",
     "platformdirs": "verdict.profiles weights.store",
     "safetensors": "engines.wire",
     "threadpoolctl": "tower.blas training.features",

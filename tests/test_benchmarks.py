@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import importlib
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, textured
+from PIL import Image
+
+from nsnet_cli.evaluation.labelled import read_manifest
 
 FOLDER = ROOT / "benchmarks"
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if "\ndef main(" in path.read_text("utf-8"))
@@ -45,6 +52,51 @@ def test_options_that_are_shared_are_said_once() -> None:
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
     return importlib.import_module(name)
+
+
+def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collected = script("collected", monkeypatch)
+    home = tmp_path / "snapshots" / "owner+name"
+    home.mkdir(parents=True)
+    for name, pixels in {
+        "a.png": textured(700, 500, seed=1),
+        "blank.png": np.full((300, 300, 3), 250, np.uint8),
+    }.items():
+        Image.fromarray(pixels).save(home / name)
+    (home / "no-picture.png").write_bytes(b"words")
+    git = ["git", "-C", str(home), "-c", "user.name=n", "-c", "user.email=e"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "pictures"]):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    ids = {path.name: hashlib.sha1(path.read_bytes()).hexdigest()[:16] for path in home.glob("*.png")}
+    rows = [*ids.items(), ("a.png", "0" * 16)]
+    listed = tmp_path / "list.csv"
+    with listed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", "generator", "source_repo", "source_commit", "source_path"])
+        writer.writerows([mark, 0, "camera", "owner/name", commit, name] for name, mark in rows)
+    argv = ["collected.py", "--list", str(listed), "--snapshots", str(tmp_path / "snapshots")]
+    cut = []
+    for out in (tmp_path / "once", tmp_path / "again"):
+        monkeypatch.setattr("sys.argv", [*argv, "--out", str(out)])
+        with pytest.raises(SystemExit) as ended:
+            collected.main()
+        assert ended.value.code == 1  # not all of them
+        pictures = read_manifest(out / "manifest.csv", "val")
+        assert [p.group for p in pictures] == ["camera"] and pictures[0].repository == "owner/name"
+        with Image.open(pictures[0].path) as crop:
+            assert crop.format == "JPEG" and crop.size in ((256, 256), (384, 384))
+        cut.append(pictures[0].path.read_bytes())
+    assert cut[0] == cut[1]
+    said = capsys.readouterr().out
+    assert (
+        "taken: 1" in said
+        and "not there as it was: 1" in said
+        and "not decoded" in said
+        and "nothing but paper" in said
+    )
 
 
 def beside_the_peer(kind: str, ours: float, start: float) -> dict[str, object]:

@@ -15,7 +15,7 @@ from jsonschema import validate
 from PIL import Image
 
 from nsnet_cli.detectors.registry import all_detectors, find_detector
-from nsnet_cli.detectors.weights import DetectorInfo, save_detector
+from nsnet_cli.detectors.weights import DetectorInfo, detector_info, save_detector
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.verdict.calibration import Calibration
 from nsnet_cli.weights.file import load_weights
@@ -211,7 +211,12 @@ def test_weights_of_something_else_and_unknown_names_are_refused(
 def test_a_detector_is_trained_by_the_command(manifest: Path, tmp_path: Path, call: Call) -> None:
     made = tmp_path / "made.safetensors"
     work = ("--work", str(tmp_path / "work"), "--folds", "4", "--precision", "fp32", "--detector-samples", "640")
-    code, _, err = call("train", str(manifest), "-o", str(made), *work, "--detector", "npr")
+    header, *rows = manifest.read_text().splitlines()
+    halves = [manifest.with_name(f"of-the-command-{k}.csv") for k in range(2)]
+    for k, half in enumerate(halves):
+        half.write_text("\n".join([header, *rows[20 * k : 20 * (k + 1)]]) + "\n")
+    code, _, err = call("train", *map(str, halves), "-o", str(made), *work, "--detector", "npr")
     assert code == 0 and ", auc " in err, err
+    assert detector_info(made).training["pictures"] == {"0": 20, "1": 20}
     code, out, _ = call("scan", "--detector", str(made), "--format", "jsonl", str(manifest.parent))
     assert code == 0 and json.loads(out.splitlines()[0])["weights_sha256"] == sha256_of(made)

@@ -54,7 +54,7 @@ def test_every_command_has_help_and_is_documented(run_nsnet: Run) -> None:
         assert run_nsnet(command, "--help").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["val", "whole", "collected", "robustness", "profiles"])
+@pytest.mark.parametrize("name", ["val", "whole", "collected", "robustness", "profiles", "same_verdicts"])
 def test_figures_of_verdicts_are_those_of_the_shipped_weights(name: str) -> None:
     assert _measured_weights(name) == sha256_of(find_weights(DEFAULT_WEIGHTS))
 
@@ -87,6 +87,12 @@ def test_tables_of_studies_are_what_was_measured(name: str, monkeypatch: pytest.
     figures = json.loads(benchmark.RESULT.read_text("utf-8"))
     text = benchmark.DOCUMENT.read_text("utf-8")
     assert benchmark.with_figures(text, figures) == text
+
+
+def test_auto_said_what_float32_said() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results" / "same_verdicts.json").read_text("utf-8"))
+    assert [row["verdicts"] for row in figures["sets"].values()] == [0, 0]
+    assert all(row["in_bfloat16"] > row["pictures"] / 2 for row in figures["sets"].values())
 
 
 def test_the_field_is_that_of_the_weights_that_are_shipped() -> None:

@@ -247,8 +247,17 @@ def test_several_manifests_are_one_set_and_no_picture_is_in_two(manifest: Path) 
         halves.append(manifest.with_name(f"half-{k}.csv"))
         halves[k].write_text("\n".join([header, *rows[20 * k : 20 * (k + 1)]]) + "\n")
     assert read_manifests(halves, "train") == read_manifest(manifest, "train")
-    with pytest.raises(UsageError, match=r"manifest\.csv: 0\.png is a picture of another manifest too"):
+    with pytest.raises(UsageError, match=r"manifest\.csv: 0\.png is in another manifest, too"):
         read_manifests([halves[0], manifest], "train")
+    halves[1].write_text("\n".join([header, *(f"{manifest.parent}/{row}" for row in rows[:20])]) + "\n")
+    with pytest.raises(UsageError, match=r"half-1\.csv: \S+0\.png is in another manifest, too"):
+        read_manifests(halves, "train")
+    beside = manifest.parent / "beside"
+    beside.mkdir()
+    (beside / "0.png").write_bytes((manifest.parent / "0.png").read_bytes())
+    (beside / "m.csv").write_text("\n".join([header, rows[0]]) + "\n")
+    with pytest.raises(UsageError, match=r"m\.csv: another manifest calls another picture 0\.png, too"):
+        read_manifests([halves[0], beside / "m.csv"], "train")
     halves[1].write_text("\n".join([header, "gone.png,1,gen,train"]) + "\n")
     with pytest.raises(UsageError, match=r"half-1\.csv: 1 pictures are not there, the first is gone\.png"):
         read_manifests(halves, "train")

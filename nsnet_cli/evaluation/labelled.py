@@ -59,18 +59,28 @@ def read_manifest(path: Path, split: str | None) -> list[LabelledPicture]:
 def read_manifests(paths: Sequence[Path], split: str | None) -> list[LabelledPicture]:
     """Pictures to learn from, of one manifest after the other, in order.
 
-    Raises `UsageError` as `read_manifest` does, where a picture is not there, and where two have one name.
+    Raises `UsageError` as `read_manifest` does, where a picture is not there, and where another manifest has it too, or
+    has another picture of that name: what is kept of pictures, and the record of a training run, go by their names.
     """
     found: list[LabelledPicture] = []
+    files: set[Path] = set()
     names: set[str] = set()
     for path in paths:
         pictures = read_manifest(path, split)
         missing = [p.name for p in pictures if not p.path.is_file()]
         if missing:
             raise UsageError(f"{path}: {len(missing)} pictures are not there, the first is {missing[0]}")
-        twice = next((p.name for p in pictures if p.name in names), None)
+        resolved = {p.path.resolve(): p.name for p in pictures}
+        twice = next((name for file, name in resolved.items() if file in files), None)
         if twice is not None:
-            raise UsageError(f"{path}: {twice} is a picture of another manifest too; name each once")
+            raise UsageError(f"{path}: {twice} is in another manifest, too; name each picture once")
+        alike = next((p.name for p in pictures if p.name in names), None)
+        if alike is not None:
+            raise UsageError(
+                f"{path}: another manifest calls another picture {alike}, too; names must differ, so put the manifests "
+                "into a folder above both data sets, or write paths in full"
+            )
+        files |= resolved.keys()
         names |= {p.name for p in pictures}
         found += pictures
     return found

@@ -183,6 +183,7 @@ def select_patches(grid: PatchGrid, recipe: SelectionRecipe, views: int = 1) -> 
     thinned = np.linspace(0, len(kept) - 1, n).round().astype(np.int64)
     outside_in = _outside_in(n, recipe)
     taken = [outside_in[(np.arange(recipe.count) + view * recipe.count) % n] for view in range(views)]
+    # Not `unique`: it imports all of `numpy.ma` to ask whether these are masked.
     entropy = _settled(grid, kept, thinned[np.sort(np.concatenate(taken))], recipe)
     # Rounded, so that the last bits of an FFT on another machine do not decide a tie; ties go by position.
     order = np.argsort(np.round(entropy * 1e6), kind="stable")
@@ -195,10 +196,10 @@ def select_patches(grid: PatchGrid, recipe: SelectionRecipe, views: int = 1) -> 
 
 
 def _settled(grid: PatchGrid, kept: Indices, ranks: Indices, recipe: SelectionRecipe) -> Doubles:
-    """Entropies of the patches ``kept``, exact wherever that can decide which of them hold ``ranks`` (ascending).
+    """Entropies of the patches ``kept``, exact wherever that can decide which of them hold ``ranks``.
 
-    The exact value at a rank is off its value here by at most the error, and so is every patch's: whatever
-    lies further than twice the error from it is on its right side already.
+    ``ranks`` ascend; some may be there twice.  The exact value at a rank is off its value here by at most the error,
+    and so is every patch's: whatever lies further than twice the error from it is on its right side already.
     """
     entropy = grid.entropy[kept]
     if grid.exact:
