@@ -49,7 +49,7 @@ _SHORT = {
 _UNSEEN = {
     CROPS: "that training never saw",
     WHOLE: "that training never saw",
-    COLLECTED: "from repositories that training never saw; a few of the generators are known, more have relatives there",
+    COLLECTED: "from repositories that training never saw; a few generators are known, more have relatives there",
 }
 _MANIFESTS = {CROPS: "MANIFEST.csv", WHOLE: "ORIGINALS.csv", COLLECTED: "COLLECTED.csv"}
 _BRIEF = ("all", "photo_like", "not_photo_like")
@@ -136,8 +136,9 @@ def brief(kept: dict[str, dict[str, Any]]) -> str:
     weights = dict.fromkeys(f"`{d['model']['weights_sha256'][:12]}`" for d in kept.values())
     lines += [
         "",
-        f"Crops are of {groups[0]}, originals of {groups[1]}, those collected later of {groups[2]}; weights "
-        f"{' and '.join(weights)}; AUC with its 95 % interval. Of crops, by the share right at 0.5, {'; '.join(worst)}.",
+        f"Crops are of {groups[0]}, originals of {groups[1]}, kinds collected later are {groups[2]}; weights "
+        f"{' and '.join(weights)}; AUC with its 95 % interval. Of the first, by the share right at 0.5, "
+        f"{'; '.join(worst)}.",
     ]
     return "\n".join(lines)
 
