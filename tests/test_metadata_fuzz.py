@@ -20,9 +20,9 @@ def test_fuzzed_metadata_does_no_harm() -> None:
     reader, slowest = ProvenanceReader(), 0.0
     digest = hashlib.sha256()
     for k, (form, data) in enumerate(mutants(_COUNT, seed=1)):
-        began = time.monotonic()
+        began = time.process_time()
         found = reader(data, form)
-        slowest = max(slowest, time.monotonic() - began)
+        slowest = max(slowest, time.process_time() - began)
         validator.validate(found)
         assert "Error" not in " ".join(e["message"] for e in found["errors"] if _ours(e["message"])), found["errors"]
         if k % 10 == 0:

@@ -1,4 +1,7 @@
-"""Texts made to take long: what is said of a file never costs more than two seconds, whatever stands in it."""
+"""Texts made to take long: what is said of a file never costs more than two seconds, whatever stands in it.
+
+Seconds of the processor: other tests run beside these.
+"""
 
 from __future__ import annotations
 
@@ -66,14 +69,14 @@ def many_chunks() -> bytes:
 @pytest.mark.parametrize("name", WORST)
 def test_no_text_takes_long(name: str) -> None:
     data = WORST[name]()
-    began = time.monotonic()
+    began = time.process_time()
     ProvenanceReader()(data, "JPEG" if data.startswith(b"\xff\xd8") else "PNG")
-    assert time.monotonic() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 @pytest.mark.parametrize("claim", [claim_of_software, claim_of_credit, claim_of_label])
 @pytest.mark.parametrize("value", ["gemini " + "1 " * 90 + "!", "flux-" + "-." * 80, "made with " * 20, "image " * 33])
 def test_no_name_takes_long(claim: Callable[[str], object], value: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     claim(value)
-    assert time.monotonic() - began < 0.1
+    assert time.process_time() - began < 0.1
