@@ -1,11 +1,11 @@
 """Batches under stress: memory over many files and large ones, and kills of scans with the real network.
 
-    python benchmarks/batch.py memory [--small 20000] [--large 50] [--network]
+    python benchmarks/batch.py memory [--small 20000] [--large 50] [--megapixels 50] [--network]
     python benchmarks/batch.py kills FOLDER [--kills 100]
     python benchmarks/batch.py shards [--count 5000] [--parts 4]
     python benchmarks/batch.py throughput [--count 64]
 
-``memory`` scans made pictures (240x232 and 50 megapixels) and samples the process tree.  Unless ``--network`` is
+``memory`` scans made pictures (240x232, and of 50 megapixels) and samples the process tree.  Unless ``--network`` is
 given the network answers once for real and is then replaced by a mean of pixels, because twenty thousand pictures take
 hours on a CPU; weights and activations are in memory all the same.  ``kills`` scans the pictures in FOLDER, ends the
 scan with SIGKILL at random moments, and goes on with --resume until all are done.  ``shards`` scans made pictures at
@@ -37,6 +37,7 @@ def main() -> int:
     memory = commands.add_parser("memory")
     memory.add_argument("--small", type=int, default=20_000)
     memory.add_argument("--large", type=int, default=50)
+    memory.add_argument("--megapixels", type=int, default=50, help="of a large picture")
     memory.add_argument("--network", action="store_true")
     kills = commands.add_parser("kills")
     kills.add_argument("folder", type=Path)
@@ -76,7 +77,7 @@ def _scan(args: argparse.Namespace) -> int:
 def _memory(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "in"
-        _make(folder, args.small, args.large)
+        _make(folder, args.small, args.large, args.megapixels)
         output = Path(name) / "rows.jsonl"
         command = [sys.executable, __file__, "_scan", str(folder), "-o", str(output)]
         if args.network:
@@ -91,7 +92,8 @@ def _memory(args: argparse.Namespace) -> int:
         rows = [json.loads(line) for line in output.open("rb")]
         found = {
             "small": args.small,
-            "large_50_megapixels": args.large,
+            "large": args.large,
+            "megapixels_of_large": args.megapixels,
             "network": "real" if args.network else "asked once, then replaced",
             "rows": len(rows),
             "errors": sum(row["error"] is not None for row in rows),
@@ -103,16 +105,17 @@ def _memory(args: argparse.Namespace) -> int:
     return int(found["rows"] != args.small + args.large)
 
 
-def _make(folder: Path, small: int, large: int) -> None:
+def _make(folder: Path, small: int, large: int, megapixels: int = 50) -> None:
     folder.mkdir()
     rng = np.random.default_rng(0)
     tile = rng.integers(0, 256, (58, 60, 3), dtype=np.uint8)
     for k in range(small):
         Image.fromarray(np.roll(tile, k % 997, axis=1)).resize((240, 232)).save(folder / f"s{k:06d}.jpg", quality=80)
     if large:
-        # 8660 x 5774, as large cameras write them; links, so that the disk holds one.
+        # 3:2, as large cameras write them; links, so that the disk holds one.
+        width = round((1.5e6 * megapixels) ** 0.5)
         first = folder / "l000.jpg"
-        Image.fromarray(tile).resize((8660, 5774), Image.Resampling.BICUBIC).save(first, quality=90)
+        Image.fromarray(tile).resize((width, round(width / 1.5)), Image.Resampling.BICUBIC).save(first, quality=90)
         for k in range(1, large):
             (folder / f"l{k:03d}.jpg").hardlink_to(first)
 

@@ -58,6 +58,23 @@ def test_formats_give_the_picture(format: str) -> None:
     assert np.abs(pixels(picture) - np.asarray(BASE).astype(int)).mean() < tolerance
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "CMYK", "1"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_tall_pictures_are_made_rgb_as_short_ones_are(mode: str, orientation: int) -> None:
+    """Large pictures are converted a strip at a time: neither the seams nor what lies between may show."""
+    tall = Image.fromarray(textured(90, 1_100))
+    if mode in ("RGBA", "LA"):
+        tall.putalpha(Image.fromarray(textured(90, 1_100, seed=1)).convert("L"))
+    tall = tall.convert(mode)
+    over = Image.new("RGBA", tall.size, "white")
+    over.alpha_composite(tall.convert("RGBA"))
+    expected = np.array(over.convert("RGB") if mode in ("RGBA", "LA") else tall.convert("RGB"))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = decode(encoded(tall, "TIFF", exif=exif), LIMITS).pixels
+    assert np.array_equal(found, np.rot90(expected, -1) if orientation == 6 else expected)
+
+
 def test_transparency_is_laid_over_white() -> None:
     rgba = Image.new("RGBA", (40, 40), (10, 20, 30, 0))
     assert (pixels(decode(encoded(rgba, "PNG"), LIMITS)) == 255).all()

@@ -59,6 +59,8 @@ _ANIMATED, GAIN_MAP = "animated", "gain_map"
 EXTREME_ASPECT = 4
 # Side in pixels of the thumbnails that the content control looks at.
 THUMBNAIL_SIDE = 32
+# Rows that are made RGB at a time.
+_STRIP = 256
 LOW_JPEG_QUALITY = 50
 
 
@@ -203,7 +205,7 @@ def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
     opened.load()
     # A damaged EXIF block must not cost the picture; without it there is nothing to turn.
     with suppress(Exception):
-        opened = ImageOps.exif_transpose(opened)
+        ImageOps.exif_transpose(opened, in_place=True)  # else what need not be turned is copied
     if opened.mode == "F" or (opened.mode == "I" and file_format == "TIFF"):
         flags.append(RANGE_CHOSEN)
     return _picture(_to_rgb(opened), file_format, flags)
@@ -344,12 +346,18 @@ def channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _to_rgb(image: PilImage) -> NDArray[np.uint8]:
+    """``(height, width, 3)``, transparency over white; made a strip at a time, since each step is a copy."""
     import numpy as np
     from PIL import Image
 
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         return grey_to_rgb(np.asarray(image))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.array(image.convert("RGB"))
+    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(image.height, top + _STRIP)))
+        if transparent:
+            rgba = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        pixels[top : top + _STRIP] = np.asarray(strip.convert("RGB"))
+    return pixels
