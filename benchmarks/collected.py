@@ -28,7 +28,11 @@ from random import Random
 from typing import Any
 
 from options import parser_with
-from PIL import Image, ImageOps, ImageStat
+from PIL import Image, ImageStat
+
+from nsnet_cli.errors import InputError
+from nsnet_cli.inputs.decode import decode
+from nsnet_cli.inputs.limits import DecodeLimits
 
 LIST = Path(__file__).with_name("collected.csv")
 _FILTERS = (
@@ -51,7 +55,6 @@ def main() -> None:
     parser.add_argument("--clone", action="store_true", help="clone from GitHub what is not in --snapshots")
     parser.add_argument("--list", type=Path, default=LIST, metavar="CSV", help="which pictures [default: %(default)s]")
     asked = parser.parse_args()
-    Image.MAX_IMAGE_PIXELS = 200_000_000
     with asked.list.open(encoding="utf-8", newline="") as file:
         listed = list(csv.DictReader(file))
     by_repository: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -74,7 +77,7 @@ def main() -> None:
                 continue
             try:
                 cut, quality = matched_crop(data, row["id"])
-            except (OSError, ValueError) as error:
+            except InputError as error:
                 count[f"not decoded ({error})"] += 1
                 continue
             if is_blank(cut):
@@ -130,13 +133,14 @@ def original(git: str, row: dict[str, str]) -> bytes | None:
 def matched_crop(data: bytes, mark: str) -> tuple[bytes, int]:
     """The crop of a picture as JPEG, and its quality; all that is random is drawn from ``mark``.
 
-    Turned by EXIF, transparency over white; what was lossless mostly gets a generation of JPEG; larger pictures are
+    Decoded as a scan decodes it; what was lossless mostly gets a generation of JPEG; larger pictures are
     mostly scaled down; a square of 384 or 256 pixels from anywhere; JPEG.
     """
     rng = Random(mark)
-    image = Image.open(io.BytesIO(data))
-    lossless = image.format not in ("JPEG", "MPO", "WEBP")
-    picture = over_white(ImageOps.exif_transpose(image))
+    decoded = decode(data, DecodeLimits())
+    assert decoded.pixels is not None
+    lossless = decoded.format not in ("JPEG", "MPO", "WEBP")
+    picture = Image.fromarray(decoded.pixels)
     if lossless and rng.random() < 0.85:
         picture = Image.open(io.BytesIO(as_jpeg(picture, rng.randint(80, 98), rng.choice((0, 2))))).convert("RGB")
     short = min(picture.size)
@@ -154,16 +158,6 @@ def matched_crop(data: bytes, mark: str) -> tuple[bytes, int]:
 def is_blank(cut: bytes) -> bool:
     """Whether a crop shows next to nothing: such a one says nothing of where it is from."""
     return max(ImageStat.Stat(Image.open(io.BytesIO(cut)).convert("RGB")).stddev) < _BLANK
-
-
-def over_white(image: Image.Image) -> Image.Image:
-    """RGB, with white behind what is transparent."""
-    if image.mode not in ("RGBA", "LA", "P", "PA"):
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-    white.alpha_composite(layer)
-    return white.convert("RGB")
 
 
 def as_jpeg(image: Image.Image, quality: int, subsampling: int) -> bytes:
