@@ -17,6 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +30,36 @@ from options import parser_with
 
 from nsnet_cli.report.plots import reliability_plot
 
-# By what is measured: who owns the figures in the documents, where they are kept, and what the pictures are.
+
+@dataclass(frozen=True)
+class PictureSet:
+    """What is measured.  ``owner`` has the figures in the documents, ``manifest`` is the name that stands in them."""
+
+    owner: str
+    manifest: str
+    kind: str
+    short: str
+    unseen: str = "that training never saw"
+
+
 CROPS, WHOLE, COLLECTED = "val", "whole", "collected"
-OWNERS = {
-    CROPS: "benchmarks/val.py",
-    WHOLE: "benchmarks/val.py --whole",
-    COLLECTED: "benchmarks/val.py --collected",
+# By the name under which figures are kept.
+_SETS = {
+    CROPS: PictureSet("benchmarks/val.py", "MANIFEST.csv", "held-out pictures", "crops, at most 384 pixels a side"),
+    WHOLE: PictureSet(
+        "benchmarks/val.py --whole",
+        "ORIGINALS.csv",
+        "whole originals of held-out pictures, as their makers published them",
+        "whole originals, as people have them",
+    ),
+    COLLECTED: PictureSet(
+        "benchmarks/val.py --collected",
+        "COLLECTED.csv",
+        "crops of kinds that were collected later",
+        "crops of kinds collected later",
+        "from repositories that training never saw; a few generators are known, more have relatives there",
+    ),
 }
-_KINDS = {
-    CROPS: "held-out pictures",
-    WHOLE: "whole originals of held-out pictures, as their makers published them",
-    COLLECTED: "crops of kinds that were collected later",
-}
-_SHORT = {
-    CROPS: "crops, at most 384 pixels a side",
-    WHOLE: "whole originals, as people have them",
-    COLLECTED: "crops of kinds collected later",
-}
-_UNSEEN = {
-    CROPS: "that training never saw",
-    WHOLE: "that training never saw",
-    COLLECTED: "from repositories that training never saw; a few generators are known, more have relatives there",
-}
-_MANIFESTS = {CROPS: "MANIFEST.csv", WHOLE: "ORIGINALS.csv", COLLECTED: "COLLECTED.csv"}
 _BRIEF = ("all", "photo_like", "not_photo_like")
 _CUTS = {
     "photo_like": "photo-like",
@@ -77,7 +85,7 @@ def main() -> None:
         path.write_text(with_figures(path.read_text("utf-8"), path == MODEL_CARD), "utf-8")
 
 
-def _measure(args: argparse.Namespace, kind: str, manifest: Path) -> dict[str, Any]:
+def _measure(args: argparse.Namespace, name: str, manifest: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "nsnet_cli", "evaluate", str(manifest), "--split", "val", "--json"]
     shown = [] if args.precision == "auto" else ["--precision", args.precision]
     command += shown
@@ -92,23 +100,23 @@ def _measure(args: argparse.Namespace, kind: str, manifest: Path) -> dict[str, A
     document: dict[str, Any] = json.loads(run.stdout)
     scored = [row for row in document["predictions"] if row["probability"] is not None]
     y, p = (np.array([row[key] for row in scored]) for key in ("label", "probability"))
-    if kind == CROPS:
+    if name == CROPS:
         save_plot("reliability.svg", reliability_plot(y, p))
     # The names of the corpus' files are nobody's business, nor are the paths of this machine.
     del document["predictions"]
-    document["command"] = " ".join([f"nsnet evaluate {_MANIFESTS[kind]} --split val", *shown])
-    document["dataset"]["name"] = _MANIFESTS[kind]
+    document["command"] = " ".join([f"nsnet evaluate {_SETS[name].manifest} --split val", *shown])
+    document["dataset"]["name"] = _SETS[name].manifest
     document["model"].pop("predictions", None)
     return document
 
 
 def with_figures(text: str, every_group: bool) -> str:
     """``text`` with the figures between this benchmark's markers made new: all of them, or the README's table."""
-    kept = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in OWNERS}
+    kept = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in _SETS}
     if not every_group:
-        return between_markers(text, OWNERS[CROPS], brief(kept))
-    for name, owner in OWNERS.items():
-        text = between_markers(text, owner, render(kept[name], name))
+        return between_markers(text, _SETS[CROPS].owner, brief(kept))
+    for name, measured in _SETS.items():
+        text = between_markers(text, measured.owner, render(kept[name], measured))
     return text
 
 
@@ -126,7 +134,7 @@ def brief(kept: dict[str, dict[str, Any]]) -> str:
             keys = ("coverage", "decided_accuracy", "false_alarms", "misses")
             cells = [_cell(f, "auc", spans=cut == "all"), f"{f['r_acc']:.2f}", f"{f['f_acc']:.2f}"]
             cells += [f"{100 * f[key]:.{0 if key == 'coverage' else 1}f} %" for key in keys]
-            what = _SHORT[name] if cut == "all" else f"… {_CUTS[cut]}"
+            what = _SETS[name].short if cut == "all" else f"… {_CUTS[cut]}"
             lines.append(f"| {what} | {f['pictures']:,} | {' | '.join(cells)} |")
     worst = [
         f"{what}: " + ", ".join(f"{row['name']} ({row[accuracy]:.2f})" for row in kept[CROPS][key][:3])
@@ -143,12 +151,12 @@ def brief(kept: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def render(document: dict[str, Any], name: str) -> str:
+def render(document: dict[str, Any], measured: PictureSet) -> str:
     """The figures in Markdown: totals and cuts, the band, controls, and all groups, the worst first."""
     total, model = document["total"], document["model"]
     lines = [
-        f"`{document['command']}` on {total['pictures']:,} {_KINDS[name]} "
-        f"({len(document['by_generator'])} generators and {len(document['by_source'])} sources {_UNSEEN[name]}; "
+        f"`{document['command']}` on {total['pictures']:,} {measured.kind} "
+        f"({len(document['by_generator'])} generators and {len(document['by_source'])} sources {measured.unseen}; "
         f"{total['missing']} without a score), weights `{model['weights_sha256'][:12]}`, 95 % intervals:",
         "",
         "| pictures | n | AUC | AP | bAcc at 0.5 | real right | generated right | TPR at 1 % FPR | at 5 % | ECE |",
@@ -181,7 +189,7 @@ def _controls(document: dict[str, Any]) -> list[str]:
     within = "format, within these pictures by grouped folds"
     control = document["format_control"]
     named = {within if "these pictures" in control["trained_on"] else "format, trained on the other splits": control}
-    if "within" in document["format_control"]:
+    if "within" in control:
         named[within] = control["within"]
     named |= {"32×32 thumbnails": content["thumbnails"], "semantic part f(I − P)": content["semantic_part"]}
     return [f"{name} {c['auc']:.3f}" for name, c in named.items() if c["auc"] is not None]
