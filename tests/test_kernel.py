@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
-from nsnet_cli.training.kernel import fit_kernel, nystroem_regression, ridge_regression
+from nsnet_cli.training.kernel import Beside, fit_kernel, nystroem_regression, ridge_regression, smoothing
 from nsnet_cli.weights.quantised import multiplied_out
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
@@ -81,16 +81,16 @@ def test_what_is_to_be_met_may_be_more_than_the_anchors(n: int, more: int, seed:
         assert cost(a + step[:n], b + step[n]) >= least - 1e-6
 
 
-def test_the_more_deliveries_count_the_better_they_are_met_and_anchors_stay() -> None:
+def test_the_more_those_beside_the_anchors_count_the_better_they_are_met_and_anchors_stay() -> None:
     labels = torch.arange(60) % 2
     seen = {"window": [features(60, labels, 3)]}
     delivered = features(60, labels, 4)
     delivered.class_tokens[:, 1, 0] -= 3.0
     missed, anchors = [], []
     for share in (0.0, 0.1, 1.0, 10.0):
-        config = replace(CONFIG, kinds=("window",), ridge=0.5, delivered_share=share)
-        with_them = [{"window": delivered}] if share else []
-        head = fit_kernel(TOWER, config, semantic(), seen, labels.tolist(), delivered=with_them)  # type: ignore[arg-type]
+        config = replace(CONFIG, kinds=("window",), ridge=0.5)
+        beside = [Beside({"window": [delivered]}, labels.tolist(), smoothing([1.0] * 60, share))] if share else []
+        head = fit_kernel(TOWER, config, semantic(), seen, labels.tolist(), beside=beside)  # type: ignore[arg-type]
         said = head.score({"window": [delivered]})
         missed.append(float((said - 8.0 * labels + 4.0).square().mean()))
         anchors.append(head.anchors)

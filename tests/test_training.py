@@ -22,7 +22,7 @@ from nsnet_cli.tower.file import load_tower
 from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
-from nsnet_cli.training.fitter import Fitter
+from nsnet_cli.training.fitter import Fitter, Parts
 from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, train
@@ -188,7 +188,7 @@ def test_train_writes_weights_that_scan_as_they_were_trained(
         assert result.score == pytest.approx(fuse(parts, info.fusion), abs=1e-3)
 
 
-def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
+def test_whole_pictures_are_scored_as_a_scan_scores_them_calibrated_on_and_met(
     manifest: Path, tiny_tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nsnet_cli.training.run._FEWEST", 2)
@@ -201,11 +201,12 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
     whole.write_text("\n".join(lines))
     work = tmp_path / "work"
     config = replace(FIT, adaptation=Adaptation(), augment=False)
-    asked = request(manifest, tiny_tower, work, fit=config, whole=whole)
+    asked = request(manifest, tiny_tower, work, fit=config, whole=(whole,))
     train(asked, lambda name, progress: None)
     info = weights_info(asked.output)
     assert "8 of them of whole pictures" in info.calibration.fitted_on
     assert info.training["pictures"] == {"0": 20, "1": 20}
+    assert info.training["whole"]["pictures"] == {"0": 4, "1": 4}
     assert info.several != SeveralLooks()
     held_out = {row["name"]: row for row in map(json.loads, (work / "held_out.jsonl").read_text().splitlines())}
     assert len(held_out) == 48 and {row["fold"] for row in held_out.values()} == {0, 1}
@@ -223,9 +224,18 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_and_calibrated_on(
     fitter = Fitter(
         tiny_tower, pictures, basis.vectors, config, 2, "fp32", "cpu", work, lambda name, progress: None, beside
     )
-    said = fitter.held_out("again", range(len(pictures)), [0], [3])["whole-3.png"]
+    all_of_it = Parts(range(len(pictures)), [0], range(len(beside)), [3])
+    said = fitter.held_out("again", all_of_it)["whole-3.png"]
     fused = fuse({judge: [x] for judge, x in said.items()}, info.fusion)
     assert result.score == pytest.approx(info.several.of(fused), abs=2e-2)
+    assert config.kernel is not None
+    unmet = Parts(range(len(pictures)), [0], [], range(len(beside)))
+    met = Parts(range(len(pictures)), [0], range(len(beside)), range(len(beside)))
+    errors = [
+        np.mean([(scores[p.name][KERNEL] - (8.0 * p.label - 4.0)) ** 2 for p in beside])
+        for scores in (fitter.held_out("unmet", unmet), fitter.held_out("met", met))
+    ]
+    assert errors[1] < 0.5 * errors[0]
     with pytest.raises(UsageError, match="--whole is for a tower that stays frozen"):
         train(replace(asked, fit=FIT, output=tmp_path / "o.safetensors"), lambda name, progress: None)
 

@@ -51,10 +51,10 @@ def train(
         typer.Option(metavar="NAME=N", help="Another size of its network, as width=64 or depths=3,4,6,3; repeatable."),
     ] = None,
     whole: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="MANIFEST.csv",
-            help="Whole pictures of the same groups: scored by the folds and calibrated on, not learnt from.",
+            help="Whole pictures: calibrated on, and met by the kernel head beside the others; repeatable.",
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="Train on rows of this split only; empty for all rows.")] = "train",
@@ -195,7 +195,7 @@ def train(
         precision=used_precision,
         device=used_device,
         command=_command(),
-        whole=whole,
+        whole=tuple(whole or ()),
     )
     say(f"training in {used_precision} on {used_device}; progress is kept in {work}")
     with _Shown() as shown:

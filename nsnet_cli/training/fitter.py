@@ -25,7 +25,7 @@ from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
 from nsnet_cli.training.features import KeptFeatures, frozen_features
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
 from nsnet_cli.training.folds import picture_weights
-from nsnet_cli.training.kernel import fit_kernel
+from nsnet_cli.training.kernel import Beside, fit_kernel, smoothing
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
 from nsnet_cli.training.whole import WHOLE_KINDS, WholeFeatures, whole_features
 from nsnet_cli.views.plan import KERNEL, WINDOW, ViewKind, kinds_of, plan_views
@@ -50,12 +50,22 @@ class Fitted:
     kernel: KernelHead | None
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Who is learnt from and who is left out, by position, among pictures and among ``whole`` ones."""
+
+    inside: Sequence[int]
+    outside: Sequence[int]
+    whole_inside: Sequence[int] = ()
+    whole_outside: Sequence[int] = ()
+
+
 @dataclass
 class Fitter:
     """Fits one recipe to parts of ``pictures``; what takes long is kept below ``work`` and not repeated.
 
     ``note`` is told of every step of the run that it names.  ``whole`` pictures are scored as a scan scores them, and
-    never learnt from.
+    the kernel head of a frozen tower has to meet those that it is given; they are never its anchors.
     """
 
     tower_path: Path
@@ -83,16 +93,16 @@ class Fitter:
         """The kinds of view that have a contrastive head."""
         return self.config.head.of(self.kinds)
 
-    def held_out(self, name: str, inside: Sequence[int], outside: Sequence[int], whole: Sequence[int] = ()) -> Scores:
-        """Fit on ``pictures[i]`` for ``i`` in ``inside``; scores by name and judge of (some of) those in ``outside``.
+    def held_out(self, name: str, parts: Parts) -> Scores:
+        """Fit on the pictures inside; scores by name and judge of (some of) those outside.
 
-        A frozen tower scores all of them, and those of the ``whole`` pictures that are named.  An adapted one takes
-        long, so on a CPU it scores some of every group, and the scores are kept; raises `WeightsError` for scores of
-        another recipe or other data.
+        A frozen tower scores all of them, whole ones too.  An adapted one takes long, so on a CPU it scores some of
+        every group, and the scores are kept; raises `WeightsError` for scores of another recipe or other data.
         """
+        inside, outside = parts.inside, parts.outside
         if self.config.adaptation.frozen:
-            fitted = self.fit(name, inside)
-            return self._scores(fitted, outside) | self._whole_scores(fitted, whole)
+            fitted = self.fit(name, inside, parts.whole_inside)
+            return self._scores(fitted, outside) | self._whole_scores(fitted, parts.whole_outside)
         path = self.work / f"{name}.scores.json"
         made_by = self._fingerprint(inside)
         if path.exists():
@@ -115,8 +125,8 @@ class Fitter:
         planned = sum(view.kind == WINDOW for view in plan_views(self.config.selection, self.views))
         return {picture.name for n, picture in enumerate(self.whole) if windows[n] > planned}
 
-    def fit(self, name: str, indices: Sequence[int]) -> Fitted:
-        """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``."""
+    def fit(self, name: str, indices: Sequence[int], whole: Sequence[int] = ()) -> Fitted:
+        """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``, the kernel head to ``whole`` ones too."""
         config = self.config
         torch.manual_seed(config.seed)
         heads = ViewHeads(self._tower_info.config, config.head, self.semantic, self.headed).to(self.device)
@@ -125,7 +135,7 @@ class Fitter:
                 kept = [rendering.features for rendering in self._kept[kind]]
                 fit_head(heads.of(kind), kept, self.pictures, indices, config, partial(self.note, f"{name} {kind}"))
         tower = self._new_tower() if config.adaptation.frozen else self._tuned(name, heads, indices)
-        return Fitted(tower, heads, self._fit_kernel(tower, indices))
+        return Fitted(tower, heads, self._fit_kernel(tower, indices, whole))
 
     def _tuned(self, name: str, heads: ViewHeads, indices: Sequence[int]) -> VisionTransformer:
         """The adapted tower, in the precision that features are computed in; ``heads`` are tuned in place."""
@@ -148,7 +158,7 @@ class Fitter:
         assert not unknown, unknown
         return seeing.to(self.device).eval()
 
-    def _fit_kernel(self, tower: VisionTransformer, indices: Sequence[int]) -> KernelHead | None:
+    def _fit_kernel(self, tower: VisionTransformer, indices: Sequence[int], whole: Sequence[int]) -> KernelHead | None:
         """The kernel head on what ``tower`` shows of the views that a scan makes: deliveries blur what it knows."""
         config = self.config
         if config.kernel is None:
@@ -159,11 +169,11 @@ class Fitter:
             device = torch.device(self.device)
             features = {kind: [view.floats_on(device) for view in views] for kind, views in features.items()}
         labels, weights = [self.pictures[i].label for i in shown], picture_weights([self.pictures[i] for i in shown])
-        delivered = self._delivered(shown) if config.adaptation.frozen else []
-        return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed, weights, delivered)
+        beside = [*self._delivered(shown), *self._met_whole(whole)] if config.adaptation.frozen else []
+        return fit_kernel(tower.config, config.kernel, self.semantic, features, labels, config.seed, weights, beside)
 
-    def _delivered(self, indices: Sequence[int]) -> list[dict[ViewKind, VitFeatures]]:
-        """Features of pictures after each random delivery that was kept of all kinds that the kernel head looks at."""
+    def _delivered(self, indices: Sequence[int]) -> list[Beside]:
+        """Pictures after each random delivery that was kept of all kinds that the kernel head looks at."""
         config, rows = self.config, torch.tensor(list(indices))
         if config.kernel is None or not config.kernel.delivered_share:
             return []
@@ -171,9 +181,27 @@ class Fitter:
         # The k-th rendering of each kind is of the same delivered picture (`Rendered`).
         random = {kind: self._kept[kind][len(self._scanned[kind]) :] for kind in looked_at}
         device = torch.device(self.device)
+        pictures = [self.pictures[i] for i in indices]
+        smoothed = smoothing(picture_weights(pictures), config.kernel.delivered_share)
         return [
-            {kind: random[kind][k].features.rows(rows).floats_on(device) for kind in looked_at}
+            Beside(
+                {kind: [random[kind][k].features.rows(rows).floats_on(device)] for kind in looked_at},
+                [picture.label for picture in pictures],
+                smoothed,
+            )
             for k in range(min(map(len, random.values())))
+        ]
+
+    def _met_whole(self, indices: Sequence[int]) -> list[Beside]:
+        """Whole pictures at all their looks, together those that have as many views."""
+        config = self.config
+        if config.kernel is None or not config.kernel.whole_share or not indices:
+            return []
+        weights = picture_weights([self.whole[i] for i in indices])
+        smoothed = dict(zip(indices, smoothing(weights, config.kernel.whole_share), strict=True))
+        return [
+            Beside(views, [self.whole[i].label for i in those], [smoothed[i] for i in those])
+            for those, views in self._whole_features.alike(indices)
         ]
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:

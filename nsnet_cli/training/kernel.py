@@ -1,13 +1,15 @@
 """The fit of the kernel head: principal components, then one linear system.
 
 Its anchors are training pictures as a scan sees them.  What the anchors' coefficients have to meet may be more: the
-same pictures after random deliveries as well, each a row of the system and none an anchor (Nystroem's approximation,
-Williams and Seeger, 2001).  A weights file and a scan are no larger for it.
+same pictures after random deliveries, and whole originals at all their looks, each a row of the system and none an
+anchor (Nystroem's approximation, Williams and Seeger, 2001).  A weights file and a scan are no larger for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,6 +27,19 @@ _ITERATIONS = 6
 _JITTER = 1e-6
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Pictures that the head has to meet and that are none of its anchors.
+
+    ``views`` are features by kind, of each view, a row a picture in the order of ``labels``.  Each is smoothed over
+    ``smoothed`` times as much as the mean anchor is.
+    """
+
+    views: Mapping[ViewKind, Sequence[VitFeatures]]
+    labels: Sequence[int]
+    smoothed: Sequence[float]
+
+
 def fit_kernel(
     tower: VitConfig,
     config: KernelConfig,
@@ -33,16 +48,14 @@ def fit_kernel(
     labels: Sequence[int],
     seed: int = 0,
     weights: Sequence[float] | None = None,
-    delivered: Sequence[Mapping[ViewKind, VitFeatures]] = (),
+    beside: Sequence[Beside] = (),
 ) -> KernelHead:
     """Kernel ridge regression on pictures with their ``labels`` (1 = generated).
 
     ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``; the fit runs where they
     are.  A picture's share of the ridge is the larger the less it counts by its ``weights``: of a group of many, each
-    need not be met exactly.  ``delivered`` are features of the same pictures in the same order, each element after
-    random deliveries of its own; they are to be met as well, each as a picture that counts
-    ``config.delivered_share`` of what it counts as it came.  Components and anchors are rounded to int8 with a scale
-    a row, as they are stored, before the system is solved.
+    need not be met exactly.  Those ``beside`` the anchors are to be met as well.  Components and anchors are rounded to
+    int8 with a scale a row, as they are stored, before the system is solved.
     """
     kinds = config.looked_at(list(features))
     features = {kind: features[kind] for kind in kinds}
@@ -59,18 +72,16 @@ def fit_kernel(
         part.components.copy_(_rounded(part.components / length))
         described[kind] = head.describe(kind, features[kind])
     head.anchors.copy_(_rounded(torch.cat([described[kind] for kind in kinds], dim=1)))
-    targets = _TARGET * (2.0 * torch.tensor(labels, dtype=torch.float64, device=device) - 1.0)
-    ridge = config.ridge * _shares(weights, targets)
     anchors = head.anchors.double()
     among = gaussian_kernel(anchors, anchors, config.gamma)
-    if delivered:
-        rows = [head.describe_all({kind: [seen[kind]] for kind in kinds}).double() for seen in delivered]
-        coefficients, offset = nystroem_regression(
-            among,
-            torch.cat([among, *(gaussian_kernel(row, anchors, config.gamma) for row in rows)]),
-            targets.repeat(1 + len(rows)),
-            torch.cat([ridge, (ridge / config.delivered_share).repeat(len(rows))]),
-        )
+    floats = partial(torch.tensor, dtype=torch.float64, device=device)
+    smoothed = smoothing(weights) if weights is not None else [1.0] * len(labels)
+    targets = _TARGET * (2.0 * floats([*labels, *(label for those in beside for label in those.labels)]) - 1.0)
+    ridge = config.ridge * floats([*smoothed, *(times for those in beside for times in those.smoothed)])
+    if beside:
+        described_all = [head.describe_all({kind: those.views[kind] for kind in kinds}) for those in beside]
+        met = [among, *(gaussian_kernel(x.double(), anchors, config.gamma) for x in described_all)]
+        coefficients, offset = nystroem_regression(among, torch.cat(met), targets, ridge)
     else:
         coefficients, offset = ridge_regression(among, targets, ridge)
     head.coefficients.copy_(coefficients)
@@ -110,12 +121,11 @@ def nystroem_regression(among: Tensor, rows: Tensor, targets: Tensor, ridge: Ten
     return of_targets - offset * of_ones, offset
 
 
-def _shares(weights: Sequence[float] | None, like: Tensor) -> Tensor:
-    """How much more or less than the mean picture each is smoothed over, ``(n,)``, with a mean of one."""
-    if weights is None:
-        return torch.ones_like(like)
-    inverse = 1.0 / torch.tensor(weights, dtype=like.dtype, device=like.device)
-    return inverse / inverse.mean()
+def smoothing(weights: Sequence[float], share: float = 1.0) -> list[float]:
+    """How much more or less than the mean picture each is smoothed over, for its weight; all more by ``1 / share``."""
+    inverse = [1.0 / weight for weight in weights]
+    mean = sum(inverse) / len(inverse)
+    return [value / mean / share for value in inverse]
 
 
 def _rounded(matrix: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ from nsnet_cli.tower.file import tower_info
 from nsnet_cli.training.chains import random_chain_mark
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
-from nsnet_cli.training.fitter import Fitter, Scores
+from nsnet_cli.training.fitter import Fitter, Parts, Scores
 from nsnet_cli.training.folds import grouped_folds, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig
-from nsnet_cli.training.record import made_from, write_held_out
+from nsnet_cli.training.record import made_from, made_of, write_held_out
 from nsnet_cli.verdict.calibration import Calibration, fit_calibration, fit_fusion, fit_platt
 from nsnet_cli.views.plan import fuse, kinds_of, plan_views
 from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, WeightsInfo, save_weights
@@ -38,7 +38,8 @@ _FEWEST = 50
 class TrainRequest:
     """What is trained on what.  ``work`` keeps features, checkpoints, held-out scores and the log of the run.
 
-    ``whole`` is a manifest of whole pictures that are scored by the folds and calibrated on, but not learnt from.
+    ``whole`` are manifests of whole pictures that are scored by the folds and calibrated on, and that the kernel head
+    has to meet where they are not left out.
     """
 
     manifests: tuple[Path, ...]
@@ -54,7 +55,7 @@ class TrainRequest:
     precision: str
     device: str
     command: str
-    whole: Path | None = None
+    whole: tuple[Path, ...] = ()
 
 
 class RunLog:
@@ -86,7 +87,7 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
 
 def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> WeightsInfo:
     pictures = read_manifests(request.manifests, request.split)
-    whole = read_manifests([request.whole], request.split) if request.whole is not None else []
+    whole = read_manifests(request.whole, request.split) if request.whole else []
     log = RunLog(request.work / "log.jsonl")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
     basis, origin = load_basis(request.labels, request.rule)
@@ -112,8 +113,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     )
     scores: Scores = {}
     for fold in range(request.folds):
-        inside, outside, beside = _split(pictures, whole, fold_of, fold)
-        found = fitter.held_out(f"fold-{fold}", inside, outside, beside)
+        found = fitter.held_out(f"fold-{fold}", _split(pictures, whole, fold_of, fold))
         for judge in fitter.judges:
             log.write(
                 event="held_out", fold=fold, kind=judge, **_quality(pictures, {n: s[judge] for n, s in found.items()})
@@ -122,7 +122,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     everything = range(len(pictures))
     several_of = fitter.of_several_looks()
     fusion, several, calibration = _calibrate(request, pictures, whole, several_of, scores, fold_of, log)
-    fitted = fitter.fit("final", everything)
+    fitted = fitter.fit("final", everything, range(len(whole)))
     shown = fitter.some_of(everything)
     directions, names = artifact_directions(fitter.embeddings(fitted.tower, shown), [pictures[i] for i in shown])
     tensors = {f"head.{k}": v for k, v in fitted.heads.state_dict().items()}
@@ -131,19 +131,21 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     tensors |= {f"tower.{k}": v for k, v in fitted.tower.adapted_state().items()}
     tensors |= {SEMANTIC: basis.vectors.float(), SINGULAR_VALUES: basis.singular_values.float()}
     tensors |= {DIRECTIONS: directions.float()}
-    info = _describe(request, pictures, basis, origin, names, fusion, several, calibration)
+    info = _describe(request, pictures, whole, basis, origin, names, fusion, several, calibration)
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
     return info
 
 
-def _split(
-    pictures: list[LabelledPicture], whole: list[LabelledPicture], fold_of: list[int], fold: int
-) -> tuple[list[int], list[int], list[int]]:
-    """Of ``pictures`` those that are learnt from and those that are left out; of ``whole`` those that are left out."""
+def _split(pictures: list[LabelledPicture], whole: list[LabelledPicture], fold_of: list[int], fold: int) -> Parts:
     inside, outside = split_fold([*pictures, *whole], fold_of, fold)
     n = len(pictures)
-    return [i for i in inside if i < n], [i for i in outside if i < n], [i - n for i in outside if i >= n]
+    return Parts(
+        [i for i in inside if i < n],
+        [i for i in outside if i < n],
+        [i - n for i in inside if i >= n],
+        [i - n for i in outside if i >= n],
+    )
 
 
 def _check(
@@ -188,7 +190,8 @@ def _check(
     if wrong is not None:
         raise UsageError(wrong)
     for fold in range(request.folds):
-        for where, those in zip(("outside of", "in"), _split(pictures, whole, fold_of, fold)[:2], strict=True):
+        parts = _split(pictures, whole, fold_of, fold)
+        for where, those in (("outside of", parts.inside), ("in", parts.outside)):
             labels = {pictures[i].label for i in those}
             if labels != {0, 1}:
                 raise UsageError(
@@ -240,7 +243,7 @@ def _calibrate(
     )
     calibration = fit_calibration(values, labels, weights, fitted_on, [p.group for p in scored])
     for fold in range(request.folds):
-        left_out = _split(pictures, whole, fold_of, fold)[1]
+        left_out = _split(pictures, whole, fold_of, fold).outside
         inside = {pictures[i].name: fused[pictures[i].name] for i in left_out if pictures[i].name in fused}
         log.write(event="held_out", fold=fold, kind="all", **_quality(pictures, inside))
     if whole:
@@ -282,6 +285,7 @@ def _quality(pictures: list[LabelledPicture], scores: dict[str, float]) -> dict[
 def _describe(
     request: TrainRequest,
     pictures: list[LabelledPicture],
+    whole: list[LabelledPicture],
     basis: SemanticBasis,
     origin: BasisOrigin,
     directions: list[str],
@@ -317,6 +321,7 @@ def _describe(
         training={
             **made_from(pictures, request.command, request.precision, request.device),
             "fit": asdict(config),
+            "whole": made_of(whole),
             "deliveries": random_chain_mark() if config.augment else None,
         },
         licence="MIT",

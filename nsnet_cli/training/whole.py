@@ -1,7 +1,8 @@
-"""Whole pictures: looked at as a scan looks at them, at all their scales, and scored by folds that learnt from none.
+"""Whole pictures: looked at as a scan looks at them, at all their scales.
 
 Training crops are no larger than a window.  A detector that is calibrated on them alone promises error rates for
-crops; so whole originals of the same folds are scored beside them, and enter fusion, calibration and band.
+crops; so whole originals of the same folds are scored beside them, and enter fusion, calibration and band.  Those of
+the folds that are learnt from are met by the kernel head, beside its anchors.
 """
 
 from __future__ import annotations
@@ -45,6 +46,24 @@ class WholeFeatures:
         for row in torch.nonzero(self.owner == n)[:, 0]:
             found.setdefault(WHOLE_KINDS[int(self.kind[row])], []).append(self.features.rows(row[None]))
         return found
+
+    def alike(self, pictures: Sequence[int]) -> list[tuple[list[int], dict[ViewKind, list[VitFeatures]]]]:
+        """The ``pictures`` in parts of as many views of each kind, and of each part the views, a row a picture."""
+        parts: dict[tuple[int, ...], list[tuple[int, list[Tensor]]]] = {}
+        for n in pictures:
+            rows = [torch.nonzero((self.owner == n) & (self.kind == k))[:, 0] for k in range(len(WHOLE_KINDS))]
+            parts.setdefault(tuple(map(len, rows)), []).append((n, rows))
+        return [
+            (
+                [n for n, _ in part],
+                {
+                    kind: [self.features.rows(torch.stack([rows[k][v] for _, rows in part])) for v in range(counts[k])]
+                    for k, kind in enumerate(WHOLE_KINDS)
+                    if counts[k]
+                },
+            )
+            for counts, part in sorted(parts.items())
+        ]
 
 
 @torch.inference_mode()

@@ -104,7 +104,7 @@ class KernelConfig:
     length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one, in the mean over
     pictures.  ``mosaic_scale`` is the length of
     the mosaic's part beside a window's.  ``delivered_share`` is what a randomly delivered picture counts in the fit,
-    beside one as it came; 0 leaves them out.
+    beside one as it came, ``whole_share`` what a whole original at all its looks counts; 0 leaves them out.
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
@@ -114,6 +114,7 @@ class KernelConfig:
     mosaic_scale: float = 0.25
     kinds: tuple[ViewKind, ...] = ("mosaic", "window")
     delivered_share: float = 0.3
+    whole_share: float = 3.0
 
     def looked_at(self, kinds: Sequence[ViewKind]) -> list[ViewKind]:
         """Those of the ``kinds`` of view there are that the kernel head looks at."""
