@@ -1,9 +1,10 @@
-"""Pictures of repositories that no training saw, taken from where they are public, and cut as the corpus is.
+"""Pictures that were collected beside the corpus, taken from where they are public, and cut as the corpus is.
 
 ``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  They were looked for after
-the corpus was made and are in no part of it.  What is written is a crop of each and a manifest, in a *matched
+the corpus was made and are in no part of it.  Two thirds are to be learnt from, ``train``, one third is held out,
+``val``; no repository and no kind is on both sides.  What is written is a crop of each and a manifest, in a *matched
 container*: whatever its label, a picture goes through the same chain, so that format, size and compression do not give
-the label away.
+the label away.  Beside them ``originals.csv`` names the untouched files of those that are large.
 
     python benchmarks/collected.py --snapshots DIR --out DIR           what lies in DIR/<owner>+<name>
     python benchmarks/collected.py --snapshots DIR --out DIR --clone   what does not is cloned from GitHub first
@@ -45,6 +46,8 @@ _LARGE, _SMALL, _LARGE_SHARE = 384, 256, 0.4
 # Standard deviation of the liveliest channel, of 255.
 _BLANK = 5.0
 _COLUMNS = ("path", "label", "generator", "family", "split", "photo_like", "source_repo", "source_commit")
+# Of a picture that has fewer pixels there is hardly more than its crop.
+_WHOLE = 450_000
 _COLUMNS += ("source_path", "source_licence", "jpeg_quality", "sha256")
 
 
@@ -60,8 +63,10 @@ def main() -> None:
     by_repository: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in listed:
         by_repository[row["source_repo"]].append(row)
-    (asked.out / "images").mkdir(parents=True, exist_ok=True)
+    for folder in ("images", "originals"):
+        (asked.out / folder).mkdir(parents=True, exist_ok=True)
     taken: dict[str, dict[str, Any]] = {}
+    whole: dict[str, dict[str, Any]] = {}
     count: Counter[str] = Counter()
     for repository, rows in by_repository.items():
         git = git_directory(asked.snapshots / repository.replace("/", "+"))
@@ -86,13 +91,18 @@ def main() -> None:
             path = f"images/{row['id']}.jpg"
             (asked.out / path).write_bytes(cut)
             digest = hashlib.sha256(cut).hexdigest()
-            taken[row["id"]] = {**row, "path": path, "split": "val", "jpeg_quality": quality, "sha256": digest}
+            taken[row["id"]] = {**row, "path": path, "jpeg_quality": quality, "sha256": digest}
             count["taken"] += 1
-    with (asked.out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        # In the list's order, whatever lies where.
-        writer.writerows(taken[row["id"]] for row in listed if row["id"] in taken)
+            if int(row["source_width"]) * int(row["source_height"]) >= _WHOLE:
+                path = f"originals/{row['id']}{Path(row['source_path']).suffix.lower()}"
+                (asked.out / path).write_bytes(data)
+                whole[row["id"]] = {**row, "path": path, "sha256": hashlib.sha256(data).hexdigest()}
+    for name, those in (("manifest.csv", taken), ("originals.csv", whole)):
+        with (asked.out / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            # In the list's order, whatever lies where.
+            writer.writerows(those[row["id"]] for row in listed if row["id"] in those)
     print(", ".join(f"{reason}: {n:,}" for reason, n in count.items()))
     sys.exit(len(taken) < len(listed))
 

@@ -1,24 +1,27 @@
 """Name every source of the training pictures, with its licence as stated, in the model card.
 
-python benchmarks/training_data.py --manifest MANIFEST.csv
+python benchmarks/training_data.py MANIFEST.csv...
 """
 
 from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
+from pathlib import Path
 
-from documents import MODEL_CARD, need_manifest
+from documents import MODEL_CARD
 from options import parser_with
 
 BEGIN, END = "<!-- data: begin (benchmarks/training_data.py) -->", "<!-- data: end -->"
 
 
 def main() -> None:
-    manifest = parser_with(__doc__, "--manifest").parse_args().manifest
-    need_manifest(manifest)
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    parser = parser_with(__doc__)
+    parser.add_argument("manifests", type=Path, nargs="+", metavar="CSV", help="crops that were learnt from")
+    rows = []
+    for manifest in parser.parse_args().manifests:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows += [row for row in csv.DictReader(file) if row["split"] == "train"]
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in rows:
         kind = "generated" if row["label"] == "1" else "real"

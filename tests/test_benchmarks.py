@@ -75,8 +75,9 @@ def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
     listed = tmp_path / "list.csv"
     with listed.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "label", "generator", "source_repo", "source_commit", "source_path"])
-        writer.writerows([mark, 0, "camera", "owner/name", commit, name] for name, mark in rows)
+        columns = ["id", "label", "generator", "split", "source_repo", "source_commit", "source_path"]
+        writer.writerow([*columns, "source_width", "source_height"])
+        writer.writerows([mark, 0, "camera", "val", "owner/name", commit, name, 900, 500] for name, mark in rows)
     argv = ["collected.py", "--list", str(listed), "--snapshots", str(tmp_path / "snapshots")]
     cut = []
     for out in (tmp_path / "once", tmp_path / "again"):
@@ -89,6 +90,8 @@ def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
         with Image.open(pictures[0].path) as crop:
             assert crop.format == "JPEG" and crop.size in ((256, 256), (384, 384))
         cut.append(pictures[0].path.read_bytes())
+        [whole] = read_manifest(out / "originals.csv", "val")
+        assert whole.path.read_bytes() == (home / "a.png").read_bytes()
     assert cut[0] == cut[1]
     said = capsys.readouterr().out
     assert (

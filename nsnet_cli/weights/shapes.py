@@ -114,7 +114,7 @@ class KernelConfig:
     mosaic_scale: float = 0.25
     kinds: tuple[ViewKind, ...] = ("mosaic", "window")
     delivered_share: float = 0.3
-    whole_share: float = 3.0
+    whole_share: float = 2.0
 
     def looked_at(self, kinds: Sequence[ViewKind]) -> list[ViewKind]:
         """Those of the ``kinds`` of view there are that the kernel head looks at."""
