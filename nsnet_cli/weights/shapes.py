@@ -111,7 +111,7 @@ class KernelConfig:
     dimensions: int = 512
     gamma: float = 1.0
     ridge: float = 0.3
-    mosaic_scale: float = 0.25
+    mosaic_scale: float = 0.45
     kinds: tuple[ViewKind, ...] = ("mosaic", "window")
     delivered_share: float = 0.3
     whole_share: float = 2.0
