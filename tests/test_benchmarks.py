@@ -54,6 +54,14 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
+def test_no_repository_and_no_kind_of_the_collected_is_both_learnt_from_and_held_out() -> None:
+    with (FOLDER / "collected.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for key in (lambda row: row["source_repo"], lambda row: (row["label"], row["generator"]), lambda row: row["id"]):
+        learnt, held_out = ({key(row) for row in rows if row["split"] == split} for split in ("train", "val"))
+        assert learnt and held_out and not learnt & held_out
+
+
 def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
