@@ -2,9 +2,10 @@
 
 ``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  They were looked for after
 the corpus was made and are in no part of it.  Two thirds are to be learnt from, ``train``, one third is held out,
-``val``; no repository and no kind is on both sides.  What is written is a crop of each and a manifest, in a *matched
-container*: whatever its label, a picture goes through the same chain, so that format, size and compression do not give
-the label away.  Beside them ``originals.csv`` names the untouched files of those that are large.
+``val``; no repository and no name of a kind is on both sides.  What is written is a crop of each and a manifest, in a
+*matched container*: whatever its label, a picture goes through the same chain, so that format, size and compression do
+not give the label away.  Beside them ``originals.csv`` names the untouched files of those that are large, whose formats
+do.
 
     python benchmarks/collected.py --snapshots DIR --out DIR           what lies in DIR/<owner>+<name>
     python benchmarks/collected.py --snapshots DIR --out DIR --clone   what does not is cloned from GitHub first
@@ -45,9 +46,9 @@ _FILTERS = (
 _LARGE, _SMALL, _LARGE_SHARE = 384, 256, 0.4
 # Standard deviation of the liveliest channel, of 255.
 _BLANK = 5.0
-_COLUMNS = ("path", "label", "generator", "family", "split", "photo_like", "source_repo", "source_commit")
 # Of a picture that has fewer pixels there is hardly more than its crop.
 _WHOLE = 450_000
+_COLUMNS = ("path", "label", "generator", "family", "split", "photo_like", "source_repo", "source_commit")
 _COLUMNS += ("source_path", "source_licence", "jpeg_quality", "sha256")
 
 

@@ -16,7 +16,7 @@ from nsnet_cli.judges.network import Network, Scored
 from nsnet_cli.judges.patch_scores import patch_scores
 from nsnet_cli.results import NS_NET
 from nsnet_cli.results.document import PatchResult
-from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven
+from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven, learnt_from
 from nsnet_cli.tower.devices import choose_device
 from nsnet_cli.tower.features import Features
 from nsnet_cli.tower.file import tower_info
@@ -57,7 +57,6 @@ class Detector(Scanner):
         self.asked_precision = settings.precision
         self.precision = "fp32" if settings.precision == "auto" else settings.precision
         self._fast = _fast_scores(weights, self.asked_precision, device)
-        trained_on = info.training.get("data_sha256")
         known = Known(
             name=info.name,
             method=NS_NET,
@@ -69,7 +68,7 @@ class Detector(Scanner):
             device=device,
             precision=self.precision,
             fast_bound=None if self._fast is None else self._fast.bound,
-            trained_on=None if trained_on is None else str(trained_on),
+            trained_on=learnt_from(info.training),
         )
         super().__init__(known, settings)
 

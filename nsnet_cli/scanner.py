@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -121,8 +121,8 @@ class Known:
     """What is known of a detector before its network is loaded.
 
     ``name`` is that of its weights, ``method`` that in `nsnet detectors`; ``tower`` names the CLIP that it looks
-    through; ``precision`` is that of its verdicts.  ``trained_on`` is the hash of the labelled pictures that it learnt
-    from, where the weights say it.
+    through; ``precision`` is that of its verdicts.  ``trained_on`` are hashes of the sets of labelled pictures that it
+    learnt from, where the weights say it.
     """
 
     name: str
@@ -135,7 +135,12 @@ class Known:
     device: str
     precision: str
     fast_bound: float | None = None
-    trained_on: str | None = None
+    trained_on: tuple[str, ...] = ()
+
+
+def learnt_from(training: Mapping[str, Any]) -> tuple[str, ...]:
+    """Hashes of the labelled sets that weights were trained on, by their record: of all together, and of each."""
+    return tuple(filter(None, (training.get("data_sha256"), *training.get("manifests_sha256", ()))))
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-def test_no_repository_and_no_kind_of_the_collected_is_both_learnt_from_and_held_out() -> None:
+def test_no_repository_and_no_name_of_a_kind_of_the_collected_is_both_learnt_from_and_held_out() -> None:
     with (FOLDER / "collected.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for key in (lambda row: row["source_repo"], lambda row: (row["label"], row["generator"]), lambda row: row["id"]):

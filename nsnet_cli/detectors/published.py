@@ -20,7 +20,7 @@ from nsnet_cli.disk import sha256_of
 from nsnet_cli.engines.preparing import DeliveredViews, Prepared
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.judges.network import Scored
-from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven
+from nsnet_cli.scanner import Known, LocalScores, Scanner, Settings, SettingsGiven, learnt_from
 from nsnet_cli.tower.devices import choose_device
 from nsnet_cli.views.plan import Square
 from nsnet_cli.weights.store import find_weights
@@ -44,7 +44,6 @@ class PublishedDetector(Scanner):
             torch.set_num_threads(settings.threads)
         self._scorer = Scorer.load(path, self._device, self._precision)
         detector, tower = self._scorer.detector, self._scorer.tower
-        trained_on = info.training.get("data_sha256")
         known = Known(
             name=info.name,
             method=info.detector,
@@ -55,7 +54,7 @@ class PublishedDetector(Scanner):
             views=1 if not isinstance(detector.eyes, Crops) else detector.eyes.count,
             device=self._device,
             precision=self._precision,
-            trained_on=None if trained_on is None else str(trained_on),
+            trained_on=learnt_from(info.training),
         )
         super().__init__(known, replace(settings, patches=False))  # there are none
 

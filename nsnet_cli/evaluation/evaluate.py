@@ -137,12 +137,12 @@ def evaluate(
     model: dict[str, Any],
     command: str = "",
     look: ControlInputs | None = None,
-    trained_on: str | None = None,
+    trained_on: Sequence[str] = (),
 ) -> Evaluation:
     """Measure ``predictions`` of the pictures of ``dataset``.
 
     Without a ``look`` thumbnails are read from the files, and there is no control on f(I - P).
-    ``trained_on`` is the data hash in the weights.
+    ``trained_on`` are hashes of the sets that the weights were trained on (`manifest_hash`).
     """
     pictures = dataset.pictures
     scored = Scored.of([p.label for p in pictures], predictions)
@@ -245,9 +245,9 @@ def _by_group(
     return found
 
 
-def _remarks(e: Evaluation, trained_on: str | None) -> list[Remark]:
+def _remarks(e: Evaluation, trained_on: Sequence[str]) -> list[Remark]:
     found = []
-    if trained_on is not None and trained_on == manifest_hash(list(e.dataset.pictures)):
+    if manifest_hash(list(e.dataset.pictures)) in trained_on:
         found.append(Remark("training_data", "these are the very pictures that the weights were trained on"))
     for control in (e.format_control, e.format_within, *e.content_controls):
         if control is not None and control.leaks:

@@ -94,7 +94,7 @@ class Fitter:
         return self.config.head.of(self.kinds)
 
     def held_out(self, name: str, parts: Parts) -> Scores:
-        """Fit on the pictures inside; scores by name and judge of (some of) those outside.
+        """Fit on the pictures inside, whole ones too; scores by name and judge of (some of) those outside.
 
         A frozen tower scores all of them, whole ones too.  An adapted one takes long, so on a CPU it scores some of
         every group, and the scores are kept; raises `WeightsError` for scores of another recipe or other data.
@@ -121,12 +121,16 @@ class Fitter:
         """Names of the ``whole`` pictures that are looked at in more than one place."""
         if not self.whole:
             return set()
-        windows = Counter(self._whole_features.owner[self._whole_features.kind == WHOLE_KINDS.index(WINDOW)].tolist())
+        seen = self._whole_features
+        windows = Counter(seen.owner[(seen.kind == WHOLE_KINDS.index(WINDOW)) & ~seen.matched].tolist())
         planned = sum(view.kind == WINDOW for view in plan_views(self.config.selection, self.views))
         return {picture.name for n, picture in enumerate(self.whole) if windows[n] > planned}
 
     def fit(self, name: str, indices: Sequence[int], whole: Sequence[int] = ()) -> Fitted:
-        """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``, the kernel head to ``whole`` ones too."""
+        """Tower and heads fitted to ``pictures[i]`` for ``i`` in ``indices``.
+
+        The kernel head meets the ``whole`` ones that are named, too, where the tower is frozen.
+        """
         config = self.config
         torch.manual_seed(config.seed)
         heads = ViewHeads(self._tower_info.config, config.head, self.semantic, self.headed).to(self.device)
@@ -201,7 +205,7 @@ class Fitter:
         smoothed = dict(zip(indices, smoothing(weights, config.kernel.whole_share), strict=True))
         return [
             Beside(views, [self.whole[i].label for i in those], [smoothed[i] for i in those])
-            for those, views in self._whole_features.alike(indices)
+            for those, views in self._whole_features.learnt(indices)
         ]
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:

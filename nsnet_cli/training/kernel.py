@@ -122,7 +122,7 @@ def nystroem_regression(among: Tensor, rows: Tensor, targets: Tensor, ridge: Ten
 
 
 def smoothing(weights: Sequence[float], share: float = 1.0) -> list[float]:
-    """How much more or less than the mean picture each is smoothed over, for its weight; all more by ``1 / share``."""
+    """How much more or less than the mean of them each picture is smoothed over for its weight, times ``1 / share``."""
     inverse = [1.0 / weight for weight in weights]
     mean = sum(inverse) / len(inverse)
     return [value / mean / share for value in inverse]

@@ -14,7 +14,7 @@ import torch
 from nsnet_cli import __version__
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifests
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest, read_manifests
 from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.judges.semantics import BasisOrigin, load_basis
 from nsnet_cli.tower.file import tower_info
@@ -89,7 +89,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     pictures = read_manifests(request.manifests, request.split)
     whole = read_manifests(request.whole, request.split) if request.whole else []
     log = RunLog(request.work / "log.jsonl")
-    log.write(event="start", version=__version__, command=request.command, pictures=len(pictures))
+    log.write(event="start", version=__version__, command=request.command, pictures=len(pictures), whole=len(whole))
     basis, origin = load_basis(request.labels, request.rule)
     fold_of = grouped_folds([*pictures, *whole], request.folds)
     _check(request, pictures, whole, basis, fold_of)
@@ -138,6 +138,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
 
 
 def _split(pictures: list[LabelledPicture], whole: list[LabelledPicture], fold_of: list[int], fold: int) -> Parts:
+    """Who is learnt from where a ``fold`` is left out, and who is in it, whole pictures by the same rule."""
     inside, outside = split_fold([*pictures, *whole], fold_of, fold)
     n = len(pictures)
     return Parts(
@@ -186,7 +187,7 @@ def _check(
     elif whole and not fit.adaptation.frozen:
         wrong = "--whole is for a tower that stays frozen"
     elif {p.name for p in whole} & {p.name for p in pictures}:
-        wrong = "--whole names pictures that are learnt from"
+        wrong = "--whole and the manifests name the same pictures; each is an anchor or met beside them"
     if wrong is not None:
         raise UsageError(wrong)
     for fold in range(request.folds):
@@ -321,7 +322,10 @@ def _describe(
         training={
             **made_from(pictures, request.command, request.precision, request.device),
             "fit": asdict(config),
-            "whole": made_of(whole),
+            "manifests_sha256": [
+                manifest_hash(read_manifest(path, request.split)) for path in (*request.manifests, *request.whole)
+            ],
+            "whole": made_of(whole) if whole else None,
             "deliveries": random_chain_mark() if config.augment else None,
         },
         licence="MIT",

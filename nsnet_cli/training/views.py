@@ -25,6 +25,8 @@ _FIRST_MOSAIC_SHARE = 0.6
 # A training window is as large as a scan's half of the time, else smaller by up to this factor.
 _SMALLEST_WINDOW = 0.6
 _LIMITS = DecodeLimits()
+# WebP may be lossless, too; as a copy of something else it rarely is.
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _KERNELS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
 
 
@@ -83,12 +85,17 @@ class Rendered(Dataset[tuple[Pixels, int]]):
 
 def read_picture(path: Path) -> Image.Image:
     """The picture as a scan decodes it: turned by EXIF, transparency over white."""
+    return read_original(path)[0]
+
+
+def read_original(path: Path) -> tuple[Image.Image, bool]:
+    """`read_picture`, and whether its file lost nothing of it."""
     try:
-        pixels = decode(read_file(path, _LIMITS), _LIMITS).pixels
+        decoded = decode(read_file(path, _LIMITS), _LIMITS)
     except InputError as error:
         raise UsageError(f"{path}: {error}; take it out of the manifest") from error
-    assert pixels is not None
-    return Image.fromarray(pixels)
+    assert decoded.pixels is not None
+    return Image.fromarray(decoded.pixels), decoded.format not in _LOSSY
 
 
 def scanned_view(pixels: Pixels, recipe: SelectionRecipe, view: View) -> Pixels:

@@ -104,7 +104,8 @@ class KernelConfig:
     length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one, in the mean over
     pictures.  ``mosaic_scale`` is the length of
     the mosaic's part beside a window's.  ``delivered_share`` is what a randomly delivered picture counts in the fit,
-    beside one as it came, ``whole_share`` what a whole original at all its looks counts; 0 leaves them out.
+    beside one as it came, ``whole_share`` what a whole original at all its looks counts, each in the mean over its
+    own set; 0 leaves them out.
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
