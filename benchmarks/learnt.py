@@ -1,8 +1,8 @@
 """What is it worth to learn from whole originals too, from more pictures, and from more kinds?  Held out.
 
 The kernel head is fitted in five grouped folds of ``train`` that share no repository, and scores the crops and the
-whole originals of the first manifests that were left out.  A row learns from what the row above does and from one thing
-more; changes are against the row above, with 95 % intervals over draws of generators and sources, the same for both.
+whole originals of the first manifests that were left out.  A row learns from what the row above does and from more;
+changes are against the row above, with 95 % intervals over draws of generators and sources, the same for both.
 
     python benchmarks/learnt.py --crops CORPUS.csv --crops MORE.csv --crops COLLECTED.csv \\
         --originals ORIGINALS.csv --originals COLLECTED-ORIGINALS.csv --labels LABELS.npy --work FOLDER
@@ -24,6 +24,7 @@ import numpy as np
 from documents import RESULTS, between_markers
 from looks import DOCUMENT, auc, draws_of
 from options import parser_with
+from PIL import Image
 
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifests
 from nsnet_cli.judges.semantics import load_basis
@@ -94,19 +95,30 @@ def measure(crops_of: Sequence[Path], whole_of: Sequence[Path], labels: Path, wo
             said = fitter.held_out(f"{name} {fold}", parts)
             scores[name] |= {picture: by_judge[KERNEL] for picture, by_judge in said.items()}
         print(f"fold {fold + 1} of {_FOLDS}", flush=True)
+    lossy = [picture for picture in first_whole if _is_lossy(picture)]
     return {
         "schema": "nsnet.learnt/1",
         "crops": len(first_crops),
         "whole": len(first_whole),
+        "lossy": len(lossy),
         "rows": [
             {
                 "learnt": name,
                 "pictures": limits[name],
-                "on": {"crops": _row(first_crops, scores, name), "whole": _row(first_whole, scores, name)},
+                "on": {
+                    of: _row(pictures, scores, name)
+                    for of, pictures in (("crops", first_crops), ("whole", first_whole), ("lossy", lossy))
+                },
             }
             for name in _ROWS
         ],
     }
+
+
+def _is_lossy(picture: LabelledPicture) -> bool:
+    """Whether a file is of a kind that loses something, as JPEG does: by its header alone."""
+    with Image.open(picture.path) as image:
+        return image.format in ("JPEG", "MPO", "WEBP", "AVIF")
 
 
 def _row(pictures: Sequence[LabelledPicture], scores: Mapping[str, Mapping[str, float]], name: str) -> dict[str, Any]:
@@ -129,17 +141,18 @@ def render(document: dict[str, Any]) -> str:
     lines = [
         f"Kernel head alone, five folds within `train` that share neither group nor repository, scored on "
         f"{document['crops']:,} crops of the corpus and {document['whole']:,} whole originals of it. Each row learns "
-        "from what the row above does, and from one thing more; *change* is against the row above, with its 95 % "
-        "interval over draws of groups.",
+        "from what the row above does, and from more; *change* is against the row above, with its 95 % interval over "
+        f"draws of groups. *Lossy* are the {document['lossy']:,} originals that are JPEG, WebP or AVIF.",
         "",
-        "| learnt from, too | crops, originals | AUC, crops | change | AUC, originals | change | photo-like |",
-        "|---|---|---|---|---|---|---|",
+        "| learnt from, too | crops, originals | crops | change | originals | change | photo-like | lossy | change |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for n, row in enumerate(document["rows"]):
-        crops, whole = row["on"]["crops"], row["on"]["whole"]
+        crops, whole, lossy = (row["on"][of] for of in ("crops", "whole", "lossy"))
         counts = ", ".join(f"{count:,}" for count in row["pictures"])
         lines.append(
-            f"| {row['learnt']} | {counts} | {_cells(crops, n)} | {_cells(whole, n)} | {whole['photo_like']:.3f} |"
+            f"| {row['learnt']} | {counts} | {_cells(crops, n)} | {_cells(whole, n)} | {whole['photo_like']:.3f} | "
+            f"{_cells(lossy, n)} |"
         )
     return "\n".join(lines)
 

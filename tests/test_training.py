@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import textured
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,7 +25,7 @@ from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Parts
-from nsnet_cli.training.folds import grouped_folds, lineage, picture_weights, split_fold
+from nsnet_cli.training.folds import evened_within, grouped_folds, lineage, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, _split, train
 from nsnet_cli.views.plan import KERNEL, WINDOW, fuse
@@ -241,18 +243,32 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_calibrated_on_and_met(
         for scores in (fitter.held_out("unmet", unmet), fitter.held_out("met", met))
     ]
     assert errors[1] < 0.8 * errors[0]
-    (several, views), (single, one) = sorted(fitter._whole_features.learnt(range(8)), key=lambda part: -len(part[0]))
+    seen = fitter._whole_features
+    (several, views), (single, one) = sorted(seen.alike(range(8)), key=lambda part: -len(part[0]))
     assert (several, single) == ([0, 1, 2, 3, 4, 5], [6, 7])
     assert (len(views[WINDOW]), len(one[WINDOW])) == (2, 1)
-    for n, lossless in enumerate([False, True, True, False, True, True]):
-        shown, learnt = fitter._whole_features.of(n)[WINDOW][0].embedding, views[WINDOW][0].embedding[n : n + 1]
-        # What lost nothing is learnt from as JPEG, or a head would learn to tell PNG from JPEG.
-        assert torch.equal(shown, learnt) != lossless
+    for n in several:
+        for window in (0, 1):
+            assert torch.equal(seen.of(n)[WINDOW][window].embedding, views[WINDOW][window].embedding[n : n + 1])
+    assert [seen.is_lossless(n) for n in range(8)] == [False, True, True, False, True, True, False, True]
     other_order = replace(fitter, whole=beside[::-1])
     with pytest.raises(WeightsError, match="other data"):
         other_order.of_several_looks()
     with pytest.raises(UsageError, match="--whole is for a tower that stays frozen"):
         train(replace(asked, fit=FIT, output=tmp_path / "o.safetensors"), lambda name, progress: None)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 10), st.integers(0, 1), st.booleans()), min_size=1, max_size=30))
+def test_both_labels_weigh_alike_within_each_kind(pictures: list[tuple[float, int, bool]]) -> None:
+    weights, labels, kinds = (np.array(column) for column in zip(*pictures, strict=True))
+    even = np.array(evened_within(weights.tolist(), labels.tolist(), kinds.tolist()))
+    for kind in set(kinds.tolist()):
+        real, generated = ((kinds == kind) & (labels == label) for label in (0, 1))
+        assert even[kinds == kind].sum() == pytest.approx(weights[kinds == kind].sum())
+        if real.any() and generated.any():
+            assert even[real].sum() == pytest.approx(even[generated].sum())
+        else:
+            assert even[kinds == kind] == pytest.approx(weights[kinds == kind])
 
 
 def test_whole_pictures_of_a_left_out_fold_and_of_its_repositories_are_not_learnt_from() -> None:

@@ -24,7 +24,7 @@ from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.batches import Batches, FreshBatches, KeptBatches
 from nsnet_cli.training.features import KeptFeatures, frozen_features
 from nsnet_cli.training.fit import Progress, fit_head, score_features, tune
-from nsnet_cli.training.folds import picture_weights
+from nsnet_cli.training.folds import evened_within, picture_weights
 from nsnet_cli.training.kernel import Beside, fit_kernel, smoothing
 from nsnet_cli.training.recipe import FitConfig, kept_renderings
 from nsnet_cli.training.whole import WHOLE_KINDS, WholeFeatures, whole_features
@@ -121,8 +121,7 @@ class Fitter:
         """Names of the ``whole`` pictures that are looked at in more than one place."""
         if not self.whole:
             return set()
-        seen = self._whole_features
-        windows = Counter(seen.owner[(seen.kind == WHOLE_KINDS.index(WINDOW)) & ~seen.matched].tolist())
+        windows = Counter(self._whole_features.owner[self._whole_features.kind == WHOLE_KINDS.index(WINDOW)].tolist())
         planned = sum(view.kind == WINDOW for view in plan_views(self.config.selection, self.views))
         return {picture.name for n, picture in enumerate(self.whole) if windows[n] > planned}
 
@@ -197,15 +196,19 @@ class Fitter:
         ]
 
     def _met_whole(self, indices: Sequence[int]) -> list[Beside]:
-        """Whole pictures at all their looks, together those that have as many views."""
+        """Whole pictures at all their looks, together those that have as many views.
+
+        Both labels weigh alike among lossless files and among others: the container is nothing to learn from.
+        """
         config = self.config
         if config.kernel is None or not config.kernel.whole_share or not indices:
             return []
-        weights = picture_weights([self.whole[i] for i in indices])
+        pictures, lossless = [self.whole[i] for i in indices], [self._whole_features.is_lossless(i) for i in indices]
+        weights = evened_within(picture_weights(pictures), [p.label for p in pictures], lossless)
         smoothed = dict(zip(indices, smoothing(weights, config.kernel.whole_share), strict=True))
         return [
             Beside(views, [self.whole[i].label for i in those], [smoothed[i] for i in those])
-            for those, views in self._whole_features.learnt(indices)
+            for those, views in self._whole_features.alike(indices)
         ]
 
     def embeddings(self, tower: VisionTransformer, indices: Sequence[int]) -> Tensor:

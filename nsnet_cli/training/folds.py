@@ -26,6 +26,21 @@ def picture_weights(pictures: list[LabelledPicture]) -> list[float]:
     return [0.5 * weight / totals[picture.label] for picture, weight in zip(pictures, raw, strict=True)]
 
 
+def evened_within(weights: Sequence[float], labels: Sequence[int], kinds: Sequence[object]) -> list[float]:
+    """The ``weights``, scaled so that both ``labels`` weigh alike in each of the ``kinds``, which stay as heavy.
+
+    So a kind tells nothing of the label.  One that has a single label stays as it is.
+    """
+    totals: dict[tuple[object, int], float] = defaultdict(float)
+    for weight, label, kind in zip(weights, labels, kinds, strict=True):
+        totals[kind, label] += weight
+    found = []
+    for weight, label, kind in zip(weights, labels, kinds, strict=True):
+        mine, others = totals[kind, label], totals.get((kind, 1 - label), 0.0)
+        found.append(weight * (0.5 * (mine + others) / mine if others else 1.0))
+    return found
+
+
 def lineage(group: str, label: int) -> str:
     """What is kept on one side of a fold: a source, or all generators of one descent.
 
