@@ -1,12 +1,12 @@
-"""Does ``--precision auto`` say what float32 says?  Every held-out picture, scanned both ways.
+"""Does ``--precision auto`` say what float32 says?  Held-out pictures, scanned both ways.
 
     python benchmarks/same_verdicts.py --whole ORIGINALS.csv --work DIR    goes on after a kill from DIR
     python benchmarks/same_verdicts.py --write-only                        writes docs/performance.md from kept figures
 
-All crops of ``val`` and its originals go through ``nsnet scan`` with the shipped weights: once in float32, once as a
-scan does it by itself.  A verdict that differs, or a picture that one way can score and the other cannot, is a failure
-of ``auto``: the script then ends with 1.  So it does where the processor is not fast at bfloat16: ``auto`` is float32
-there, and nothing would be shown.  Figures are kept in ``benchmarks/results/same_verdicts.json``.
+Crops of ``val`` and its originals, all or a ``--sample``, go through ``nsnet scan`` with the shipped weights: once in
+float32, once as a scan does it by itself.  A verdict that differs, or a picture that one way can score and the other
+cannot, is a failure of ``auto``: the script then ends with 1.  So it does where the processor is not fast at bfloat16:
+``auto`` is float32 there, and nothing would be shown.  Figures are kept in ``benchmarks/results/same_verdicts.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from options import parser_with
 
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
+from nsnet_cli.evaluation.robustness import take_sample
 from nsnet_cli.tower.processor import multiplies_bfloat16, processor_name
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
@@ -34,6 +36,9 @@ Row = dict[str, Any]
 
 def main() -> None:
     parser = parser_with(__doc__, "--manifest", "--whole", "--work", "--write-only")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="of each set only so many; all of val unless it is given"
+    )
     asked = parser.parse_args()
     if not asked.write_only:
         need_manifest(asked.manifest)
@@ -42,13 +47,15 @@ def main() -> None:
         if not multiplies_bfloat16():
             sys.exit("this processor is not fast at bfloat16: auto is float32 here, and there is nothing to compare")
         manifests = {"crops": asked.manifest, "originals": asked.whole}
+        sets = {of: take_sample(read_manifest(path, "val"), asked.sample) for of, path in manifests.items()}
         document = {
             "schema": "nsnet.same-verdicts/1",
+            "sampled": asked.sample is not None,
             "weights_sha256": sha256_of(find_weights(DEFAULT_WEIGHTS)),
             "processor": processor_name(),
             "sets": {
-                of: _compared(*(_scanned(read_manifest(path, "val"), asked.work, of, way) for way in _WAYS))
-                for of, path in manifests.items()
+                of: _compared(*(_scanned(pictures, asked.work, of, way) for way in _WAYS))
+                for of, pictures in sets.items()
             },
         }
         RESULT.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
@@ -57,7 +64,7 @@ def main() -> None:
     sys.exit(any(found["verdicts"] for found in document["sets"].values()))
 
 
-def _scanned(pictures: list[LabelledPicture], work: Path, of: str, way: str) -> dict[str, Row]:
+def _scanned(pictures: Sequence[LabelledPicture], work: Path, of: str, way: str) -> dict[str, Row]:
     """What a scan says of each picture, by path."""
     work.mkdir(parents=True, exist_ok=True)
     listed, out = work / f"{of}.txt", work / f"{of}-{way}.jsonl"
@@ -89,7 +96,8 @@ def _compared(exact: dict[str, Row], fast: dict[str, Row]) -> Row:
 def with_figures(text: str, document: Row) -> str:
     """The document with its table made new."""
     lines = [
-        f"`nsnet scan` of all of `val`, weights `{document['weights_sha256'][:12]}`, {document['processor']}: "
+        f"`nsnet scan` of {'a sample' if document['sampled'] else 'all'} of `val`, weights "
+        f"`{document['weights_sha256'][:12]}`, {document['processor']}: "
         "`--precision auto` against `fp32`.",
         "",
         "| | pictures | reported from bfloat16 | other verdict | scores apart: half, most | probabilities, most |",

@@ -55,9 +55,9 @@ _SETS = {
     COLLECTED: PictureSet(
         "benchmarks/val.py --collected",
         "COLLECTED.csv",
-        "crops of kinds that were collected later",
+        "held-out crops of kinds that were collected later",
         "crops of kinds collected later",
-        "from repositories that training never saw; a few generators are known, more have relatives there",
+        "from repositories that training never saw; two generators are known by name, most have relatives there",
     ),
 }
 _BRIEF = ("all", "photo_like", "not_photo_like")
