@@ -77,7 +77,7 @@ def test_figures_in_the_documents_are_the_measured_ones() -> None:
             assert _measured_weights(name)[:12] in texts[path]
 
 
-STUDIES = ["field", "opinions", "levers", "aligned", "looking", "steps", "engines", "same_verdicts"]
+STUDIES = ["field", "opinions", "learnt", "levers", "aligned", "looking", "steps", "engines", "same_verdicts"]
 
 
 @pytest.mark.parametrize("name", STUDIES)
