@@ -31,6 +31,7 @@ from nsnet_cli.judges.semantics import load_basis
 from nsnet_cli.training.fitter import Fitter, Parts
 from nsnet_cli.training.folds import grouped_folds, split_fold
 from nsnet_cli.training.recipe import FitConfig
+from nsnet_cli.training.views import LOSSY
 from nsnet_cli.views.plan import KERNEL
 from nsnet_cli.weights.shapes import HeadConfig
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
@@ -117,7 +118,7 @@ def measure(crops_of: Sequence[Path], whole_of: Sequence[Path], labels: Path, wo
 def _is_lossy(picture: LabelledPicture) -> bool:
     """Whether a file is of a kind that loses something, as JPEG does: by its header alone."""
     with Image.open(picture.path) as image:
-        return image.format in ("JPEG", "MPO", "WEBP", "AVIF")
+        return image.format in LOSSY
 
 
 def _row(pictures: Sequence[LabelledPicture], scores: Mapping[str, Mapping[str, float]], name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hypothesis import settings
 from PIL import Image
 
 from nsnet_cli.cli import app
+from nsnet_cli.evaluation.labelled import LabelledPicture
 
 # Arguments of a command line; its exit code, standard output and standard error.
 Call = Callable[..., tuple[int, str, str]]
@@ -84,6 +85,11 @@ def picture(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+def labelled(name: str, label: int, group: str) -> LabelledPicture:
+    """A row of a manifest that no file is behind."""
+    return LabelledPicture(Path(name), name, label, group, "", "")
 
 
 @pytest.fixture(scope="session")

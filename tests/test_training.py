@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import textured
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import labelled, textured
 from PIL import Image
 from safetensors.torch import load_file
 
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError, WeightsError
-from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest, read_manifests
+from nsnet_cli.evaluation.labelled import read_manifest, read_manifests
 from nsnet_cli.judges.nullspace import BasisRule
 from nsnet_cli.judges.semantics import load_basis
 from nsnet_cli.tower.file import load_tower
@@ -25,9 +23,8 @@ from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.training.directions import artifact_directions
 from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Parts
-from nsnet_cli.training.folds import evened_within, grouped_folds, lineage, picture_weights, split_fold
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
-from nsnet_cli.training.run import TrainRequest, _split, train
+from nsnet_cli.training.run import TrainRequest, train
 from nsnet_cli.views.plan import KERNEL, WINDOW, fuse
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import weights_info
@@ -45,10 +42,6 @@ FIT = FitConfig(
 )
 
 
-def row(name: str, label: int, group: str) -> LabelledPicture:
-    return LabelledPicture(Path(name), name, label, group, "", "")
-
-
 def request(manifest: Path, tower: Path, work: Path, **changes: object) -> TrainRequest:
     labels = work.parent / "labels.npy"
     np.save(labels, np.random.default_rng(0).normal(size=(12, 24)).astype(np.float32))
@@ -58,43 +51,6 @@ def request(manifest: Path, tower: Path, work: Path, **changes: object) -> Train
         device="cpu", command="nsnet train",
     )  # fmt: skip
     return replace(base, **changes)  # type: ignore[arg-type]
-
-
-def test_weights_even_out_groups_and_classes() -> None:
-    pictures = [row(f"{k}", 0, "big") for k in range(100)] + [row(f"s{k}", 0, "small") for k in range(25)]
-    pictures += [row(f"g{k}", 1, f"tiny{k}") for k in range(7)]
-    weights = picture_weights(pictures)
-    assert sum(weights[:125]) == pytest.approx(0.5) and sum(weights[125:]) == pytest.approx(0.5)
-    assert sum(weights[:100]) / sum(weights[100:125]) == pytest.approx(2.0)  # sqrt(100 / 25)
-    assert len(set(weights[125:])) == 1
-    # One of a group under ten counts as one of ten, not more: single pictures would rule.
-    few = picture_weights([row(f"{k}", 0, "ten") for k in range(10)] + [row("s", 0, "single"), row("g", 1, "g")])
-    assert few[0] == pytest.approx(few[10])
-
-
-def test_folds_keep_lineages_together_and_cover_everything() -> None:
-    names = ["sd-1.4", "sd-1.x-lora", "stylegan", "stylegan2-ada", "flux-1-dev", "dalle-2", "unknown-a", "unknown-b"]
-    pictures = [row(f"{n}{k}", 1, n) for n in names for k in range(12)]
-    pictures += [row(f"r{n}{k}", 0, f"camera-{n}") for n in range(9) for k in range(5 + n)]
-    folds = grouped_folds(pictures, 3)
-    assert set(folds) == {0, 1, 2}
-    of = {}
-    for picture, fold in zip(pictures, folds, strict=True):
-        assert of.setdefault(lineage(picture.group, picture.label), fold) == fold
-    assert lineage("sd-1.4", 1) == lineage("sd-1.x-lora", 1)
-    assert lineage("stylegan", 1) == lineage("stylegan2-ada", 1)
-    assert lineage("unknown-a", 1) != lineage("unknown-b", 1)
-
-
-def test_a_fold_is_not_judged_by_pictures_of_its_own_repositories() -> None:
-    pictures = [
-        replace(row(f"{k}", k % 2, f"group{k}"), repository=f"repo{k // 3}" if k < 9 else "") for k in range(15)
-    ]
-    fold_of = [0, 1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1]
-    inside, outside = split_fold(pictures, fold_of, 0)
-    assert outside == [0, 7, 9, 12]
-    # Of repositories 0 and 2 nothing is learnt; pictures that name none share none.
-    assert inside == [3, 4, 5, 10, 11, 13, 14]
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -258,37 +214,6 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_calibrated_on_and_met(
         train(replace(asked, fit=FIT, output=tmp_path / "o.safetensors"), lambda name, progress: None)
 
 
-@given(st.lists(st.tuples(st.floats(0.01, 10), st.integers(0, 1), st.booleans()), min_size=1, max_size=30))
-def test_both_labels_weigh_alike_within_each_kind(pictures: list[tuple[float, int, bool]]) -> None:
-    weights, labels, kinds = (np.array(column) for column in zip(*pictures, strict=True))
-    even = np.array(evened_within(weights.tolist(), labels.tolist(), kinds.tolist()))
-    for kind in set(kinds.tolist()):
-        real, generated = ((kinds == kind) & (labels == label) for label in (0, 1))
-        assert even[kinds == kind].sum() == pytest.approx(weights[kinds == kind].sum())
-        if real.any() and generated.any():
-            assert even[real].sum() == pytest.approx(even[generated].sum())
-        else:
-            assert even[kinds == kind] == pytest.approx(weights[kinds == kind])
-
-
-def test_whole_pictures_of_a_left_out_fold_and_of_its_repositories_are_not_learnt_from() -> None:
-    def picture(name: str, label: int, group: str, repository: str) -> LabelledPicture:
-        return LabelledPicture(Path(name), name, label, group, photo_like="", repository=repository)
-
-    groups = (("a", 0), ("b", 0), ("c", 1), ("d", 1))
-    pictures = [picture(f"{group}{k}", label, group, group) for group, label in groups for k in range(3)]
-    whole = [replace(p, name=f"whole {p.name}") for p in pictures]
-    whole.append(picture("shares a repository", 0, "e", "a"))
-    fold_of = grouped_folds([*pictures, *whole], 2)
-    for fold in (0, 1):
-        parts = _split(pictures, whole, fold_of, fold)
-        left_out = {pictures[i].group for i in parts.outside} | {whole[i].group for i in parts.whole_outside}
-        repositories = {whole[i].repository for i in parts.whole_outside}
-        assert parts.whole_inside and parts.whole_outside
-        for i in parts.whole_inside:
-            assert whole[i].group not in left_out and whole[i].repository not in repositories
-
-
 def test_the_manifest_is_checked(tmp_path: Path) -> None:
     bad = tmp_path / "m.csv"
     bad.write_text("path,generator\na.png,x\n")
@@ -377,7 +302,7 @@ def test_kept_renderings_honour_seed_and_no_augment() -> None:
 
 def test_artifact_directions_find_what_tells_the_classes_apart() -> None:
     generator = torch.Generator().manual_seed(0)
-    pictures = [row(str(k), k % 2, f"{'gen' if k % 2 else 'cam'}-{k % 4 // 2}") for k in range(200)]
+    pictures = [labelled(str(k), k % 2, f"{'gen' if k % 2 else 'cam'}-{k % 4 // 2}") for k in range(200)]
     embeddings = torch.randn(200, 16, generator=generator)
     embeddings[1::2, 3] += 6.0
     directions, names = artifact_directions(embeddings, pictures)

@@ -141,6 +141,11 @@ def manifest_hash(pictures: list[LabelledPicture]) -> str:
     return digest.hexdigest()
 
 
+def order_hash(pictures: Sequence[LabelledPicture]) -> str:
+    """SHA-256 over names as they come: for what is kept by position, which `manifest_hash` leaves out."""
+    return hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class LabelledSet:
     """Labelled pictures as one data set.

@@ -6,7 +6,6 @@ frozen blocks, or, where the first block is tuned already (``stem`` 0), the view
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, order_hash
 from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.chains import random_chain_mark
@@ -121,10 +120,8 @@ def _fingerprint(
     stem: int | None,
 ) -> str:
     """A mark of all that shards hang on."""
-    # Rows lie by position, so the order of the pictures counts, which `manifest_hash` leaves out.
-    order = hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
     precision = tower.conv1.weight.dtype
-    mark = f"{manifest_hash(list(pictures))}:{order}:{tower_sha256}:{recipe}:{rendering}:{precision}"
+    mark = f"{manifest_hash(list(pictures))}:{order_hash(pictures)}:{tower_sha256}:{recipe}:{rendering}:{precision}"
     if rendering.seed is not None:
         mark += f":deliveries {random_chain_mark()}"
     if tower.class_embedding.device.type != "cpu":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, order_hash
 from nsnet_cli.judges.head import ViewHeads
 from nsnet_cli.judges.kernel import KernelHead
 from nsnet_cli.tower.file import TowerInfo, load_tower, tower_info
@@ -341,7 +341,7 @@ class Fitter:
             self.views,
             self._normalise,
             self.work / "features" / "whole",
-            f"{mark}:{tower.conv1.weight.dtype}",
+            f"{mark}:{tower.conv1.weight.dtype}:{order_hash(self.whole)}",
             self._counting("whole pictures"),
         )
 

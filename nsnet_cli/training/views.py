@@ -26,7 +26,7 @@ _FIRST_MOSAIC_SHARE = 0.6
 _SMALLEST_WINDOW = 0.6
 _LIMITS = DecodeLimits()
 # WebP may be lossless, too; as a copy of something else it rarely is.
-_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _KERNELS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
 
 
@@ -95,7 +95,7 @@ def read_original(path: Path) -> tuple[Image.Image, bool]:
     except InputError as error:
         raise UsageError(f"{path}: {error}; take it out of the manifest") from error
     assert decoded.pixels is not None
-    return Image.fromarray(decoded.pixels), decoded.format not in _LOSSY
+    return Image.fromarray(decoded.pixels), decoded.format not in LOSSY
 
 
 def scanned_view(pixels: Pixels, recipe: SelectionRecipe, view: View) -> Pixels:

@@ -10,7 +10,6 @@ JPEG.  So it is known which ones are lossless, and both labels weigh alike among
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,15 +88,11 @@ def whole_features(
 ) -> WholeFeatures:
     """Features of the frozen tower of all that a scan looks at in each of ``pictures``, class tokens in float16.
 
-    Kept below ``folder`` in shards that are
-    written whole.  Raises `WeightsError` for shards of another recipe or other data, by their ``fingerprint`` and the
-    order of the pictures.
+    Kept below ``folder`` in shards that are written whole.  Raises `WeightsError` for shards of another recipe or other
+    data, by their ``fingerprint``; rows lie by position, so the order of the pictures belongs to it.
     """
     from safetensors.torch import load_file
 
-    # Rows lie by position, so the order of the pictures counts.
-    order = hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
-    fingerprint = f"{fingerprint}:{order}"
     parts: list[Mapping[str, Tensor]] = []
     for first in range(0, len(pictures), _SHARD):
         path = folder / f"{first:07d}.safetensors"
