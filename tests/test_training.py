@@ -25,6 +25,7 @@ from nsnet_cli.training.fit import Progress
 from nsnet_cli.training.fitter import Fitter, Parts
 from nsnet_cli.training.recipe import FitConfig, Phase, kept_renderings
 from nsnet_cli.training.run import TrainRequest, train
+from nsnet_cli.training.whole import WHOLE_KINDS
 from nsnet_cli.views.plan import KERNEL, WINDOW, fuse
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import weights_info
@@ -204,8 +205,8 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_calibrated_on_and_met(
     assert (several, single) == ([0, 1, 2, 3, 4, 5], [6, 7])
     assert (len(views[WINDOW]), len(one[WINDOW])) == (2, 1)
     for n in several:
-        for window in (0, 1):
-            assert torch.equal(seen.of(n)[WINDOW][window].embedding, views[WINDOW][window].embedding[n : n + 1])
+        rows = torch.nonzero((seen.owner == n) & (seen.kind == WHOLE_KINDS.index(WINDOW)))[:, 0]
+        assert torch.equal(seen.features.embedding[rows], torch.stack([v.embedding[n] for v in views[WINDOW]]))
     assert [seen.is_lossless(n) for n in range(8)] == [False, True, True, False, True, True, False, True]
     other_order = replace(fitter, whole=beside[::-1])
     with pytest.raises(WeightsError, match="other data"):

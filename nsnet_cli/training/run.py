@@ -88,6 +88,8 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
 def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> WeightsInfo:
     pictures = read_manifests(request.manifests, request.split)
     whole = read_manifests(request.whole, request.split) if request.whole else []
+    # Now, not when the weights are written hours later: a manifest may have changed by then.
+    manifests = [manifest_hash(read_manifest(path, request.split)) for path in (*request.manifests, *request.whole)]
     log = RunLog(request.work / "log.jsonl")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures), whole=len(whole))
     basis, origin = load_basis(request.labels, request.rule)
@@ -131,7 +133,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     tensors |= {f"tower.{k}": v for k, v in fitted.tower.adapted_state().items()}
     tensors |= {SEMANTIC: basis.vectors.float(), SINGULAR_VALUES: basis.singular_values.float()}
     tensors |= {DIRECTIONS: directions.float()}
-    info = _describe(request, pictures, whole, basis, origin, names, fusion, several, calibration)
+    info = _describe(request, manifests, pictures, whole, basis, origin, names, fusion, several, calibration)
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))
     return info
@@ -285,6 +287,7 @@ def _quality(pictures: list[LabelledPicture], scores: dict[str, float]) -> dict[
 
 def _describe(
     request: TrainRequest,
+    manifests: list[str],
     pictures: list[LabelledPicture],
     whole: list[LabelledPicture],
     basis: SemanticBasis,
@@ -322,9 +325,7 @@ def _describe(
         training={
             **made_from(pictures, request.command, request.precision, request.device),
             "fit": asdict(config),
-            "manifests_sha256": [
-                manifest_hash(read_manifest(path, request.split)) for path in (*request.manifests, *request.whole)
-            ],
+            "manifests_sha256": manifests,
             "whole": made_of(whole) if whole else None,
             "deliveries": random_chain_mark() if config.augment else None,
         },

@@ -44,13 +44,6 @@ class WholeFeatures:
     kind: Tensor
     lossless: Tensor
 
-    def of(self, n: int) -> dict[ViewKind, list[VitFeatures]]:
-        """By kind, the features of each view of the ``n``-th picture, of one row."""
-        found: dict[ViewKind, list[VitFeatures]] = {}
-        for row in torch.nonzero(self.owner == n)[:, 0]:
-            found.setdefault(WHOLE_KINDS[int(self.kind[row])], []).append(self.features.rows(row[None]))
-        return found
-
     def is_lossless(self, n: int) -> bool:
         """Whether the file of the ``n``-th picture lost nothing."""
         return bool(self.lossless[self.owner == n].any())
