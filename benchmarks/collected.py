@@ -1,11 +1,12 @@
 """Pictures that were collected beside the corpus, taken from where they are public, and cut as the corpus is.
 
 ``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  They were looked for after
-the corpus was made and are in no part of it.  Two thirds are to be learnt from, ``train``, one third is held out,
-``val``; no repository and no name of a kind is on both sides.  What is written is a crop of each and a manifest, in a
-*matched container*: whatever its label, a picture goes through the same chain, so that format, size and compression do
-not give the label away.  Beside them ``originals.csv`` names the untouched files of those that are large, whose formats
-do.
+the corpus was made, in two searches, and are in no part of it.  Most are to be learnt from, ``train``; a third of what
+the first search found is held out, ``val``.  No repository and no source of real pictures is on both sides.
+
+What is written is a crop of each and a manifest, in a *matched container*: whatever its label, a picture goes through
+the same chain, so that format, size and compression do not give the label away.  Beside them ``originals.csv`` names
+the untouched files of those that are large, whose formats do.
 
     python benchmarks/collected.py --snapshots DIR --out DIR           what lies in DIR/<owner>+<name>
     python benchmarks/collected.py --snapshots DIR --out DIR --clone   what does not is cloned from GitHub first
@@ -58,9 +59,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where crops and manifest.csv go")
     parser.add_argument("--clone", action="store_true", help="clone from GitHub what is not in --snapshots")
     parser.add_argument("--list", type=Path, default=LIST, metavar="CSV", help="which pictures [default: %(default)s]")
+    parser.add_argument("--search", choices=("1", "2"), help="only what that search found [default: all]")
     asked = parser.parse_args()
     with asked.list.open(encoding="utf-8", newline="") as file:
-        listed = list(csv.DictReader(file))
+        listed = [row for row in csv.DictReader(file) if asked.search is None or row["search"] == asked.search]
     by_repository: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in listed:
         by_repository[row["source_repo"]].append(row)

@@ -4,12 +4,13 @@ The kernel head is fitted in five grouped folds of ``train`` that share no repos
 whole originals of the first manifests that were left out.  A row learns from what the row above does and from more;
 changes are against the row above, with 95 % intervals over draws of generators and sources, the same for both.
 
-    python benchmarks/learnt.py --crops CORPUS.csv --crops MORE.csv --crops COLLECTED.csv \\
-        --originals ORIGINALS.csv --originals COLLECTED-ORIGINALS.csv --labels LABELS.npy --work FOLDER
+    python benchmarks/learnt.py --crops CORPUS.csv --crops MORE.csv --crops FIRST/manifest.csv \\
+        --crops SECOND/manifest.csv --originals ORIGINALS.csv --originals FIRST/originals.csv \\
+        --originals SECOND/originals.csv --labels LABELS.npy --work FOLDER
     python benchmarks/learnt.py --write-only       writes docs/looks.md from the kept figures
 
-Features are those that ``nsnet train --work FOLDER`` keeps of the same manifests in the same order.  Figures are kept
-in ``benchmarks/results/learnt.json``.
+FIRST and SECOND are what ``collected.py --search 1`` and ``--search 2`` write.  Features are those that ``nsnet train
+--work FOLDER`` keeps of the same pictures in the same order.  Figures are kept in ``benchmarks/results/learnt.json``.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _ROWS = {
     "crops of the corpus, and deliveries of them": (1, 0),
     "whole originals of the corpus, met beside the anchors": (1, 1),
     "more crops of the same groups; crops and originals of other kinds, collected later": (3, 2),
+    "crops and originals of a second search": (4, 3),
 }
 
 
@@ -52,8 +54,8 @@ def main() -> None:
     parser.add_argument("--originals", type=Path, action="append", default=[], metavar="CSV")
     asked = parser.parse_args()
     if not asked.write_only:
-        if (len(asked.crops), len(asked.originals)) != (3, 2) or None in (asked.labels, asked.work):
-            parser.error("three times --crops, twice --originals, --labels and --work are needed")
+        if (len(asked.crops), len(asked.originals)) != (4, 3) or None in (asked.labels, asked.work):
+            parser.error("four times --crops, three times --originals, --labels and --work are needed")
         found = measure(asked.crops, asked.originals, asked.labels, asked.work)
         RESULT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     document = json.loads(RESULT.read_text("utf-8"))

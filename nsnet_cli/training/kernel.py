@@ -112,7 +112,7 @@ def nystroem_regression(among: Tensor, rows: Tensor, targets: Tensor, ridge: Ten
     """
     weights = 1.0 / ridge
     ones = torch.ones_like(targets)
-    system = rows.T @ (rows * weights[:, None]) + among
+    system = _square(rows * weights.sqrt()[:, None]) + among
     # The squared kernel is all but singular; what is added lies far below what rounding to int8 changes.
     factor = torch.linalg.cholesky(system + _JITTER * torch.eye(len(system), dtype=system.dtype, device=system.device))
     right = rows.T @ (weights[:, None] * torch.stack([targets, ones], dim=1))
@@ -126,6 +126,11 @@ def smoothing(weights: Sequence[float], share: float = 1.0) -> list[float]:
     inverse = [1.0 / weight for weight in weights]
     mean = sum(inverse) / len(inverse)
     return [value / mean / share for value in inverse]
+
+
+def _square(x: Tensor) -> Tensor:
+    """``x' x``, of which NumPy's BLAS multiplies out one half; PyTorch's does both."""
+    return torch.from_numpy(x.numpy().T @ x.numpy()) if x.device.type == "cpu" else x.T @ x
 
 
 def _rounded(matrix: Tensor) -> Tensor:

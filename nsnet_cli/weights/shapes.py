@@ -109,7 +109,7 @@ class KernelConfig:
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
-    dimensions: int = 512
+    dimensions: int = 480
     gamma: float = 1.0
     ridge: float = 0.3
     mosaic_scale: float = 0.45
