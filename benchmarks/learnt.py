@@ -74,7 +74,7 @@ def measure(crops_of: Sequence[Path], whole_of: Sequence[Path], labels: Path, wo
         name: (len(read_manifests(crops_of[:c], "train")), len(read_manifests(whole_of[:w], "train")) if w else 0)
         for name, (c, w) in _ROWS.items()
     }
-    # The kernel head alone: its fit is one linear system, and it gives the verdict nine tenths of its weight.
+    # The kernel head alone: its fit is one linear system, and it gives the verdict most of its weight.
     config = replace(FitConfig(), head=HeadConfig(kinds=()))
     semantic = load_basis(labels, None)[0].vectors
     fitter = Fitter(

@@ -113,10 +113,12 @@ def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
         and "not decoded" in said
         and "nothing but paper" in said
     )
-    monkeypatch.setattr("sys.argv", [*argv, "--out", str(tmp_path / "second"), "--search", "2"])
-    with pytest.raises(SystemExit):
-        collected.main()
-    assert (tmp_path / "second" / "manifest.csv").read_text().splitlines()[1:] == []
+    for search, taken in (("1", 1), ("2", 0)):
+        out = tmp_path / f"search-{search}"
+        monkeypatch.setattr("sys.argv", [*argv, "--out", str(out), "--search", search])
+        with pytest.raises(SystemExit):
+            collected.main()
+        assert len((out / "manifest.csv").read_text().splitlines()) == 1 + taken
 
 
 def beside_the_peer(kind: str, ours: float, start: float) -> dict[str, object]:
