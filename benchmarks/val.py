@@ -144,10 +144,9 @@ def brief(kept: dict[str, dict[str, Any]]) -> str:
     weights = dict.fromkeys(f"`{d['model']['weights_sha256'][:12]}`" for d in kept.values())
     lines += [
         "",
-        f"Crops are of {groups[0]}, originals of {groups[1]}, kinds collected later are {groups[2]} (it was known which "
-        f"of these earlier weights were weak on); weights {' and '.join(weights)}; AUC with its 95 % interval. Of the "
-        "first, by the share right at 0.5, "
-        f"{'; '.join(worst)}.",
+        f"Crops are of {groups[0]}, originals of {groups[1]}, kinds collected later are {groups[2]} (it was known "
+        f"which of these earlier weights were weak on); weights {' and '.join(weights)}; AUC with its 95 % "
+        f"interval. Of the first, by the share right at 0.5, {'; '.join(worst)}.",
     ]
     return "\n".join(lines)
 
