@@ -75,9 +75,9 @@ def test_tensors_that_do_not_fit_the_recipe_are_refused(tmp_path: Path) -> None:
 # Scores (logits before calibration) of the shipped weights, float32.  Another processor moves them by less than 1e-3;
 # a change in decoding, selection, scaling, tower, projection or head moves them by far more.
 PINNED = {
-    "rocket": -3.6574,
-    "landscape": -5.1023,
-    "small": -4.3355,
+    "rocket": -3.8722,
+    "landscape": -5.0188,
+    "small": -4.7461,
 }
 
 
@@ -100,4 +100,4 @@ def test_scores_of_the_shipped_weights_do_not_move(picture: Callable[..., Path])
         assert result.patches is not None
         if name == "rocket":
             strongest = max(result.patches, key=lambda patch: patch.score or -99.0)
-            assert (strongest.x, strongest.y) == (288, 384) and strongest.score == pytest.approx(-1.46, abs=0.05)
+            assert (strongest.x, strongest.y) == (352, 160) and strongest.score == pytest.approx(-1.35, abs=0.05)
