@@ -1,8 +1,9 @@
 """Pictures that were collected beside the corpus, taken from where they are public, and cut as the corpus is.
 
-``collected.csv`` names each: repository, commit, path, and the hash of the untouched file.  They were looked for after
-the corpus was made, in two searches, and are in no part of it.  Most are to be learnt from, ``train``; a third of what
-the first search found is held out, ``val``.  No repository and no source of real pictures is on both sides.
+``collected.csv`` and ``collected-2.csv`` name each: repository, commit, path, and the hash of the untouched file.  They
+were looked for after the corpus was made, in two searches, and are in no part of it.  Most are to be learnt from,
+``train``; a third of what the first search found is held out, ``val``.  No repository and no source of real pictures is
+on both sides.
 
 What is written is a crop of each and a manifest, in a *matched container*: whatever its label, a picture goes through
 the same chain, so that format, size and compression do not give the label away.  Beside them ``originals.csv`` names
@@ -37,7 +38,7 @@ from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.decode import decode
 from nsnet_cli.inputs.limits import DecodeLimits
 
-LIST = Path(__file__).with_name("collected.csv")
+LISTS = {"1": Path(__file__).with_name("collected.csv"), "2": Path(__file__).with_name("collected-2.csv")}
 _FILTERS = (
     Image.Resampling.LANCZOS,
     Image.Resampling.BICUBIC,
@@ -58,11 +59,11 @@ def main() -> None:
     parser.add_argument("--snapshots", type=Path, required=True, metavar="DIR", help="git directories or clones")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where crops and manifest.csv go")
     parser.add_argument("--clone", action="store_true", help="clone from GitHub what is not in --snapshots")
-    parser.add_argument("--list", type=Path, default=LIST, metavar="CSV", help="which pictures [default: %(default)s]")
-    parser.add_argument("--search", choices=("1", "2"), help="only what that search found [default: all]")
+    parser.add_argument("--search", choices=tuple(LISTS), help="only what that search found [default: all]")
+    parser.add_argument("--list", type=Path, metavar="CSV", help="which pictures [default: those that were collected]")
     asked = parser.parse_args()
-    with asked.list.open(encoding="utf-8", newline="") as file:
-        listed = [row for row in csv.DictReader(file) if asked.search is None or row["search"] == asked.search]
+    lists = [asked.list] if asked.list else [path for search, path in LISTS.items() if asked.search in (None, search)]
+    listed = [row for path in lists for row in rows_of(path)]
     by_repository: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in listed:
         by_repository[row["source_repo"]].append(row)
@@ -108,6 +109,12 @@ def main() -> None:
             writer.writerows(those[row["id"]] for row in listed if row["id"] in those)
     print(", ".join(f"{reason}: {n:,}" for reason, n in count.items()))
     sys.exit(len(taken) < len(listed))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The pictures that a list names, in its order."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def git_directory(home: Path) -> str | None:

@@ -54,9 +54,11 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-def test_no_repository_and_no_source_of_the_collected_is_both_learnt_from_and_held_out() -> None:
-    with (FOLDER / "collected.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+def test_no_repository_and_no_source_of_the_collected_is_both_learnt_from_and_held_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collected = script("collected", monkeypatch)
+    rows = [row for path in collected.LISTS.values() for row in collected.rows_of(path)]
     learnt, held_out = ([row for row in rows if row["split"] == split] for split in ("train", "val"))
     assert len(learnt) == 3_230
     assert len(held_out) == 537
@@ -89,8 +91,8 @@ def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
     with listed.open("w", newline="") as file:
         writer = csv.writer(file)
         columns = ["id", "label", "generator", "split", "source_repo", "source_commit", "source_path"]
-        writer.writerow([*columns, "source_width", "source_height", "search"])
-        writer.writerows([mark, 0, "camera", "val", "owner/name", commit, name, 900, 500, 1] for name, mark in rows)
+        writer.writerow([*columns, "source_width", "source_height"])
+        writer.writerows([mark, 0, "camera", "val", "owner/name", commit, name, 900, 500] for name, mark in rows)
     argv = ["collected.py", "--list", str(listed), "--snapshots", str(tmp_path / "snapshots")]
     cut = []
     for out in (tmp_path / "once", tmp_path / "again"):
@@ -113,9 +115,13 @@ def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
         and "not decoded" in said
         and "nothing but paper" in said
     )
+    empty = tmp_path / "nothing.csv"
+    empty.write_text(listed.read_text().splitlines()[0] + "\n")
+    monkeypatch.setattr(collected, "LISTS", {"1": listed, "2": empty})
     for search, taken in (("1", 1), ("2", 0)):
         out = tmp_path / f"search-{search}"
-        monkeypatch.setattr("sys.argv", [*argv, "--out", str(out), "--search", search])
+        asked = ["--snapshots", str(tmp_path / "snapshots"), "--out", str(out), "--search", search]
+        monkeypatch.setattr("sys.argv", ["collected.py", *asked])
         with pytest.raises(SystemExit):
             collected.main()
         assert len((out / "manifest.csv").read_text().splitlines()) == 1 + taken
