@@ -38,7 +38,8 @@ from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.decode import decode
 from nsnet_cli.inputs.limits import DecodeLimits
 
-LISTS = {"1": Path(__file__).with_name("collected.csv"), "2": Path(__file__).with_name("collected-2.csv")}
+# What each search found.
+LISTS = tuple(Path(__file__).with_name(name) for name in ("collected.csv", "collected-2.csv"))
 _FILTERS = (
     Image.Resampling.LANCZOS,
     Image.Resampling.BICUBIC,
@@ -59,11 +60,11 @@ def main() -> None:
     parser.add_argument("--snapshots", type=Path, required=True, metavar="DIR", help="git directories or clones")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where crops and manifest.csv go")
     parser.add_argument("--clone", action="store_true", help="clone from GitHub what is not in --snapshots")
-    parser.add_argument("--search", choices=tuple(LISTS), help="only what that search found [default: all]")
-    parser.add_argument("--list", type=Path, metavar="CSV", help="which pictures [default: those that were collected]")
+    parser.add_argument(
+        "--list", type=Path, nargs="+", default=LISTS, metavar="CSV", help="which pictures [default: all]"
+    )
     asked = parser.parse_args()
-    lists = [asked.list] if asked.list else [path for search, path in LISTS.items() if asked.search in (None, search)]
-    listed = [row for path in lists for row in rows_of(path)]
+    listed = [row for path in asked.list for row in rows_of(path)]
     by_repository: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in listed:
         by_repository[row["source_repo"]].append(row)
@@ -159,6 +160,7 @@ def matched_crop(data: bytes, mark: str) -> tuple[bytes, int]:
     rng = Random(mark)
     decoded = decode(data, DecodeLimits())
     assert decoded.pixels is not None
+    # Training knows more lossy formats; but crops that were learnt from hang on this one.
     lossless = decoded.format not in ("JPEG", "MPO", "WEBP")
     picture = Image.fromarray(decoded.pixels)
     if lossless and rng.random() < 0.85:

@@ -9,8 +9,9 @@ changes are against the row above, with 95 % intervals over draws of generators 
         --originals SECOND/originals.csv --labels LABELS.npy --work FOLDER
     python benchmarks/learnt.py --write-only       writes docs/looks.md from the kept figures
 
-FIRST and SECOND are what ``collected.py --search 1`` and ``--search 2`` write.  Features are those that ``nsnet train
---work FOLDER`` keeps of the same pictures in the same order.  Figures are kept in ``benchmarks/results/learnt.json``.
+FIRST and SECOND are what ``collected.py`` writes with ``--list collected.csv`` and with ``--list collected-2.csv``.
+Features are those that ``nsnet train --work FOLDER`` keeps of the same pictures in the same order.  Figures are kept in
+``benchmarks/results/learnt.json``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from looks import DOCUMENT, auc, draws_of
 from options import parser_with
 from PIL import Image
 
-from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifests
+from nsnet_cli.evaluation.labelled import LabelledPicture, read_each_manifest
 from nsnet_cli.judges.semantics import load_basis
 from nsnet_cli.training.fitter import Fitter, Parts
 from nsnet_cli.training.folds import grouped_folds, split_fold
@@ -68,12 +70,10 @@ def with_figures(text: str, document: dict[str, Any]) -> str:
 
 
 def measure(crops_of: Sequence[Path], whole_of: Sequence[Path], labels: Path, work: Path) -> dict[str, Any]:
-    crops, whole = read_manifests(crops_of, "train"), read_manifests(whole_of, "train")
-    first_crops, first_whole = (read_manifests(few[:1], "train") for few in (crops_of, whole_of))
-    limits = {
-        name: (len(read_manifests(crops_of[:c], "train")), len(read_manifests(whole_of[:w], "train")) if w else 0)
-        for name, (c, w) in _ROWS.items()
-    }
+    crops_by, whole_by = read_each_manifest(crops_of, "train"), read_each_manifest(whole_of, "train")
+    crops, whole = list(chain.from_iterable(crops_by)), list(chain.from_iterable(whole_by))
+    first_crops, first_whole = crops_by[0], whole_by[0]
+    limits = {name: (sum(map(len, crops_by[:c])), sum(map(len, whole_by[:w]))) for name, (c, w) in _ROWS.items()}
     # The kernel head alone: its fit is one linear system, and it gives the verdict most of its weight.
     config = replace(FitConfig(), head=HeadConfig(kinds=()))
     semantic = load_basis(labels, None)[0].vectors

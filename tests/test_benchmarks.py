@@ -58,7 +58,7 @@ def test_no_repository_and_no_source_of_the_collected_is_both_learnt_from_and_he
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     collected = script("collected", monkeypatch)
-    rows = [row for path in collected.LISTS.values() for row in collected.rows_of(path)]
+    rows = [row for path in collected.LISTS for row in collected.rows_of(path)]
     learnt, held_out = ([row for row in rows if row["split"] == split] for split in ("train", "val"))
     assert len(learnt) == 3_230
     assert len(held_out) == 537
@@ -117,10 +117,9 @@ def test_collected_pictures_are_taken_as_they_were_and_cut_alike(
     )
     empty = tmp_path / "nothing.csv"
     empty.write_text(listed.read_text().splitlines()[0] + "\n")
-    monkeypatch.setattr(collected, "LISTS", {"1": listed, "2": empty})
-    for search, taken in (("1", 1), ("2", 0)):
-        out = tmp_path / f"search-{search}"
-        asked = ["--snapshots", str(tmp_path / "snapshots"), "--out", str(out), "--search", search]
+    for lists, taken in (([listed], 1), ([empty], 0), ([empty, listed], 1)):
+        out = tmp_path / f"of-{len(lists)}-{taken}"
+        asked = ["--snapshots", str(tmp_path / "snapshots"), "--out", str(out), "--list", *map(str, lists)]
         monkeypatch.setattr("sys.argv", ["collected.py", *asked])
         with pytest.raises(SystemExit):
             collected.main()

@@ -57,12 +57,17 @@ def read_manifest(path: Path, split: str | None) -> list[LabelledPicture]:
 
 
 def read_manifests(paths: Sequence[Path], split: str | None) -> list[LabelledPicture]:
-    """Pictures to learn from, of one manifest after the other, in order.
+    """Pictures to learn from, of one manifest after the other, in order; raises as `read_each_manifest` does."""
+    return [picture for part in read_each_manifest(paths, split) for picture in part]
+
+
+def read_each_manifest(paths: Sequence[Path], split: str | None) -> list[list[LabelledPicture]]:
+    """Pictures to learn from, by manifest.
 
     Raises `UsageError` as `read_manifest` does, where a picture is not there, and where another manifest has it too, or
     has another picture of that name: what is kept of pictures, and the record of a training run, go by their names.
     """
-    found: list[LabelledPicture] = []
+    found: list[list[LabelledPicture]] = []
     files: set[Path] = set()
     names: set[str] = set()
     for path in paths:
@@ -82,7 +87,7 @@ def read_manifests(paths: Sequence[Path], split: str | None) -> list[LabelledPic
             )
         files |= resolved.keys()
         names |= {p.name for p in pictures}
-        found += pictures
+        found.append(pictures)
     return found
 
 

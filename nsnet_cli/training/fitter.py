@@ -306,29 +306,25 @@ class Fitter:
         return {kind: [self._finished(tower, kind, kept, indices) for kept in self._scanned[kind]] for kind in kinds}
 
     def _scores(self, fitted: Fitted, indices: Sequence[int]) -> Scores:
-        said = self._said(fitted, self._seen(fitted.tower, indices, self.kinds))
-        return {
-            self.pictures[i].name: {judge: values[k] for judge, values in said.items()} for k, i in enumerate(indices)
-        }
+        return self._said(fitted, self._seen(fitted.tower, indices, self.kinds), [self.pictures[i] for i in indices])
 
     def _whole_scores(self, fitted: Fitted, whole: Sequence[int]) -> Scores:
         """Of ``whole[i]``, by name and judge: what all its views say, a judge of many views by their mean."""
         scores: Scores = {}
         for those, seen in self._whole_features.alike(whole) if whole else []:
-            said = self._said(fitted, seen)
-            scores |= {
-                self.whole[i].name: {judge: values[k] for judge, values in said.items()} for k, i in enumerate(those)
-            }
+            scores |= self._said(fitted, seen, [self.whole[i] for i in those])
         return scores
 
-    def _said(self, fitted: Fitted, features: dict[ViewKind, list[VitFeatures]]) -> dict[str, list[float]]:
-        """What each judge says of pictures, from the features of each of their views, a row a picture."""
+    def _said(
+        self, fitted: Fitted, features: dict[ViewKind, list[VitFeatures]], pictures: Sequence[LabelledPicture]
+    ) -> Scores:
+        """What each judge says of ``pictures``, from the features of each of their views, a row a picture."""
         said: dict[str, list[float]] = {
             kind: score_features(fitted.heads.of(kind), features[kind]) for kind in self.headed
         }
         if fitted.kernel is not None:
             said[KERNEL] = fitted.kernel.score(features).tolist()
-        return said
+        return {p.name: {judge: values[k] for judge, values in said.items()} for k, p in enumerate(pictures)}
 
     @cached_property
     def _whole_features(self) -> WholeFeatures:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from nsnet_cli import __version__
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError
-from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest, read_manifests
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_each_manifest
 from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis
 from nsnet_cli.judges.semantics import BasisOrigin, load_basis
 from nsnet_cli.tower.file import tower_info
@@ -86,10 +87,10 @@ def train(request: TrainRequest, report: Callable[[str, Progress], None]) -> Wei
 
 
 def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> WeightsInfo:
-    pictures = read_manifests(request.manifests, request.split)
-    whole = read_manifests(request.whole, request.split) if request.whole else []
-    # Now, not when the weights are written hours later: a manifest may have changed by then.
-    manifests = [manifest_hash(read_manifest(path, request.split)) for path in (*request.manifests, *request.whole)]
+    of_crops, of_whole = (read_each_manifest(paths, request.split) for paths in (request.manifests, request.whole))
+    pictures, whole = list(chain.from_iterable(of_crops)), list(chain.from_iterable(of_whole))
+    # Of what was read: the files may have changed when the weights are written hours later.
+    manifests = [manifest_hash(part) for part in (*of_crops, *of_whole)]
     log = RunLog(request.work / "log.jsonl")
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures), whole=len(whole))
     basis, origin = load_basis(request.labels, request.rule)

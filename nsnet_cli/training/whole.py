@@ -4,8 +4,8 @@ Training crops are no larger than a window.  A detector that is calibrated on th
 crops; so whole originals of the same folds are scored beside them, and enter fusion, calibration and band.  Those of
 the folds that are learnt from are met by the kernel head, beside its anchors.
 
-Most lossless files are generated, most others are not, and a head that meets them so learns to tell PNG from
-JPEG.  So it is known which ones are lossless, and both labels weigh alike among them, and among the others.
+Most lossless files are generated, most others are not, and a head that meets them so learns to tell PNG from JPEG.  So
+it is known which ones are lossless, and both labels weigh alike among them, and among the others.
 """
 
 from __future__ import annotations
