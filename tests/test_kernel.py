@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
-from nsnet_cli.training.kernel import Beside, fit_kernel, nystroem_regression, ridge_regression, smoothing
+from nsnet_cli.training.kernel import Beside, fit_kernel, nystroem_regression, ridge_regression, smoothing, whitened
 from nsnet_cli.weights.quantised import multiplied_out
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
@@ -120,6 +120,33 @@ def test_it_fits_what_it_has_seen_and_tells_apart_what_it_has_not() -> None:
     unseen = {"mosaic": [features(40, others, 31)], "window": [features(40, others, 32)]}
     found = head.score(unseen)  # type: ignore[arg-type]
     assert ((found > 0) == (others > 0)).float().mean() > 0.9
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(k=st.integers(1, 8), power=st.floats(0.0, 0.5), seed=st.integers(0, 99))
+def test_whitening_evens_out_what_components_vary_and_keeps_their_sum(k: int, power: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    components = torch.linalg.qr(torch.randn(10, k, generator=generator, dtype=torch.float64))[0]
+    variances = torch.logspace(0, -4, k, dtype=torch.float64)
+    longer = whitened(components, variances, power).norm(dim=0)
+    now = variances * longer.square()
+    assert float(now.sum()) == pytest.approx(float(variances.sum()))
+    # What was q times as much is q^(1 - 2 power) times as much, so their order stays.
+    assert torch.allclose(now / now[0], (variances / variances[0]) ** (1 - 2 * power))
+
+
+def test_white_anchors_vary_alike_in_all_components_and_without_whitening_as_they_do() -> None:
+    labels = torch.arange(200) % 2
+    seen = {"window": [features(200, labels, 3)]}
+
+    def spread(power: float) -> float:
+        config = replace(CONFIG, kinds=("window",), whitening=power)
+        head = fit_kernel(TOWER, config, semantic(), seen, labels.tolist())  # type: ignore[arg-type]
+        variances = head.anchors.var(0)
+        return float(variances.max() / variances.min())
+
+    assert spread(0.0) > 3.0 > 1.1 > spread(0.5)
+    assert spread(0.0) > spread(0.1) > spread(0.3)
 
 
 def test_far_from_all_anchors_it_says_nothing() -> None:

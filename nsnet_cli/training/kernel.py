@@ -25,6 +25,8 @@ _TARGET = 4.0
 # Subspace iterations of the randomised PCA: the leading components are as exact as the products after so many.
 _ITERATIONS = 6
 _JITTER = 1e-6
+# Rows of a system that are multiplied out at a time: each is as long as there are anchors.
+_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ def fit_kernel(
     ridge = config.ridge * floats([*smoothed, *(times for those in beside for times in those.smoothed)])
     if beside:
         described_all = [head.describe_all({kind: those.views[kind] for kind in kinds}) for those in beside]
-        met = [among, *(gaussian_kernel(x.double(), anchors, config.gamma) for x in described_all)]
-        coefficients, offset = nystroem_regression(among, torch.cat(met), targets, ridge)
+        # Nothing else holds the parts, which are gigabytes, once they are joined.
+        met = torch.cat([among, *(gaussian_kernel(x.double(), anchors, config.gamma) for x in described_all)])
+        coefficients, offset = nystroem_regression(among, met, targets, ridge)
     else:
         coefficients, offset = ridge_regression(among, targets, ridge)
     head.coefficients.copy_(coefficients)
@@ -112,7 +115,9 @@ def nystroem_regression(among: Tensor, rows: Tensor, targets: Tensor, ridge: Ten
     """
     weights = 1.0 / ridge
     ones = torch.ones_like(targets)
-    system = _square(rows * weights.sqrt()[:, None]) + among
+    system = among.clone()
+    for some, weighing in zip(rows.split(_ROWS), weights.sqrt().split(_ROWS), strict=True):
+        system += _square(some * weighing[:, None])
     # The squared kernel is all but singular; what is added lies far below what rounding to int8 changes.
     factor = torch.linalg.cholesky(system + _JITTER * torch.eye(len(system), dtype=system.dtype, device=system.device))
     right = rows.T @ (weights[:, None] * torch.stack([targets, ones], dim=1))
@@ -126,6 +131,15 @@ def smoothing(weights: Sequence[float], share: float = 1.0) -> list[float]:
     inverse = [1.0 / weight for weight in weights]
     mean = sum(inverse) / len(inverse)
     return [value / mean / share for value in inverse]
+
+
+def whitened(components: Tensor, variances: Tensor, power: float) -> Tensor:
+    """``components`` ``(d, k)``, each over that power of its variance ``(k,)``, scaled to the same sum of variances.
+
+    A kernel goes by distance, so by the components that vary most; those that vary less may tell as much.
+    """
+    scales = variances.clamp_min(torch.finfo(variances.dtype).tiny).pow(-power)
+    return components * scales * (variances.sum() / (variances * scales.square()).sum()).sqrt()
 
 
 def _square(x: Tensor) -> Tensor:
@@ -151,4 +165,6 @@ def _fit_components(head: KernelHead, kind: ViewKind, view: VitFeatures, seed: i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _, _, components = torch.svd_lowrank(even - part.centre, q=part.components.shape[1], niter=_ITERATIONS)
+    variances = ((even - part.centre) @ components).square().mean(0)
+    components = whitened(components, variances, head.config.whitening)
     part.components.copy_(head.config.scale_of(kind) * components)

@@ -85,7 +85,8 @@ class WeightsInfo:
                 ),
                 # What does not say which kinds of view it is for is older than the choice: for all.
                 head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
-                kernel=KernelConfig(**{"delivered_share": 0.0, "whole_share": 0.0, **_tuples(kernel)})
+                # Nor what the kernel head met beside its anchors, or how far its components were evened out.
+                kernel=KernelConfig(**{"whitening": 0.0, "delivered_share": 0.0, "whole_share": 0.0, **_tuples(kernel)})
                 if kernel
                 else None,
                 adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),

@@ -100,7 +100,8 @@ class KernelConfig:
     """Shape of the kernel head.
 
     ``blocks`` are the tower's blocks (1-based) whose class tokens are used; ``dimensions`` principal components
-    are kept of each kind of view among ``kinds``.  ``gamma`` is the kernel's, for pictures whose mean square
+    are kept of each kind of view among ``kinds``, each divided by the power ``whitening`` of its variance: 0 leaves
+    them, at 0.5 all vary alike.  ``gamma`` is the kernel's, for pictures whose mean square
     length is one; ``ridge`` is added to the kernel matrix, whose diagonal is one, in the mean over
     pictures.  ``mosaic_scale`` is the length of
     the mosaic's part beside a window's.  ``delivered_share`` is what a randomly delivered picture counts in the fit,
@@ -109,7 +110,8 @@ class KernelConfig:
     """
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
-    dimensions: int = 480
+    dimensions: int = 400
+    whitening: float = 0.1
     gamma: float = 1.0
     ridge: float = 0.3
     mosaic_scale: float = 0.45
