@@ -1,9 +1,9 @@
 """Pictures that were collected beside the corpus, taken from where they are public, and cut as the corpus is.
 
-``collected.csv`` and ``collected-2.csv`` name each: repository, commit, path, and the hash of the untouched file.  They
-were looked for after the corpus was made, in two searches, and are in no part of it.  Most are to be learnt from,
-``train``; a third of what the first search found is held out, ``val``.  No repository and no source of real pictures is
-on both sides.
+``collected.csv``, ``collected-2.csv`` and ``collected-3.csv`` name each: repository, commit, path, and the hash of the
+untouched file.  They were looked for after the corpus was made, in three searches, and are in no part of it.  Most are
+to be learnt from, ``train``; a third of what the first search found is held out, ``val``.  No repository and no source
+of real pictures is on both sides.
 
 What is written is a crop of each and a manifest, in a *matched container*: whatever its label, a picture goes through
 the same chain, so that format, size and compression do not give the label away.  Beside them ``originals.csv`` names
@@ -32,14 +32,14 @@ from random import Random
 from typing import Any
 
 from options import parser_with
-from PIL import Image, ImageStat
+from PIL import Image, ImageFile, ImageStat
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.decode import decode
 from nsnet_cli.inputs.limits import DecodeLimits
 
 # What each search found.
-LISTS = tuple(Path(__file__).with_name(name) for name in ("collected.csv", "collected-2.csv"))
+LISTS = tuple(Path(__file__).with_name(name) for name in ("collected.csv", "collected-2.csv", "collected-3.csv"))
 _FILTERS = (
     Image.Resampling.LANCZOS,
     Image.Resampling.BICUBIC,
@@ -185,6 +185,8 @@ def is_blank(cut: bytes) -> bool:
 def as_jpeg(image: Image.Image, quality: int, subsampling: int) -> bytes:
     """Progressive JPEG with tables of its own, as the corpus has it."""
     out = io.BytesIO()
+    # Pillow's own buffer, a byte a pixel, is too short for noise.
+    ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 4 * image.width * image.height)
     image.save(out, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True)
     return out.getvalue()
 
