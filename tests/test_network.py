@@ -140,3 +140,14 @@ def test_pytorch_is_asked_for_a_gpu_only_where_a_driver_is(monkeypatch: pytest.M
     monkeypatch.setattr(devices.sys, "platform", "linux")
     monkeypatch.setattr(devices.os.path, "exists", lambda path: there and path == "/dev/nvidiactl")
     assert devices.choose_device("auto") == ("cuda" if there else "cpu")
+
+
+def test_the_kernel_head_says_of_a_picture_alone_what_it_says_of_it_among_others(network: Network) -> None:
+    kernel = network.kernel
+    assert kernel is not None
+    views: dict[ViewKind, list[Features]] = {"mosaic": [seen(24, 5)], "window": [seen(24, 6)]}
+    alone = [
+        float(kernel.score({kind: [f.rows(slice(k, k + 1)) for f in fs] for kind, fs in views.items()})[0])
+        for k in range(24)
+    ]
+    assert kernel.score(views) == pytest.approx(alone, abs=1e-4)

@@ -157,7 +157,7 @@ class Network:
             if kind in by_kind
         }
         if self.kernel is not None:
-            said[KERNEL] = [self.kernel.score(by_kind).astype(np.float64)]
+            said[KERNEL] = [self.kernel.score(by_kind)]
         return fuse(said, self.fusion)
 
 

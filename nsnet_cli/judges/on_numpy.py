@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsnet_cli.arrays import Floats
+from nsnet_cli.arrays import Doubles, Floats
 from nsnet_cli.tower.features import Features
 from nsnet_cli.views.plan import ViewKind
 from nsnet_cli.weights.shapes import HeadConfig, KernelConfig, Shapes, VitConfig
@@ -73,6 +73,8 @@ class KernelJudge:
         self._config, self._semantic, self._kinds = config, semantic, list(kinds)
         self._state = {name: np.asarray(value, np.float32) for name, value in state.items()}
         self._squares = np.square(self._state["anchors"]).sum(axis=1)
+        # They cancel: their sizes add up to ten thousand times a score, of which float32 would lose thousandths.
+        self._coefficients = self._state["coefficients"].astype(np.float64)
 
     @staticmethod
     def shapes(tower: VitConfig, config: KernelConfig, kinds: Sequence[ViewKind], state: State) -> Shapes:
@@ -88,7 +90,7 @@ class KernelJudge:
             shapes[f"kinds.{kind}.components"] = (long, *components)
         return shapes | {"anchors": (*anchors, dimensions)}
 
-    def score(self, features: Mapping[ViewKind, Sequence[Features]]) -> Floats:
+    def score(self, features: Mapping[ViewKind, Sequence[Features]]) -> Doubles:
         """Scores ``(N,)`` of pictures from ``features``: by kind, those of each view, a row a picture."""
         described = [
             np.mean([self._described(kind, view) for view in features[kind]], axis=0, dtype=np.float32)
@@ -97,7 +99,7 @@ class KernelJudge:
         x = np.concatenate(described, axis=1)
         squares = np.square(x).sum(axis=1)[:, None] + self._squares - 2 * (x @ self._state["anchors"].T)
         likeness = np.exp(np.float32(-0.5 * self._config.gamma) * np.maximum(squares, 0))
-        score: Floats = likeness @ self._state["coefficients"] + self._state["offset"]
+        score: Doubles = likeness.astype(np.float64) @ self._coefficients + self._state["offset"]
         return score
 
     def _described(self, kind: ViewKind, view: Features) -> Floats:
