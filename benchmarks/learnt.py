@@ -148,12 +148,12 @@ def _row(pictures: Sequence[LabelledPicture], scores: Mapping[str, Mapping[str, 
 
 def render(document: dict[str, Any]) -> str:
     """The table of ``docs/looks.md``."""
+    more = "and, but for the last, from more" if document["rows"][-1]["learnt"] == _EVENED else "and from more"
     lines = [
         f"Kernel head alone, five folds within `train` that share neither group nor repository, scored on "
         f"{document['crops']:,} crops of the corpus and {document['whole']:,} whole originals of it. Each row learns "
-        "from what the row above does and, but for the last, from more; *change* is against the row above, with its "
-        f"95 % interval over draws of groups. *Lossy* are the {document['lossy']:,} originals that are JPEG, WebP or "
-        "AVIF.",
+        f"from what the row above does {more}; *change* is against the row above, with its 95 % interval over draws of "
+        f"groups. *Lossy* are the {document['lossy']:,} originals that are JPEG, WebP or AVIF.",
         "",
         "| learnt from, too | crops, originals | crops | change | originals | change | photo-like | lossy | change |",
         "|---|---|---|---|---|---|---|---|---|",
