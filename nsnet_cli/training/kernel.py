@@ -162,9 +162,10 @@ def _fit_components(head: KernelHead, kind: ViewKind, view: VitFeatures, seed: i
     part.mean.copy_(raw.mean(0))
     even = part.even(raw)
     part.centre.copy_(even.mean(0))
+    centred = even - part.centre
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _, _, components = torch.svd_lowrank(even - part.centre, q=part.components.shape[1], niter=_ITERATIONS)
-    variances = ((even - part.centre) @ components).square().mean(0)
+        _, _, components = torch.svd_lowrank(centred, q=part.components.shape[1], niter=_ITERATIONS)
+    variances = (centred @ components).square().mean(0)
     components = whitened(components, variances, head.config.whitening)
     part.components.copy_(head.config.scale_of(kind) * components)
