@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -57,10 +58,14 @@ class Program:
 
 
 def start_seconds(command: Sequence[str]) -> float:
-    """From a cold start of ``command`` to its end; it has to say something."""
+    """From a cold start of ``command`` to its end; it has to say something.
+
+    Compiled modules are kept, whatever the shell says: so they are where pip installed a program, as it did the peer.
+    """
     time.sleep(_PAUSE)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
     # The peer ends with 2 where it cannot say: what counts is that it said something.
-    if not subprocess.run(command, capture_output=True, check=False).stdout:
+    if not subprocess.run(command, capture_output=True, check=False, env=environment).stdout:
         raise SystemExit(f"{' '.join(command)}: no answer")
     return time.perf_counter() - began

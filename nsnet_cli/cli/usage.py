@@ -17,11 +17,11 @@ from nsnet_cli.cli.state import STATE
 _EVERYWHERE = ("quiet", "debug")
 # What the library that checks values says, and what people say.
 _PLAINER = (
-    (r"Input should be a valid integer, .*", "expected a whole number"),
-    (r"Input should be a valid number, .*", "expected a number"),
-    (r"Input should be less than or equal to", "expected at most"),
-    (r"Input should be greater than or equal to", "expected at least"),
-    (r"Input should be", "expected"),
+    (r"'[^']*' is not a valid int(eger)?( range)?$", "expected a whole number"),
+    (r"'[^']*' is not a valid float( range)?$", "expected a number"),
+    (r"\S+ is not in the range (\S+)<=x<=(\S+)$", r"expected \1 to \2"),
+    (r"\S+ is not in the range x>=(\S+)$", r"expected at least \1"),
+    (r"\S+ is not in the range x<=(\S+)$", r"expected at most \1"),
 )
 
 
@@ -41,9 +41,9 @@ def say_what_was_expected(error: Any, group: Any) -> str:
     context = getattr(error, "ctx", None)
     command = "nsnet" if context is None else _path_of(context)
     text = " ".join(str(error.format_message()).split()).rstrip(".")
-    text = re.sub(r" ?\(Possible options?: .*\)$", "", text).replace("Value error, ", "")
-    for pydantic, ours in _PLAINER:
-        text = re.sub(pydantic, ours, text)
+    text = re.sub(r" ?\(Possible options?: .*\)$", "", text)
+    for theirs, ours in _PLAINER:
+        text = re.sub(theirs, ours, text)
     kind, option = type(error).__name__, getattr(error, "option_name", None)
     if kind == "NoSuchOption" and option and context is not None:
         text = f"{text}{_nearest(option, context.command, group)}"
