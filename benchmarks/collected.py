@@ -1,9 +1,9 @@
 """Pictures that were collected beside the corpus, taken from where they are public, and cut as the corpus is.
 
-``collected.csv``, ``collected-2.csv`` and ``collected-3.csv`` name each: repository, commit, path, and the hash of the
-untouched file.  They were looked for after the corpus was made, in three searches, and are in no part of it.  Most are
-to be learnt from, ``train``; a third of what the first search found is held out, ``val``.  No repository and no source
-of real pictures is on both sides.
+``collected.csv`` and ``collected-2.csv`` to ``collected-4.csv`` name each: repository, commit, path, and the hash of
+the untouched file.  They were looked for after the corpus was made, in four searches, and are in no part of it.  Most
+are to be learnt from, ``train``; a third of what the first search found is held out, ``val``.  No repository and no
+source of real pictures is on both sides.
 
 What is written is a crop of each and a manifest, in a *matched container*: whatever its label, a picture goes through
 the same chain, so that format, size and compression do not give the label away.  Beside them ``originals.csv`` names
@@ -39,7 +39,7 @@ from nsnet_cli.inputs.decode import decode
 from nsnet_cli.inputs.limits import DecodeLimits
 
 # What each search found.
-LISTS = tuple(Path(__file__).with_name(name) for name in ("collected.csv", "collected-2.csv", "collected-3.csv"))
+LISTS = tuple(Path(__file__).with_name(f"collected{search}.csv") for search in ("", "-2", "-3", "-4"))
 _FILTERS = (
     Image.Resampling.LANCZOS,
     Image.Resampling.BICUBIC,

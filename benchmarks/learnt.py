@@ -6,12 +6,12 @@ the last from the same, but fitted as the shipped one is, with components evened
 above, with 95 % intervals over draws of generators and sources, the same for both.
 
     python benchmarks/learnt.py --crops CORPUS.csv --crops MORE.csv --crops FIRST/manifest.csv \\
-        --crops SECOND/manifest.csv --crops THIRD/manifest.csv --originals ORIGINALS.csv \\
-        --originals FIRST/originals.csv --originals SECOND/originals.csv --originals THIRD/originals.csv \\
-        --labels LABELS.npy --work FOLDER
+        --crops SECOND/manifest.csv --crops THIRD/manifest.csv --crops FOURTH/manifest.csv \\
+        --originals ORIGINALS.csv --originals FIRST/originals.csv --originals SECOND/originals.csv \\
+        --originals THIRD/originals.csv --originals FOURTH/originals.csv --labels LABELS.npy --work FOLDER
     python benchmarks/learnt.py --write-only       writes docs/looks.md from the kept figures
 
-FIRST, SECOND and THIRD are what ``collected.py`` writes of each of its lists by itself, with ``--list``.
+FIRST to FOURTH are what ``collected.py`` writes of each of its lists by itself, with ``--list``.
 Features are those that ``nsnet train --work FOLDER`` keeps of the same pictures in the same order.  Figures are kept in
 ``benchmarks/results/learnt.json``.
 """
@@ -52,7 +52,8 @@ _ROWS = {
     "more crops of the same groups; crops and originals of other kinds, collected later": (3, 2),
     "crops and originals of a second search": (4, 3),
     "crops and originals of a third search": (5, 4),
-    _EVENED: (5, 4),
+    "crops and originals of a fourth search, most of them generated": (6, 5),
+    _EVENED: (6, 5),
 }
 
 
@@ -63,7 +64,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.write_only:
         if (len(asked.crops), len(asked.originals)) != _ROWS[_EVENED] or None in (asked.labels, asked.work):
-            parser.error("five times --crops, four times --originals, --labels and --work are needed")
+            parser.error("six times --crops, five times --originals, --labels and --work are needed")
         found = measure(asked.crops, asked.originals, asked.labels, asked.work)
         RESULT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     document = json.loads(RESULT.read_text("utf-8"))

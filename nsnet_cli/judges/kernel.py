@@ -121,7 +121,9 @@ class KernelHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores ``(N,)`` of what `describe` said, all kinds side by side: ``(N, d)``."""
-        return gaussian_kernel(x, self.anchors, self.config.gamma) @ self.coefficients + self.offset
+        likeness = gaussian_kernel(x, self.anchors, self.config.gamma)
+        # Terms are thousands of times as large as their sum: in float32 it would hang on the batch.
+        return (likeness.double() @ self.coefficients.double() + self.offset).float()
 
     @torch.inference_mode()
     def score(self, features: Mapping[ViewKind, Sequence[VitFeatures]]) -> Tensor:
