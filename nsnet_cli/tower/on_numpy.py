@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
@@ -77,18 +76,28 @@ class NumpyTower:
         return looks
 
     def _carry_through(self, network: _Vit, ways: Sequence[_Way]) -> None:
+        """All ``ways`` through block after block, in turns: three views keep two threads busy to the end."""
         # Of one call, which is all that most scans make, nothing is kept: memory that is used again is nearer than new.
         keeps, network.asked = self._keeps and network.asked, True
-        if keeps:
-            blocks = network.all_blocks(self._pool)
-            list(self._pool.map(partial(network.through, blocks), ways))
-            return
-        coming = self._pool.submit(network.block, 0)
+        kept = network.all_blocks(self._pool) if keeps else None
+        made = kept.__getitem__ if kept is not None else network.block
+
+        def step(behind: Future[None] | None, ready: Future[_Block], way: _Way) -> None:
+            # Both were asked for before this was, so somebody is at them: nobody waits in a circle.
+            if behind is not None:
+                behind.result()
+            network.through([ready.result()], way)
+
+        reached: list[Future[None] | None] = [None] * len(ways)
+        coming = self._pool.submit(made, 0)
         for k in range(network.depth):
-            block = coming.result()
+            ready = coming
             if k + 1 < network.depth:
-                coming = self._pool.submit(network.block, k + 1)
-            list(self._pool.map(partial(network.through, [block]), ways))
+                coming = self._pool.submit(made, k + 1)
+            reached = [self._pool.submit(step, behind, ready, way) for behind, way in zip(reached, ways, strict=True)]
+        for last in reached:
+            if last is not None:
+                last.result()
 
 
 @dataclass
