@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,11 +63,10 @@ class NumpyTower:
             for view in one.views
         ]
         with one_thread_a_product():
-            ways = list(self._pool.map(lambda one: one[0].begin(*one[1:]), todo))
-            under_way = [(network, way) for (network, *_), way in zip(todo, ways, strict=True)]
-            for network in dict.fromkeys(network for network, *_ in todo):
+            under_way = [(network, self._pool.submit(network.begin, view, grid)) for network, view, grid in todo]
+            for network in dict.fromkeys(network for network, _ in under_way):
                 self._carry_through(network, [way for of, way in under_way if of is network])
-        seen = (network.end(way) for network, way in under_way)
+        seen = (network.end(way.result()) for network, way in under_way)
         looks = []
         for one in batches:
             few = [next(seen) for _ in one.views]
@@ -75,29 +74,23 @@ class NumpyTower:
             looks.append(ViewFeatures(Features.join([look.features for look in few]), probes))
         return looks
 
-    def _carry_through(self, network: _Vit, ways: Sequence[_Way]) -> None:
+    def _carry_through(self, network: _Vit, ways: Sequence[Future[_Way]]) -> None:
         """All ``ways`` through block after block, in turns: three views keep two threads busy to the end."""
         # Of one call, which is all that most scans make, nothing is kept: memory that is used again is nearer than new.
         keeps, network.asked = self._keeps and network.asked, True
-        kept = network.all_blocks(self._pool) if keeps else None
-        made = kept.__getitem__ if kept is not None else network.block
 
-        def step(behind: Future[None] | None, ready: Future[_Block], way: _Way) -> None:
+        def step(behind: Future[_Way], ready: Future[_Block]) -> _Way:
             # Both were asked for before this was, so somebody is at them: nobody waits in a circle.
-            if behind is not None:
-                behind.result()
-            network.through([ready.result()], way)
+            return network.through(ready.result(), behind.result())
 
-        reached: list[Future[None] | None] = [None] * len(ways)
-        coming = self._pool.submit(made, 0)
+        coming = self._pool.submit(network.block, 0, keeps)
         for k in range(network.depth):
             ready = coming
             if k + 1 < network.depth:
-                coming = self._pool.submit(made, k + 1)
-            reached = [self._pool.submit(step, behind, ready, way) for behind, way in zip(reached, ways, strict=True)]
-        for last in reached:
-            if last is not None:
-                last.result()
+                coming = self._pool.submit(network.block, k + 1, keeps)
+            ways = [self._pool.submit(step, behind, ready) for behind in ways]
+        for way in ways:
+            way.result()
 
 
 @dataclass
@@ -123,21 +116,20 @@ class _Vit:
         self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
         self._shift = (mean / std).astype(np.float32)[:, None, None]
         self._patches = state["conv1.weight"].reshape(config.width, -1).T
-        self._kept: list[_Block] = []
+        self._kept: dict[int, _Block] = {}
         self.asked = False
 
-    def all_blocks(self, pool: Executor) -> list[_Block]:
-        """The blocks, made when they are first asked for, and kept."""
-        if not self._kept:
-            self._kept = list(pool.map(self.block, range(self.depth)))
-        return self._kept
-
     def forget(self) -> None:
-        self._kept = []
+        self._kept = {}
 
-    def block(self, k: int) -> _Block:
-        """The ``k``-th block, its matrices multiplied out."""
-        return _Block(self._config, self._state, f"transformer.resblocks.{k}.", k == self.depth - 1)
+    def block(self, k: int, keeps: bool) -> _Block:
+        """The ``k``-th block, its matrices multiplied out; who ``keeps`` it finds it so the next time."""
+        block = self._kept.get(k) or _Block(
+            self._config, self._state, f"transformer.resblocks.{k}.", k == self.depth - 1
+        )
+        if keeps:
+            self._kept[k] = block
+        return block
 
     def begin(self, view: Pixels, grid: ProbeGrid | None) -> _Way:
         """With one view ``(3, S, S)``."""
@@ -145,14 +137,14 @@ class _Vit:
         self._let_probes_in(way)
         return way
 
-    def through(self, blocks: Sequence[_Block], way: _Way) -> None:
-        """Through the next few blocks."""
-        for block in blocks:
-            way.x = block(way.x, way.look)
-            way.class_tokens.append(way.x[0].copy())  # a view of them would keep all tokens
-            if way.grid is not None and way.look is not None:
-                way.probes.append(way.x[-way.grid.count :].copy())
-            self._let_probes_in(way)
+    def through(self, block: _Block, way: _Way) -> _Way:
+        """Through the next block."""
+        way.x = block(way.x, way.look)
+        way.class_tokens.append(way.x[0].copy())  # a view of them would keep all tokens
+        if way.grid is not None and way.look is not None:
+            way.probes.append(way.x[-way.grid.count :].copy())
+        self._let_probes_in(way)
+        return way
 
     def _let_probes_in(self, way: _Way) -> None:
         grid, config = way.grid, self._config
