@@ -36,7 +36,7 @@ def network(weights: NsnetWeights) -> Network:
 def trained(weights: NsnetWeights) -> tuple[ViewHeads, KernelHead]:
     """The judges as training has them."""
     info, tower = weights.info, tower_info(weights.tower_path).config
-    tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
+    tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in weights.tensors.items()}
     semantic = tensors[SEMANTIC]
     heads = ViewHeads(tower, info.head, semantic, info.head.of(info.kinds)).eval()
     heads.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})

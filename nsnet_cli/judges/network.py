@@ -15,6 +15,7 @@ from nsnet_cli.judges.on_numpy import ContrastiveHead, KernelJudge, semantic_par
 from nsnet_cli.tower.blas import one_thread_a_product
 from nsnet_cli.tower.features import Features, Tower, ViewBatch, ViewFeatures
 from nsnet_cli.tower.file import adapted_state, held_state, tower_info
+from nsnet_cli.tower.held import HeldState
 from nsnet_cli.tower.probes import ProbeGrid, probes_of
 from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
 from nsnet_cli.views.selection import SelectionRecipe
@@ -87,11 +88,15 @@ class Network:
         From now on this one multiplies its own matrices out for each call: both would be half a gigabyte.
         """
         from nsnet_cli.tower.on_numpy import NumpyTower
-        from nsnet_cli.tower.on_onednn import OnednnTower
 
         assert isinstance(self.tower, NumpyTower)
         self.tower.keep_nothing()
+        give_back_freed_memory()
+        from nsnet_cli.tower.on_onednn import OnednnTower  # brings PyTorch, half a gigabyte, once there is room
+
         tower = OnednnTower(tower_info(weights.tower_path), self.tower.state, threads, self.tower.adapted)
+        if isinstance(self.tower.state, HeldState):
+            self.tower.state.let_go()
         give_back_freed_memory()
         return replace(self, tower=tower, precision="bf16")
 

@@ -7,20 +7,20 @@ weights file holds them, are applied.  `tests/test_network.py` holds the two tog
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nsnet_cli.arrays import Doubles, Floats
 from nsnet_cli.tower.features import Features
 from nsnet_cli.views.plan import ViewKind
+from nsnet_cli.weights.quantised import HeldTensor, Int8Rows
 from nsnet_cli.weights.shapes import HeadConfig, KernelConfig, Shapes, VitConfig
 
-State = Mapping[str, NDArray[Any]]
+State = Mapping[str, HeldTensor]
 
 _NORM_EPSILON = np.float32(1e-5)
+_ROWS_AT_ONCE = 512
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
@@ -71,8 +71,9 @@ class KernelJudge:
 
     def __init__(self, config: KernelConfig, semantic: Floats, kinds: Sequence[ViewKind], state: State) -> None:
         self._config, self._semantic, self._kinds = config, semantic, list(kinds)
-        self._state = {name: np.asarray(value, np.float32) for name, value in state.items()}
-        self._squares = np.square(self._state["anchors"]).sum(axis=1)
+        self._anchors = state["anchors"]
+        self._components = {kind: state[f"kinds.{kind}.components"] for kind in kinds}
+        self._state = {name: np.asarray(x, np.float32) for name, x in state.items() if not isinstance(x, Int8Rows)}
         # They cancel: their sizes add up to ten thousand times a score, of which float32 would lose thousandths.
         self._coefficients = self._state["coefficients"].astype(np.float64)
 
@@ -97,21 +98,32 @@ class KernelJudge:
             for kind in self._kinds
         ]
         x = np.concatenate(described, axis=1)
-        squares = np.square(x).sum(axis=1)[:, None] + self._squares - 2 * (x @ self._state["anchors"].T)
-        likeness = np.exp(np.float32(-0.5 * self._config.gamma) * np.maximum(squares, 0))
-        score: Doubles = likeness.astype(np.float64) @ self._coefficients + self._state["offset"]
+        own = np.square(x).sum(axis=1)[:, None]
+        score = np.full(len(x), self._state["offset"], np.float64)
+        for few, anchors in _parts(self._anchors):
+            squares = own + np.einsum("ij,ij->i", anchors, anchors) - 2 * (x @ anchors.T)
+            likeness = np.exp(np.float32(-0.5 * self._config.gamma) * np.maximum(squares, 0))
+            score += likeness.astype(np.float64) @ self._coefficients[few]
         return score
 
     def _described(self, kind: ViewKind, view: Features) -> Floats:
         """The part of a picture's coordinates that a view of one kind shows, ``(N, dimensions)``."""
-        mean, centre, components = (self._state[f"kinds.{kind}.{part}"] for part in ("mean", "centre", "components"))
+        mean, centre = (self._state[f"kinds.{kind}.{part}"] for part in ("mean", "centre"))
         tokens = [_standard(view.class_tokens[:, block - 1]) for block in self._config.blocks]
         parts = [decouple(view.embedding, self._semantic), *tokens]
         ends = np.cumsum([part.shape[1] for part in parts])[:-1]
         even = [_unit(part - own) for part, own in zip(parts, np.split(mean, ends), strict=True)]
         x: Floats = np.concatenate(even, axis=1) - centre
-        described: Floats = x @ components
+        described: Floats = np.sum([x[:, few] @ some for few, some in _parts(self._components[kind])], axis=0)
         return described
+
+
+def _parts(tall: HeldTensor) -> Iterator[tuple[slice, Floats]]:
+    """A matrix of many rows in float32, a few at a time, which stay in the processor's caches: to multiply int8 out
+    anew for every batch takes as long as to read the whole from memory, and a quarter of the room."""
+    for first in range(0, tall.shape[0], _ROWS_AT_ONCE):
+        few = slice(first, first + _ROWS_AT_ONCE)
+        yield few, tall.rows(few) if isinstance(tall, Int8Rows) else tall[few]
 
 
 def semantic_part(features: Features, semantic: Floats) -> Floats:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from nsnet_cli.arrays import Floats
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.tower.held import HeldRows, HeldState, held
-from nsnet_cli.weights.safefile import read_header, write_safetensors
+from nsnet_cli.tower.held import HeldState
+from nsnet_cli.weights.quantised import SCALE, HeldTensor, Int8Rows, held
+from nsnet_cli.weights.safefile import mapped, read_header, write_safetensors
 from nsnet_cli.weights.shapes import Adaptation, Shapes, VitConfig, check_shapes
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ TOWER_FORMAT = "nsnet.tower/1"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _BLOCKS = "transformer.resblocks."
+# Held in x out, where all others are out x in; a scale belongs to an output channel.
+_TURNED = "proj"
 # Where each target of LoRA lies in a block: the matrix, the factors, and the third of the matrix that is meant.
 _LORA: dict[str, tuple[str, str, int | None]] = {
     "q": ("attn.in_proj_weight", "attn.lora_qkv.q", 0),
@@ -93,25 +95,20 @@ def tower_state(path: Path) -> dict[str, Floats]:
 
 
 def held_state(path: Path) -> HeldState:
-    """The same with int8 matrices as they are until they are asked for."""
-    from safetensors import safe_open
+    """The same with int8 matrices as they are in the file until they are asked for."""
+    info, file = tower_info(path), mapped(path)
+    tensors = dict(file.tensors)
+    scale = tensors.pop(_TURNED + SCALE, None)
+    found = held(tensors)
+    if scale is not None and _TURNED in found:
+        found[_TURNED] = np.multiply(found[_TURNED], scale, dtype=np.float32)
+    check_shapes(path, found, _shapes(info.config), "the architecture that the file declares")
+    like_products = {name: x if isinstance(x, Int8Rows) else _as_products_like(x) for name, x in found.items()}
+    return HeldState(like_products, file.let_go)
 
-    info, shapes = tower_info(path), read_header(path).shapes
 
-    def tensor(name: str) -> Floats | HeldRows:
-        with safe_open(path, framework="numpy") as file:
-            values, scale = file.get_tensor(name), f"{name}.scale"
-            if name == "proj" and scale in shapes:
-                # Held in x out, where all others are out x in; the scale belongs to the output channels.
-                return np.multiply(values, file.get_tensor(scale), dtype=np.float32, order="F")
-            return held(values, file.get_tensor(scale) if scale in shapes else None)
-
-    names = [name for name in shapes if not name.endswith(".scale")]
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(names, pool.map(tensor, names), strict=True))
-    as_declared = {name: x.columns.T if isinstance(x, HeldRows) else x for name, x in found.items()}
-    check_shapes(path, as_declared, _shapes(info.config), "the architecture that the file declares")
-    return HeldState(found)
+def _as_products_like(x: NDArray[Any]) -> Floats:
+    return np.asarray(x, np.float32, order="F" if x.ndim == 2 else "C")
 
 
 def _shapes(config: VitConfig) -> Shapes:
@@ -138,7 +135,7 @@ def _shapes(config: VitConfig) -> Shapes:
 
 
 def adapted_state(
-    state: Mapping[str, Floats], adaptation: Adaptation, tensors: Mapping[str, NDArray[Any]]
+    state: Mapping[str, Floats], adaptation: Adaptation, tensors: Mapping[str, HeldTensor]
 ) -> dict[str, Floats]:
     """A tower's ``state`` as training adapted it: other LayerNorms, LoRA factors added up.  All else is shared.
 

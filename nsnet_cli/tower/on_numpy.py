@@ -50,7 +50,7 @@ class NumpyTower:
     def keep_nothing(self) -> None:
         """Give up what was multiplied out, and do it anew for each call, a block at a time, to the same bits.
 
-        For who asks seldom: it takes as long as a quarter of a view does, of all views in a call together.
+        For who asks seldom: it takes as long as a third of a view does, of all views in a call together.
         """
         self._keeps = False
         for network in filter(None, (self._tower, self._adapted)):

@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.verdict.calibration import Calibration
 from nsnet_cli.views.plan import ViewKind, kinds_of, plan_views
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.fast import FastScores, fast_path, read_fast
-from nsnet_cli.weights.quantised import multiplied_out
-from nsnet_cli.weights.safefile import read_header, write_safetensors
+from nsnet_cli.weights.quantised import HeldTensor, held
+from nsnet_cli.weights.safefile import mapped, read_header, write_safetensors
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
 from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
@@ -116,20 +114,21 @@ def _tuples(record: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class NsnetWeights:
-    """A weights file, read, and what it holds as int8 multiplied out.
+    """A weights file, mapped.
 
-    ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, and what
-    was adapted under ``tower.``.  ``fast`` is the bound that is kept beside the file, if one is.
+    ``tensors`` are those of the contrastive heads under ``head.``, of the kernel head under ``kernel.``, and what was
+    adapted under ``tower.``; what the file holds as int8 stays so.  ``fast`` is the bound that is kept beside the file,
+    if one is.
     """
 
     path: Path
     sha256: str
     info: WeightsInfo
-    tensors: dict[str, NDArray[Any]]
+    tensors: dict[str, HeldTensor]
     tower_path: Path
     fast: FastScores | None = None
 
-    def below(self, part: str) -> dict[str, NDArray[Any]]:
+    def below(self, part: str) -> dict[str, HeldTensor]:
         """The tensors of one part, ``head``, ``kernel`` or ``tower``, by their names within it."""
         return {k.removeprefix(f"{part}."): v for k, v in self.tensors.items() if k.startswith(f"{part}.")}
 
@@ -145,21 +144,18 @@ def load_weights(name_or_path: str) -> NsnetWeights:
     Raises `WeightsError` when either is missing, damaged or when the tower's SHA-256 is not the one that
     the weights name.
     """
-    from safetensors.numpy import load_file
-
     path = find_weights(name_or_path)
     info = weights_info(path)
     beside = path.parent / f"{info.tower}.safetensors"
     tower_path = beside if beside.is_file() else find_weights(info.tower or TOWER_NAME)
     with ThreadPoolExecutor() as pool:
-        hashes, tensors = pool.map(sha256_of, (tower_path, path)), pool.submit(load_file, path)
-        found, own = hashes
+        found, own = pool.map(sha256_of, (tower_path, path))
     if found != info.tower_sha256:
         raise WeightsError(
             f"{tower_path}: SHA-256 is {found}, but {path.name} was trained on {info.tower_sha256}; "
             "restore the original file (`nsnet weights verify` checks all)"
         )
-    return NsnetWeights(path, own, info, multiplied_out(tensors.result()), tower_path, read_fast(path, own))
+    return NsnetWeights(path, own, info, held(mapped(path).tensors), tower_path, read_fast(path, own))
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], info: WeightsInfo) -> None:

@@ -6,15 +6,55 @@ A quarter of float32's size, and with a scale for each row next to nothing is lo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from nsnet_cli.arrays import Floats
 
 SCALE = ".scale"
 _LARGEST = 127
+# Rows that are turned at once: they and what becomes of them stay in the processor's nearest caches.
+_TURNED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Int8Rows:
+    """``W = q * scale``, ``(n, d)``: ``q`` int8, which may be mapped from a file, and ``scale`` ``(n,)`` float32."""
+
+    q: NDArray[np.int8]
+    scale: Floats
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.q.shape
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """For ``np.asarray``: the matrix that is meant."""
+        if copy is False:
+            raise ValueError("what is held as int8 cannot be an array without a copy")
+        return self.whole() if dtype is None else self.whole().astype(dtype, copy=False)
+
+    def rows(self, few: slice) -> Floats:
+        """Some rows of ``W`` in float32."""
+        return np.multiply(self.q[few], self.scale[few, None], dtype=np.float32)
+
+    def whole(self) -> Floats:
+        """``W`` in float32, a new one each time."""
+        return self.rows(slice(None))
+
+    def by_column(self) -> Floats:
+        """The same numbers column by column: products with the transpose are a twentieth faster so."""
+        columns = np.empty(self.q.shape[::-1], np.float32)
+        for first in range(0, len(self.q), _TURNED_AT_ONCE):
+            few = slice(first, first + _TURNED_AT_ONCE)
+            np.multiply(self.q[few].T, self.scale[few], out=columns[:, few])
+        return columns.T
+
+
+HeldTensor = NDArray[Any] | Int8Rows
 
 
 def int8_rows(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
@@ -25,16 +65,18 @@ def int8_rows(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
 
 def rounded_rows(matrix: Floats) -> Floats:
     """What is left of ``(n, d)`` float32 once it has been held as int8."""
-    q, scale = int8_rows(matrix)
-    return np.multiply(q, scale[:, None], dtype=np.float32)
+    return Int8Rows(*int8_rows(matrix)).whole()
+
+
+def held(tensors: Mapping[str, NDArray[Any]]) -> dict[str, HeldTensor]:
+    """``tensors`` with those that have a scale as `Int8Rows` of what was given, and copies of all others."""
+    return {
+        name: np.array(values) if (scale := tensors.get(name + SCALE)) is None else Int8Rows(values, np.array(scale))
+        for name, values in tensors.items()
+        if not (name.endswith(SCALE) and name.removesuffix(SCALE) in tensors)
+    }
 
 
 def multiplied_out(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """``tensors`` with those that have a scale in float32, and without the scales."""
-    whole = {}
-    for name, values in tensors.items():
-        if name.endswith(SCALE) and name.removesuffix(SCALE) in tensors:
-            continue
-        scale = tensors.get(name + SCALE)
-        whole[name] = values if scale is None else np.multiply(values, scale[:, None], dtype=np.float32)
-    return whole
+    """The same in float32."""
+    return {name: np.asarray(x) for name, x in held(tensors).items()}

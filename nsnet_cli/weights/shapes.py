@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from nsnet_cli.errors import WeightsError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from nsnet_cli.views.plan import ViewKind
+    from nsnet_cli.weights.quantised import HeldTensor
 
 # Of tensors, by name.
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
@@ -148,7 +147,7 @@ class SeveralLooks:
         return self.scale * score + self.shift
 
 
-def check_shapes(path: Path, found: Mapping[str, NDArray[Any]], wanted: Shapes, what: str) -> None:
+def check_shapes(path: Path, found: Mapping[str, HeldTensor], wanted: Shapes, what: str) -> None:
     """Raises `WeightsError` where tensors are missing, unknown or of another shape; ``what`` asks for them."""
     wrong = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
     wrong += [f"{name} is unknown" for name in sorted(found.keys() - wanted.keys())]
