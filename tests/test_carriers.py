@@ -37,6 +37,7 @@ from nsnet_cli.provenance.containers.walk import walk
 from nsnet_cli.provenance.exif import comment_of, read_exif
 from nsnet_cli.provenance.parameters import parameters_of
 from nsnet_cli.provenance.stealth import first_letters, hidden_text
+from nsnet_cli.report.statements import statements_of
 from nsnet_cli.results.document import json_schema
 
 FORMS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
@@ -102,6 +103,23 @@ def test_raw_profiles(kind: str, compressed: bool) -> None:
     }[kind]
     found = read(with_text({f"Raw profile type {kind}": raw_profile(kind.casefold(), data)}, compressed), "PNG")
     assert found["claims"] == ["generated"] and found["errors"] == []
+
+
+@pytest.mark.parametrize("named", ["iptc", "IPTC profile", "8bim", "", "of 2 words, or 3"])
+def test_a_raw_profile_may_call_itself_anything(named: str) -> None:
+    """Google's Imagen writes "IPTC profile", which is two words."""
+    iim = b"\x1c\x02\x6e" + struct.pack(">H", 12) + b"AI Generated"
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iim)) + iim
+    found = read(with_text({"Raw profile type iptc": raw_profile(named, block)}, True), "PNG")
+    assert found["claims"] == ["generated"] and found["errors"] == []
+
+
+def test_a_source_type_is_spelt_as_the_vocabulary_spells_it() -> None:
+    for said in ("TrainedAlgorithmicMedia", "digsrctype:trained_algorithmic_media", f"{AI}/"):
+        packet = XMP.format(attributes=f'Iptc4xmpExt:DigitalSourceType="{said}"', elements="").encode()
+        found = read(with_chunk(encoded("PNG"), b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet), "PNG")
+        assert found["declared"]["source_type"] == "trainedAlgorithmicMedia"
+        assert any("made by a generator (trainedAlgorithmicMedia)" in said.line for said in statements_of(found))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])

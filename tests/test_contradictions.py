@@ -84,6 +84,7 @@ def test_table_csv_page_and_stderr_tell_it(
     table = run_nsnet("scan", *names, *options)
     assert b"contradiction" in table.stdout and b"1 file has metadata that could not be read" in table.stderr
     said = run_nsnet("scan", *names, "--format", "csv", *options)
+    assert b"nsnet inspect FILE says why" in said.stderr
     rows = {Path(row["path"]).stem: row for row in csv.DictReader(io.StringIO(said.stdout.decode()))}
     assert rows["declared"]["declared_prompt"] == "a lighthouse" and rows["declared"]["declared_model"] == "dreams"
     assert rows["declared"]["contradictions"] == REAL_AND_GENERATED and "contradiction" in rows["declared"]["warnings"]
@@ -95,6 +96,8 @@ def test_table_csv_page_and_stderr_tell_it(
     )
     assert (signed["c2pa_signer"], signed["declared_source_type"]) == ("Test Signer", "digitalCapture")
     assert rows["hostile"]["provenance_state"] == "not_read" and rows["hostile"]["provenance_claims"] == "not_read"
+    claiming = sum("generated" in row["provenance_claims"] for row in rows.values())
+    assert f"{claiming} files say of themselves that they are generated".encode() in said.stderr and claiming > 1
     assert rows["plain"]["provenance_claims"] == "unknown" and rows["plain"]["contradictions"] == ""
     page = tmp_path / "page.html"
     assert run_nsnet("scan", *names, "-o", str(page), *options).returncode == 0

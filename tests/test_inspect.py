@@ -79,6 +79,8 @@ def test_thumbnails_manifests_and_tags(run_nsnet: Callable[..., Any], tmp_path: 
     assert again.returncode == 2 and b"exists" in again.stderr
     tree = run_nsnet("inspect", str(path)).stdout.decode()
     assert "APP11 at" in tree and "c2pa.signature" in tree and "Model = Camera 5" in tree
+    # What goes on in another line is indented: no statement is taken for two.
+    assert all(line.startswith(("says: ", "  ")) for line in tree[tree.index("\nsays: ") + 1 :].splitlines())
 
 
 def test_what_cannot_be_scanned_can_be_looked_at(run_nsnet: Callable[..., Any], tmp_path: Path) -> None:

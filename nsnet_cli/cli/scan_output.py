@@ -148,6 +148,11 @@ class ScanRun:
         from nsnet_cli.report.table import summary_line
 
         say(summary_line(self.summary, self.model, self.options.threshold))
+        if said := self.summary.said_generated:
+            files = (
+                "1 file says of itself that it is" if said == 1 else f"{said:,} files say of themselves that they are"
+            )
+            say(f"{files} generated, as a whole or in part, which is no part of a verdict")
 
     def results(self, done: Counter[str] | None = None) -> Iterator[tuple[int, PictureResult]]:
         """Results with their place among all inputs, those in ``done`` left out, counted and shown as they come."""

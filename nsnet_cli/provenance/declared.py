@@ -7,6 +7,7 @@ from typing import Any
 
 from nsnet_cli.provenance.chain import Maker
 from nsnet_cli.provenance.findings import Backing, Claim, Finding
+from nsnet_cli.provenance.source_types import source_type_name
 
 _GENERATED = (Claim.GENERATED, Claim.PARTLY_GENERATED, Claim.POSSIBLY_GENERATED)
 # By our name the places in which it stands, best first.
@@ -51,7 +52,7 @@ def declared(
     types += [f.value for f in sound if f.source == "xmp" and f.where.casefold() in _SOURCE_TYPES]
     if c2pa is not None and c2pa["integrity"] != "broken":
         types += [action["source_type"] for action in c2pa["actions"] if action["source_type"]]
-    found["source_type"] = types[0].rstrip("/").rsplit("/", 1)[-1] if types else None
+    found["source_type"] = source_type_name(types[0]) if types else None
     return found
 
 

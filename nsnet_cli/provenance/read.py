@@ -139,8 +139,8 @@ def unread_in(provenance: dict[str, Any] | None) -> list[str]:
     if provenance is None or provenance["state"] != NOT_READ:
         return []
     if (provenance["c2pa"] or {}).get("state") == NOT_READ:
-        return ["content credentials that were not read (errors in the result say why)"]
-    return ["metadata that could not be read (errors in the result say why)"]
+        return ["content credentials that were not read (nsnet inspect FILE says why)"]
+    return ["metadata that could not be read (provenance state not_read; nsnet inspect FILE says why)"]
 
 
 def _trouble(source: str, error: Exception) -> Trouble:

@@ -41,10 +41,16 @@ _CLAIMS = {
     # "no digital source": nothing is in it yet
     "empty": Claim.NONE,
 }
-_BY_NAME = {re.sub(r"\W|_", "", name).casefold(): claim for name, claim in _CLAIMS.items()}
+_SPELT = {re.sub(r"\W|_", "", name).casefold(): name for name in _CLAIMS}
 
 
 def claim_of_source_type(value: str) -> Claim:
     """What a DigitalSourceType claims: by its address, its QCode (``digsrctype:…``), or its last part alone."""
+    return _CLAIMS.get(source_type_name(value), Claim.NONE)
+
+
+def source_type_name(value: str) -> str:
+    """The term that is meant, as the vocabulary spells it: Google writes ``TrainedAlgorithmicMedia``.  Of what
+    the vocabulary has not, the last part as it stands."""
     last = re.split(r"[/:#]", value.strip().rstrip("/"))[-1]
-    return _BY_NAME.get(re.sub(r"\W|_", "", last).casefold(), Claim.NONE)
+    return _SPELT.get(re.sub(r"\W|_", "", last).casefold(), last)

@@ -11,7 +11,7 @@ from rich.tree import Tree
 from nsnet_cli.report.statements import statements_of
 from nsnet_cli.results.escaping import printable
 
-_LONGEST = 300
+_LONGEST, _INDENT = 300, 2
 
 
 def print_inspection(console: Console, document: dict[str, Any]) -> None:
@@ -50,6 +50,10 @@ def _add(tree: Tree, part: dict[str, Any]) -> None:
 
 
 def _say(console: Console, name: str, value: str) -> None:
+    """One statement, its further lines indented."""
     text = " ".join(value.split())
-    shown = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
-    console.print(Text(f"{printable(name)}: ", style="dim") + Text(printable(shown)), soft_wrap=False)
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… (--json has all of it)"
+    line = Text(f"{printable(name)}: ", style="dim") + Text(printable(shown))
+    for number, part in enumerate(line.wrap(console, console.width - _INDENT, overflow="fold")):
+        part.rstrip()
+        console.print(Text(" " * _INDENT * bool(number)) + part)

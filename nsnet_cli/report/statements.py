@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from nsnet_cli.provenance.programs import PROGRAM_FIELDS
+from nsnet_cli.provenance.source_types import source_type_name
 from nsnet_cli.report.text import BACKINGS
 from nsnet_cli.results.escaping import printable
 
@@ -89,7 +90,7 @@ def _statement(finding: Mapping[str, Any]) -> Statement:
         value = f"{'program' if where == 'generator' else where}: {value}"
         where = finding.get("carrier") or where
     if source in ("c2pa", "xmp"):
-        value = ", ".join(_TERMS.get(word.rsplit("/", 1)[-1], word) for word in value.split(", "))
+        value = ", ".join(_TERMS.get(source_type_name(word), word) for word in value.split(", "))
     if finding["backing"] == "broken" and claim:
         claim, value = "", f"said {claim}, which does not count: {value}"
     if source == "c2pa":

@@ -250,9 +250,11 @@ class Summary:
     errors: int = 0
     skipped: int = 0
     precisions: Counter[str] = field(default_factory=Counter)
+    said_generated: int = 0  # by the files themselves, in part or as a whole
 
     def add(self, result: PictureResult) -> None:
         self.total += 1
+        self.said_generated += _says_generated(result.provenance)
         if result.error is not None:
             self.errors += 1
         elif result.verdict is not None:
@@ -263,6 +265,7 @@ class Summary:
     def add_row(self, row: dict[str, Any]) -> None:
         """Count a row of an earlier sitting (`RowContext.row`)."""
         self.total += 1
+        self.said_generated += _says_generated(row.get("provenance"))
         if row.get("error") is not None:
             self.errors += 1
         elif row.get("verdict") is not None:
@@ -273,6 +276,10 @@ class Summary:
     def to_dict(self) -> dict[str, int]:
         counts = {name: self.verdicts[name] for name in ("generated", "real", "uncertain")}
         return {"total": self.total, **counts, "errors": self.errors, "skipped": self.skipped}
+
+
+def _says_generated(provenance: dict[str, Any] | None) -> bool:
+    return provenance is not None and not {"generated", "partly_generated"}.isdisjoint(provenance["claims"])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from nsnet_cli.provenance.containers.trailer import walk_trailer
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEY = "XML:com.adobe.xmp"
 _PROFILE_KEY = "Raw profile type "
-_PROFILE = re.compile(r"\s*+(\S*+)\s++(\d++)\s++([0-9a-fA-F\s]*+)\Z")
+# A line with a name of one word or more ("IPTC profile" by Google), the length, and the digits.
+_PROFILE = re.compile(r"\s*+(?:(?!\d++\s*+\n)[^\n]*+\n)?\s*+(?P<length>\d++)\s++(?P<digits>[0-9a-fA-F\s]*+)\Z")
 _EXIF_HEAD = b"Exif\0\0"
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 
@@ -83,10 +84,10 @@ def _raw_profile(kind: str, value: bytes, where: str, carried: Carried) -> None:
     found = _PROFILE.match(value.decode("latin-1"))
     if found is None:
         raise ValueError("a raw profile that is no hexadecimal text")
-    digits = re.sub(r"\s", "", found.group(3))
+    digits, length = re.sub(r"\s", "", found["digits"]), int(found["length"])
     raw = bytes.fromhex(digits[: len(digits) // 2 * 2])
-    if len(raw) < int(found.group(2)):
-        carried.trouble("text", f"{where}: {len(raw):,} of {found.group(2)} bytes are there")
+    if len(raw) < length:
+        carried.trouble("text", f"{where}: {len(raw):,} of {length:,} bytes are there")
     if kind in ("exif", "app1"):
         if raw.startswith(_XMP_HEAD):
             carried.block("xmp", where, raw.removeprefix(_XMP_HEAD))
