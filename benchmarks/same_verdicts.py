@@ -1,12 +1,13 @@
 """Does ``--precision auto`` say what float32 says?  Held-out pictures, scanned both ways.
 
-    python benchmarks/same_verdicts.py --whole ORIGINALS.csv --work DIR    goes on after a kill from DIR
-    python benchmarks/same_verdicts.py --write-only                        writes docs/performance.md from kept figures
+    python benchmarks/same_verdicts.py --work DIR [--whole ORIGINALS.csv]    goes on after a kill from DIR
+    python benchmarks/same_verdicts.py --write-only          writes docs/performance.md from the kept figures
 
-Crops of ``val`` and its originals, all or a ``--sample``, go through ``nsnet scan`` with the shipped weights: once in
-float32, once as a scan does it by itself.  A verdict that differs, or a picture that one way can score and the other
-cannot, is a failure of ``auto``: the script then ends with 1.  So it does where the processor is not fast at bfloat16:
-``auto`` is float32 there, and nothing would be shown.  Figures are kept in ``benchmarks/results/same_verdicts.json``.
+Crops of ``val``, and with ``--whole`` its originals, all or a ``--sample``, go through ``nsnet scan`` with the shipped
+weights: once in float32, once as a scan does it by itself.  A verdict that differs, or a picture that one way can score
+and the other cannot, is a failure of ``auto``: the script then ends with 1.  So it does where the processor is not fast
+at bfloat16: ``auto`` is float32 there, and nothing would be shown.  Figures of each kind of processor are kept in
+``benchmarks/results/same_verdicts.json``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from options import parser_with
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.evaluation.robustness import take_sample
-from nsnet_cli.tower.processor import multiplies_bfloat16, processor_name
+from nsnet_cli.tower.processor import bfloat16_unit, processor_name
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 OWNER, DOCUMENT = "benchmarks/same_verdicts.py", ROOT / "docs" / "performance.md"
@@ -42,17 +43,20 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.write_only:
         need_manifest(asked.manifest)
-        if None in (asked.work, asked.whole):
-            parser.error("--whole and --work are needed")
-        if not multiplies_bfloat16():
+        if asked.work is None:
+            parser.error("--work is needed")
+        if bfloat16_unit() is None:
             sys.exit("this processor is not fast at bfloat16: auto is float32 here, and there is nothing to compare")
         manifests = {"crops": asked.manifest, "originals": asked.whole}
-        sets = {of: take_sample(read_manifest(path, "val"), asked.sample) for of, path in manifests.items()}
-        document = {
-            "schema": "nsnet.same-verdicts/1",
-            "sampled": asked.sample is not None,
+        sets = {
+            of: take_sample(read_manifest(path, "val"), asked.sample)
+            for of, path in manifests.items()
+            if path is not None
+        }
+        document = json.loads(RESULT.read_text("utf-8"))
+        document["processors"][f"{processor_name()}, {bfloat16_unit()}"] = {
             "weights_sha256": sha256_of(find_weights(DEFAULT_WEIGHTS)),
-            "processor": processor_name(),
+            "sampled": asked.sample is not None,
             "sets": {
                 of: _compared(*(_scanned(pictures, asked.work, of, way) for way in _WAYS))
                 for of, pictures in sets.items()
@@ -61,7 +65,7 @@ def main() -> None:
         RESULT.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     document = json.loads(RESULT.read_text("utf-8"))
     DOCUMENT.write_text(with_figures(DOCUMENT.read_text("utf-8"), document), "utf-8")
-    sys.exit(any(found["verdicts"] for found in document["sets"].values()))
+    sys.exit(any(row["verdicts"] for one in document["processors"].values() for row in one["sets"].values()))
 
 
 def _scanned(pictures: Sequence[LabelledPicture], work: Path, of: str, way: str) -> dict[str, Row]:
@@ -96,16 +100,17 @@ def _compared(exact: dict[str, Row], fast: dict[str, Row]) -> Row:
 def with_figures(text: str, document: Row) -> str:
     """The document with its table made new."""
     lines = [
-        f"`nsnet scan` of {'a sample' if document['sampled'] else 'all'} of `val`, weights "
-        f"`{document['weights_sha256'][:12]}`, {document['processor']}: "
-        "`--precision auto` against `fp32`.",
+        "`nsnet scan` of pictures of `val`, `--precision auto` against `fp32`:",
         "",
-        "| | pictures | reported from bfloat16 | other verdict | scores apart: half, most | probabilities, most |",
-        "|---|---|---|---|---|---|",
+        "| processor, weights | | pictures | reported from bfloat16 | other verdict | scores apart: half, most "
+        "| probabilities, most |",
+        "|---|---|---|---|---|---|---|",
         *(
-            f"| {of} | {row['pictures']:,} | {row['in_bfloat16']:,} | {row['verdicts']} | {row['half']:.3f}, "
+            f"| {processor}, `{one['weights_sha256'][:12]}` | {'a sample of ' if one['sampled'] else 'all '}{of} "
+            f"| {row['pictures']:,} | {row['in_bfloat16']:,} | {row['verdicts']} | {row['half']:.3f}, "
             f"{row['largest']:.3f} | {row['probability']:.3f} |"
-            for of, row in document["sets"].items()
+            for processor, one in document["processors"].items()
+            for of, row in one["sets"].items()
         ),
     ]
     return between_markers(text, OWNER, "\n".join(lines))

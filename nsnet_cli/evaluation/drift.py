@@ -13,7 +13,7 @@ import torch
 from nsnet_cli.detector import Detector
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
-from nsnet_cli.tower.processor import multiplies_bfloat16, processor_name
+from nsnet_cli.tower.processor import bfloat16_unit, processor_name
 from nsnet_cli.weights.fast import FastScores
 
 # The bound is so many times the largest drift seen, unless another margin is asked for.
@@ -92,6 +92,6 @@ def bound_of(scores: Sequence[TwoScores], pictures: Sequence[LabelledPicture], m
         pictures=len(drifts),
         measured_on=(
             f"{len(drifts)} pictures, {manifest_hash(list(pictures))[:16]}; {processor_name()}, "
-            f"{'AMX' if multiplies_bfloat16() else 'no AMX'}; PyTorch {torch.__version__}"
+            f"{bfloat16_unit() or 'bfloat16 emulated'}; PyTorch {torch.__version__}"
         ),
     )

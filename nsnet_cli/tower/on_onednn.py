@@ -1,5 +1,6 @@
 """The tower on a CPU with its matrix products in bfloat16, by oneDNN through PyTorch: three times as fast as float32
-where the processor multiplies bfloat16 in tiles (AMX), and slower wherever it does not.
+where the processor multiplies bfloat16 in tiles (AMX), twice in AMD's vectors, and slower wherever it does neither
+(`nsnet_cli.tower.processor`).
 
 What is cheap stays float32: pixels and the embedding of patches, whose rounding would be most of all drift; norms; the
 residual stream; softmax; biases.  Of matrices that are held as int8 those that add to the residual stream are exact in

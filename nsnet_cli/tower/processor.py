@@ -6,20 +6,28 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
 
-@cache
+
 def multiplies_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16 in tiles (AMX), at several times the rate of float32.
+    """Whether the processor multiplies matrices of bfloat16 at twice the rate of float32, or more."""
+    return bfloat16_unit() is not None
 
-    Its vectors' bfloat16 (AVX-512-BF16) is not enough: measured with oneDNN, it is slower than float32.  Tiles are
-    used where Linux lets them be, which is all that this looks for.
+
+def bfloat16_unit() -> str | None:
+    """What the processor multiplies bfloat16 fast with, None where it does not.
+
+    Tiles (AMX) do, and vectors (AVX-512-BF16) where they are AMD's; Intel's vectors are slower than float32, measured
+    with oneDNN.  Both are used where Linux lets them be, which is all that this looks for.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        return False
-    return {"amx_bf16", "amx_tile"} <= _flags()
+        return None
+    flags = set(next(_lines("flags"), "").split())
+    if {"amx_bf16", "amx_tile"} <= flags:
+        return "AMX"
+    return "AVX-512-BF16" if "avx512_bf16" in flags and next(_lines("vendor_id"), "") == "AuthenticAMD" else None
 
 
 def processor_name() -> str:
@@ -27,13 +35,9 @@ def processor_name() -> str:
     return next(_lines("model name"), platform.processor() or platform.machine())
 
 
-def _flags() -> set[str]:
-    return set(next(_lines("flags"), "").split())
-
-
 def _lines(name: str) -> Iterator[str]:
     with suppress(OSError, UnicodeDecodeError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        for line in CPUINFO.read_text("utf-8").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == name:
                 yield value.strip()
