@@ -1,14 +1,18 @@
 """ComfyUI's two graphs: ``prompt``, the nodes that were run with their inputs, and ``workflow``, the editor's.
 
 https://docs.comfy.org (workflow JSON) and ComfyUI's server.py and nodes.py, which write both into PNG texts, and
-``comfy_extras``' animated WebP, which puts them into EXIF Make and Model.
+``comfy_extras``' animated WebP, which puts them into EXIF Make and Model.  The editor's graph alone says that somebody
+had it open, not that it made this picture: a picture of the editor carries it, too.  InvokeAI's editor writes a graph
+of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeGuard
 
+from nsnet_cli.provenance.findings import Claim
 from nsnet_cli.provenance.settings import Settings
 
 _MOST_NODES, _FARTHEST, _MOST_NAMES = 2_000, 20, 60
@@ -18,25 +22,33 @@ _SAMPLER_INPUTS = {
     "seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg scale", "sampler_name": "sampler",
     "scheduler": "scheduler", "denoise": "denoising strength", "guidance": "guidance",
 }  # fmt: skip
-_MODEL_INPUTS = ("ckpt_name", "unet_name", "model_name", "gguf_name", "model", "base_ckpt_name")
+# By side: our name, inputs that link to it, and inputs that hold it themselves.
+_SIDES = {
+    "positive": ("prompt", ("positive", "conditioning"), ("positive", "text_positive", "positive_prompt", "prompt")),
+    "negative": ("negative prompt", ("negative",), ("negative", "text_negative", "negative_prompt")),
+}
 _TEXT_INPUTS = (
-    "text",
-    "prompt",
-    "text_g",
-    "clip_l",
-    "t5xxl",
-    "string",
-    "value",
-    "positive",
-    "wildcard_text",
-    "populated_text",
+    "text", "prompt", "text_g", "text_l", "clip_l", "t5xxl", "string", "value", "wildcard_text", "populated_text",
+)  # fmt: skip
+# What flows through a graph beside conditions and texts: behind it lie other samplers, and their texts.
+_NO_TEXT = frozenset({
+    "model", "clip", "vae", "latent", "latent_image", "samples", "image", "images", "pixels", "control_net", "mask",
+    "clip_vision", "clip_vision_output", "noise", "sigmas", "sampler", "guider", "style_model", "ipadapter",
+})  # fmt: skip
+_MODEL_INPUT = re.compile(r"(?:\w+_)?(?:ckpt|checkpoint|unet|gguf|model)(?:_name)?", re.IGNORECASE)
+# Models that change or look at a picture, and do not make one.
+_OTHER_MODELS = re.compile(
+    r"upscal|ip-?adapter|control-?net|\bsam|sam(?:model|loader)|animatediff|motion|clip ?vision|style ?model|detect|"
+    r"ultralytics|\bvae|vaeloader|rife|interpolat|depth|face|insight|pulid|tagger|florence|llm|caption|lora|rembg|segment",
+    re.IGNORECASE,
 )
+_NO_CONDITION = "ConditioningZeroOut"
 
 
 def graph_of(found: dict[str, Any]) -> Settings | None:
     """Settings in a graph of either form; None where ``found`` is no graph."""
     if isinstance(found.get("nodes"), list):
-        return _workflow(found["nodes"])
+        return _workflow(found)
     nodes = {
         str(number): node
         for number, node in list(found.items())[:_MOST_NODES]
@@ -47,59 +59,125 @@ def graph_of(found: dict[str, Any]) -> Settings | None:
     return Settings("ComfyUI", _prompt(nodes))
 
 
-def _prompt(nodes: dict[str, dict[str, Any]]) -> dict[str, str]:
+Nodes = dict[str, dict[str, Any]]
+
+
+def _prompt(nodes: Nodes) -> dict[str, str]:
     values: dict[str, str] = {}
-    models, loras, texts = [], [], []
-    followed = 0
+    loras: list[str] = []
     for node in nodes.values():
         inputs = _inputs(node)
-        if "KSampler" in node["class_type"] or "positive" in inputs:
-            for side, name in (("positive", "prompt"), ("negative", "negative prompt")):
-                if name in values or followed >= _MOST_FOLLOWED:
-                    continue
-                followed += 1
-                text = " | ".join(dict.fromkeys(_upstream_texts(nodes, inputs.get(side), set(), 0)))
-                if text:
-                    values[name] = text
         for theirs, ours in _SAMPLER_INPUTS.items():
             if isinstance(inputs.get(theirs), str | int | float):
                 values.setdefault(ours, str(inputs[theirs]))
         if isinstance(inputs.get("width"), int) and isinstance(inputs.get("height"), int):
             values.setdefault("size", f"{inputs['width']}x{inputs['height']}")
-        models += [inputs[name] for name in _MODEL_INPUTS if isinstance(inputs.get(name), str)]
         loras += [value for key, value in inputs.items() if key.startswith("lora_name") and isinstance(value, str)]
-        if "TextEncode" in node["class_type"] or "Prompt" in node["class_type"]:
-            texts += [inputs[name] for name in _TEXT_INPUTS if isinstance(inputs.get(name), str)]
-    if "prompt" not in values and texts:
-        values["prompt"] = " | ".join(dict.fromkeys(filter(None, texts)))
-    if models:
-        values["model"] = ", ".join(dict.fromkeys(models))
-    if loras:
-        values["loras"] = ", ".join(dict.fromkeys(loras))
-    values["nodes"] = _names(node["class_type"] for node in nodes.values())
-    return values
+    told = values | _prompts(nodes)
+    for name, found in (("model", _models(nodes)), ("loras", loras)):
+        if found:
+            told[name] = ", ".join(dict.fromkeys(found))
+    told["nodes"] = _names(node["class_type"] for node in nodes.values())
+    return told
 
 
-def _upstream_texts(nodes: dict[str, dict[str, Any]], link: Any, seen: set[str], depth: int) -> Iterator[str]:
-    """Texts at the far end of a link ``[node, output]``."""
-    if not (isinstance(link, list) and len(link) == 2) or depth > _FARTHEST:
+def _prompts(nodes: Nodes) -> dict[str, str]:
+    """Both prompts: what samplers are linked to, else what stands where prompts stand."""
+    told: dict[str, str] = {}
+    linked: set[str] = set()
+    samplers = [node for node in nodes.values() if _samples(node)] or list(nodes.values())
+    for node in samplers[:_MOST_FOLLOWED]:
+        for side, (ours, links, _) in _SIDES.items():
+            link = next((link for name in links if _is_link(link := _inputs(node).get(name))), None)
+            if link is None or ours in told:
+                continue
+            linked.add(ours)
+            text = " | ".join(dict.fromkeys(_upstream_texts(nodes, link, side, set(), 0)))
+            if text:
+                told[ours] = text
+    taken = set(told.get("negative prompt", "").split(" | "))
+    for side, (ours, _, own) in _SIDES.items():
+        if ours in linked:
+            continue
+        texts = [text for node in nodes.values() for text in _strings(node, own)]
+        if side == "positive" and not texts:
+            texts = [t for n in nodes.values() if _encodes(n) for t in _strings(n, _TEXT_INPUTS) if t not in taken]
+        if texts:
+            told[ours] = " | ".join(dict.fromkeys(texts))
+    return told
+
+
+def _samples(node: dict[str, Any]) -> bool:
+    """Whether a node draws a picture from conditions, or guides one that does."""
+    kind = node["class_type"].casefold()
+    return "sampler" in kind or "guider" in kind or ("positive" in _inputs(node) and "latent_image" in _inputs(node))
+
+
+def _encodes(node: dict[str, Any]) -> bool:
+    return "TextEncode" in node["class_type"] or "Prompt" in node["class_type"]
+
+
+def _upstream_texts(nodes: Nodes, link: Any, side: str, seen: set[str], depth: int) -> Iterator[str]:
+    """Texts at the far end of a link ``[node, output]`` that are a prompt of ``side``."""
+    if not _is_link(link) or depth > _FARTHEST:
         return
     number = str(link[0])
     if number in seen or number not in nodes or len(seen) > _MOST_SEEN:
         return
     seen.add(number)
-    inputs = _inputs(nodes[number])
-    own = [inputs[name] for name in _TEXT_INPUTS if isinstance(inputs.get(name), str) and inputs[name].strip()]
-    yield from own
-    if not own:
-        for value in list(inputs.values())[:_MOST_NAMES]:
-            yield from _upstream_texts(nodes, value, seen, depth + 1)
+    node = nodes[number]
+    inputs = {str(key).casefold(): value for key, value in _inputs(node).items()}
+    if node["class_type"].startswith(_NO_CONDITION):
+        return
+    _, links, own = _SIDES[side]
+    if any(isinstance(inputs.get(name), str) for _, _, names in _SIDES.values() for name in names if name != "prompt"):
+        # A node that holds both: each side has its own.
+        yield from _strings(node, own)
+        return
+    if any(_is_link(inputs.get(name)) for name in ("positive", "negative")):
+        yield from _upstream_texts(nodes, next((inputs[n] for n in links if n in inputs), None), side, seen, depth + 1)
+        return
+    yield from _strings(node, _TEXT_INPUTS)
+    held = any(isinstance(inputs.get(name), str) for name in _TEXT_INPUTS)
+    for name, value in list(inputs.items())[:_MOST_NAMES]:
+        # A node that holds a text goes on only where another of its texts comes from elsewhere.
+        if name not in _NO_TEXT and (not held or name in _TEXT_INPUTS):
+            yield from _upstream_texts(nodes, value, side, seen, depth + 1)
 
 
-def _workflow(listed: list[Any]) -> Settings | None:
+def _models(nodes: Nodes) -> list[str]:
+    """What the samplers draw with; where their links lead nowhere, every model that draws."""
+    found: list[str] = []
+    for node in [node for node in nodes.values() if _samples(node)][:_MOST_FOLLOWED]:
+        seen: set[str] = set()
+        todo = [_inputs(node).get("model")]
+        while todo and len(seen) < _MOST_SEEN:
+            link = todo.pop()
+            if not _is_link(link) or str(link[0]) in seen or str(link[0]) not in nodes:
+                continue
+            seen.add(str(link[0]))
+            found += _model_names(nodes[str(link[0])])
+            todo += [value for name, value in _inputs(nodes[str(link[0])]).items() if name not in _NO_TEXT - {"model"}]
+    return found or [name for node in nodes.values() for name in _model_names(node)]
+
+
+def _model_names(node: dict[str, Any]) -> list[str]:
+    if _OTHER_MODELS.search(node["class_type"]):
+        return []
+    inputs = _inputs(node)
+    return [value for key, value in inputs.items() if isinstance(value, str) and value and _MODEL_INPUT.fullmatch(key)]
+
+
+def _workflow(found: dict[str, Any]) -> Settings | None:
     """The editor's graph has values without names, so only what they are certain to be is taken."""
-    nodes = [node for node in listed[:_MOST_NODES] if isinstance(node, dict) and isinstance(node.get("type"), str)]
-    if not nodes:
+    listed = list(_listed(found))
+    if any(node.get("type") == "invocation" for node in listed):
+        return _invocations(listed)
+    nodes = [node for node in listed if isinstance(node.get("type"), str)]
+    # Flow charts and other programs' pipelines have nodes with types as well.
+    if not nodes or not (
+        "last_node_id" in found or any(isinstance(n.get("widgets_values"), list | dict) for n in nodes)
+    ):
         return None
     texts = []
     for node in nodes:
@@ -107,7 +185,48 @@ def _workflow(listed: list[Any]) -> Settings | None:
         if "TextEncode" in node["type"] and isinstance(widgets, list):
             texts += [value for value in widgets if isinstance(value, str) and value.strip()]
     values = {"texts": " | ".join(dict.fromkeys(texts)), "nodes": _names(node["type"] for node in nodes)}
-    return Settings("ComfyUI", values)
+    return Settings("ComfyUI", values, Claim.POSSIBLY_GENERATED)
+
+
+def _listed(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The nodes of a graph, and of the graphs that stand in it as one node."""
+    inner = found.get("definitions")
+    graphs = inner.get("subgraphs") if isinstance(inner, dict) else None
+    for graph in [found, *(graphs if isinstance(graphs, list) else [])][:_MOST_NAMES]:
+        nodes = graph.get("nodes") if isinstance(graph, dict) else None
+        yield from (node for node in (nodes if isinstance(nodes, list) else [])[:_MOST_NODES] if isinstance(node, dict))
+
+
+def _invocations(listed: Iterable[dict[str, Any]]) -> Settings:
+    """InvokeAI's own editor: https://github.com/invoke-ai/InvokeAI (features/nodes/types/workflow.ts)."""
+    values: dict[str, str] = {}
+    kinds = []
+    for node in listed:
+        data = node.get("data")
+        if not isinstance(data, dict):
+            continue
+        kinds.append(str(data.get("type") or node.get("type")))
+        inputs = data.get("inputs")
+        for name, field in list((inputs if isinstance(inputs, dict) else {}).items())[:_MOST_NAMES]:
+            value = field.get("value") if isinstance(field, dict) else None
+            ours = {"prompt": "texts", "seed": "seed", "steps": "steps", "cfg_scale": "cfg scale"}.get(name)
+            if ours and isinstance(value, str | int | float) and str(value).strip():
+                values.setdefault(ours, str(value))
+            if name == "model" and isinstance(value, dict) and isinstance(value.get("name"), str):
+                values.setdefault("model", value["name"])
+    return Settings("InvokeAI", {**values, "nodes": _names(iter(kinds))}, Claim.POSSIBLY_GENERATED)
+
+
+def _is_link(value: Any) -> TypeGuard[list[Any]]:
+    """``[node, output]``."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str | int)
+
+
+def _strings(node: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """The texts among a node's inputs of these names, however they are spelt, in their order."""
+    inputs = {str(key).casefold(): value for key, value in _inputs(node).items()}
+    found = [inputs[name] for name in names if isinstance(inputs.get(name), str)]
+    return [text for text in found if text.strip()]
 
 
 def _inputs(node: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from nsnet_cli.provenance.texts import read_text, read_texts
 from nsnet_cli.provenance.xmp import read_xmp
 
 _MOST_FINDINGS, _MOST_TROUBLES, _MOST_PACKETS = 400, 50, 16
+# Settings that stand where something was run with them.
+_RUN = frozenset({"nodes", "prompt", "seed", "steps", "sampler", "cfg scale"})
+_EDITED = frozenset({"nodes", "workflow"})
 NOT_READ, UNKNOWN = "not_read", "unknown"
 
 
@@ -114,7 +117,7 @@ def _hidden(what: tuple[bytes, str, Carried]) -> Iterable[Finding]:
 
 
 def _document(reading: _Reading, carried: Carried, credentials: Credentials) -> dict[str, Any]:
-    findings = list(dict.fromkeys([*credentials.findings, *reading.findings]))
+    findings = list(dict.fromkeys([*credentials.findings, *_with_editors_graphs(reading.findings)]))
     troubles = list(dict.fromkeys([*credentials.troubles, *reading.troubles, *carried.troubles]))[:_MOST_TROUBLES]
     claims = sorted({str(f.claim) for f in findings if f.claim != Claim.NONE and f.backing != Backing.BROKEN})
     detail = credentials.detail
@@ -127,6 +130,13 @@ def _document(reading: _Reading, carried: Carried, credentials: Credentials) -> 
         "c2pa": detail,
         "errors": [asdict(trouble) for trouble in troubles],
     }
+
+
+def _with_editors_graphs(findings: list[Finding]) -> list[Finding]:
+    """An editor's graph alone says that somebody had it open; beside settings that were run it is theirs."""
+    ran = any(f.claim == Claim.GENERATED and f.where in _RUN for f in findings)
+    graphs = {f.carrier for f in findings if f.where in _EDITED and f.claim == Claim.POSSIBLY_GENERATED}
+    return [replace(f, claim=Claim.GENERATED) if ran and f.carrier in graphs else f for f in findings]
 
 
 def unread(message: str) -> dict[str, Any]:

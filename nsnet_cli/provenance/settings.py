@@ -56,13 +56,14 @@ class Settings:
 
     program: str | None = None
     values: dict[str, str] = field(default_factory=dict)
+    claim: Claim = Claim.GENERATED
 
     def findings(self, source: str, carrier: str) -> list[Finding]:
-        """A finding for the program and for each setting: each of them is a claim."""
+        """A finding for the program and for each setting: each of them makes the ``claim``."""
         told = {"generator": self.program} if self.program else {}
         told |= {name: value for name, value in self.values.items() if value.strip()}
         return [
-            Finding(source, name, cut(value), Claim.GENERATED, carrier=carrier)
+            Finding(source, name, cut(value), self.claim, carrier=carrier)
             for name, value in list(told.items())[:_MOST_SETTINGS]
         ]
 

@@ -23,7 +23,7 @@ CLAIMING_KEYS = frozenset({
     "sd_model", "nmkdiffusion", "comfyui", "novelai", "midjourney", "aiprompt", "ai_prompt",
 })  # fmt: skip
 # Of one text; a workflow of ComfyUI that carries pictures has some megabytes.
-_LONGEST = 4_000_000
+_LONGEST = 16_000_000
 _PROMPT_KEY = re.compile(r"(?:^|[^a-z])prompts?(?:$|[^a-z])", re.IGNORECASE)
 _PREFIX = re.compile(r"\s*(prompt|workflow|parameters|extra_pnginfo)\s*:\s*(?=[{\[\"])", re.IGNORECASE)
 # In an object that is cut off, or written by nobody that is known: fields that only generators have.
@@ -80,6 +80,8 @@ def claim_of_text(name: str, text: str) -> Claim:
     """What a text claims that no parser knows, by the key that it stands under."""
     if name.rsplit(":", 1)[-1] in ("digitalsourcetype", "digitalsourcefiletype"):  # ImageMagick spreads XMP over texts
         return claim_of_source_type(text)
+    if name == "workflow":
+        return Claim.POSSIBLY_GENERATED
     if name in CLAIMING_KEYS or _PROMPT_KEY.search(name):
         return Claim.GENERATED
     if name in _HOSTED:
@@ -103,10 +105,13 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
         found = settings.findings(source, carrier)
         # What could not be understood is shown, cut short.
         if not settings.values:
-            found.append(Finding(source, name, cut(text), Claim.GENERATED, carrier=carrier))
+            found.append(Finding(source, name, cut(text), settings.claim, carrier=carrier))
         return found
-    if prefix is not None or (text.startswith("{") and _UNFINISHED.search(text)):
-        return [Finding(source, name or "text", cut(text), Claim.GENERATED, carrier=carrier)]
+    if prefix is not None or (text.startswith(("{", "[")) and (known or _UNFINISHED.search(text))):
+        # What nobody could take apart is no prompt, whatever it stands under.
+        if name == "workflow":
+            return [Finding(source, name, cut(text), Claim.POSSIBLY_GENERATED, carrier=carrier)]
+        return [Finding(source, "text", cut(text), Claim.GENERATED, carrier=carrier)]
     job = _JOB.search(text)
     # Agencies number their jobs, too: in a caption Midjourney's options must stand beside it.
     if job is not None and (source == "text" or _OPTIONS.search(text)):
