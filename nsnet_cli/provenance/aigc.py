@@ -50,7 +50,8 @@ _TOLD = ("Label", "ContentProducer", "ProduceID", "ContentPropagator", "Propagat
 
 def _fields(text: str, known: bool) -> dict[str, Any] | None:
     """The label's fields, names in lower case."""
-    starts = [found.end() for found in _KEY.finditer(text)][:20]
+    keyed = [found.end() for found in _KEY.finditer(text)][:20]
+    starts = list(keyed)
     if known or text.lstrip().startswith("{"):
         starts.append(max(0, text.find("{")))
     for start in starts:
@@ -61,7 +62,7 @@ def _fields(text: str, known: bool) -> dict[str, Any] | None:
             if isinstance(inner, dict):
                 names = {str(key).casefold(): value for key, value in inner.items()}
             own = _FIELDS & names.keys()
-            if own - {"label"} or (known and own):
+            if own - {"label"} or (own and (known or start in keyed or isinstance(inner, dict))):
                 return names
     if known:
         loose = {name.casefold(): value for name, value in _PLAIN.findall(text)}

@@ -40,6 +40,12 @@ _CHANGED_BY_AI = re.compile(
     r"\b(?:ai|generative|firefly|gemini)\b|\bgenerative (?:fill|expand|remove|erase|edit)",
     re.IGNORECASE,
 )
+# "Captured by a camera, no generative AI used", "edited with non-AI tools", "AI-free".
+_DENIED = re.compile(
+    r"\b(?:no|not|non|without|never|nor|none|isn't|wasn't)\b[\s-]*(?:[\w'-]+\s+){0,4}?"
+    r"(?:ai|generative|generated|synthid|firefly|gemini|imagen)\b|\bai[- ]free\b|\bfree of (?:generative )?ai\b",
+    re.IGNORECASE,
+)
 _WATERMARK = re.compile(r"\b(?:watermark|synthid)\b", re.IGNORECASE)
 _SOURCE_TYPE_KEY = re.compile(r"(?:^|[.:])digitalSource(?:File)?Type$", re.IGNORECASE)
 # Said of an ingredient, these say that it is not what was taken in.
@@ -127,6 +133,7 @@ def _makers(manifest: Mapping[str, Any]) -> Iterator[Maker]:
         if not str(assertion.get("label", "")).startswith("c2pa.actions"):
             continue
         for action in _list(_dict(assertion.get("data")).get("actions"))[:_MOST_ACTIONS]:
+            action = _with_agent(action, assertion)
             types = [value for _, value in source_types_in(action)]
             if _of_action(action, False)[1] in (Claim.GENERATED, Claim.PARTLY_GENERATED):
                 yield Maker(generator_of(manifest), software_of(action), types[0] if types else None)
@@ -150,8 +157,9 @@ def _ingredient(
     backing = Backing.BROKEN if place.backing == Backing.BROKEN else own
     kind = {_PARENT: "parent", _COMPONENT: "component", "inputTo": "input"}.get(relation, relation or "ingredient")
     words = "no credentials of its own" if found is None else _words_of(found)
+    whose = f"{kind} of {place.name}" if place.name else kind
     chain.findings.append(
-        Finding(SOURCE, kind, f"{title}: {words}", backing=place.backing if found is None else backing)
+        Finding(SOURCE, whose, f"{title}: {words}", backing=place.backing if found is None else backing)
     )
     chain.ingredients.append(
         {
@@ -220,7 +228,8 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
         label, data = str(assertion.get("label", "")), assertion.get("data")
         if label.startswith("c2pa.actions"):
             for action in _list(_dict(data).get("actions"))[:_MOST_ACTIONS]:
-                yield finding(f"action {action.get('action', '')}".strip(), *_of_action(action, parented))
+                words = _of_action(_with_agent(action, assertion), parented)
+                yield finding(f"action {action.get('action', '')}".strip(), *words)
         elif label.startswith(_AI_ASSERTIONS):
             yield finding(label, str(data), Claim.GENERATED)
             for name in ("prompt", "model"):
@@ -229,6 +238,14 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
         elif not label.startswith(("c2pa.thumbnail", "c2pa.hash")):
             for key, value in source_types_in(data):
                 yield finding(f"{label} {key}", value, claim_of_source_type(value))
+
+
+def _with_agent(action: dict[str, Any], assertion: Mapping[str, Any]) -> dict[str, Any]:
+    """The action with its program, which may stand in a list beside all actions (C2PA 2.1, ``softwareAgentIndex``)."""
+    agents, index = _list(_dict(assertion.get("data")).get("softwareAgents")), action.get("softwareAgentIndex")
+    if "softwareAgent" in action or not isinstance(index, int) or not 0 <= index < len(agents):
+        return action
+    return {**action, "softwareAgent": agents[index]}
 
 
 def _of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
@@ -244,13 +261,16 @@ def _of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     claims = [claim_of_source_type(value) for value in types]
     if claim_of_software(agent) == Claim.GENERATED and not types:
         claims.append(Claim.GENERATED if name == "c2pa.created" else Claim.PARTLY_GENERATED)
-    if description and _CHANGED_BY_AI.search(description):
-        claims.append(Claim.PARTLY_GENERATED)
-    elif description and _BY_AI.search(description):
-        claims.append(Claim.GENERATED)
+    if Claim.CAPTURED not in claims and not _DENIED.search(description):
+        if _CHANGED_BY_AI.search(description):
+            claims.append(Claim.PARTLY_GENERATED)
+        elif _BY_AI.search(description):
+            claims.append(Claim.GENERATED)
     if partly:
         claims = [Claim.PARTLY_GENERATED if claim == Claim.GENERATED else claim for claim in claims]
-    if name in _EDITS and not _WATERMARK.search(description):
+    if _WATERMARK.search(description):
+        claims = [claim for claim in claims if claim != Claim.EDITED]
+    elif name in _EDITS:
         claims.append(Claim.EDITED)
     claim = next((kind for kind in _STRONGEST if kind in claims), Claim.NONE)
     words = [name, *(value.rsplit("/", 1)[-1] for value in dict.fromkeys(types)), agent, description]

@@ -7,12 +7,14 @@ from typing import Any
 
 from nsnet_cli.provenance.chain import Maker
 from nsnet_cli.provenance.findings import Backing, Claim, Finding
-from nsnet_cli.provenance.source_types import source_type_name
+from nsnet_cli.provenance.parameters import UNKNOWN_WEB_UI
+from nsnet_cli.provenance.programs import PROGRAM_FIELDS
+from nsnet_cli.provenance.source_types import is_source_type, source_type_name
 
 _GENERATED = (Claim.GENERATED, Claim.PARTLY_GENERATED, Claim.POSSIBLY_GENERATED)
 # By our name the places in which it stands, best first.
 _PLACES = {
-    "generator": ("generator", "claim generator", "AISystemUsed", "Software", "CreatorTool", "softwareAgent", "Make"),
+    "generator": ("generator", "claim generator", "AISystemUsed", *PROGRAM_FIELDS, "Make"),
     "model": ("model", "AISystemVersionUsed"),
     "prompt": ("prompt", "AIPromptInformation"),
     "negative_prompt": ("negative prompt",),
@@ -25,6 +27,7 @@ _PLACES = {
 }
 # The warning of a result, in `nsnet explain-warning`.
 CONTRADICTION = "contradiction"
+_NO_TYPE = ("", "nil", "null", "none", "undefined")
 _SOURCE_TYPES = ("digitalsourcetype", "digitalsourcefiletype")
 CAMERA_AND_GENERATOR = "a camera is named beside a declaration that the picture was generated"
 BROKEN_CREDENTIALS = "the content credentials do not fit the file"
@@ -42,9 +45,14 @@ def declared(
     sound = [f for f in findings if f.backing != Backing.BROKEN]
     found: dict[str, str | None] = {}
     for name, places in _PLACES.items():
-        found[name] = next(
-            (f.value for place in places for f in sound if f.where == place and f.claim in _GENERATED), None
-        )
+        said_there = [
+            f.value
+            for place in places
+            for f in sound
+            if f.where.casefold() == place.casefold() and f.claim in _GENERATED
+        ]
+        # A program that names itself is known better than one that is told by how it writes.
+        found[name] = next((value for value in said_there if value != UNKNOWN_WEB_UI), next(iter(said_there), None))
     for maker in makers:
         found["generator"] = found["generator"] or maker.program
         found["model"] = found["model"] or (maker.model if maker.model != maker.program else None)
@@ -52,7 +60,9 @@ def declared(
     types += [f.value for f in sound if f.source == "xmp" and f.where.casefold() in _SOURCE_TYPES]
     if c2pa is not None and c2pa["integrity"] != "broken":
         types += [action["source_type"] for action in c2pa["actions"] if action["source_type"]]
-    found["source_type"] = source_type_name(types[0]) if types else None
+    types = [value for value in types if value.strip().casefold() not in _NO_TYPE]
+    said = next(filter(is_source_type, types), types[0] if types else None)
+    found["source_type"] = None if said is None else source_type_name(said)
     return found
 
 

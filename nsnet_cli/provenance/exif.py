@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from nsnet_cli.provenance.containers.carried import Tag, text_of
 from nsnet_cli.provenance.containers.tiff import numbers_of
 from nsnet_cli.provenance.findings import Claim, Finding, cut
-from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software
+from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software, is_word
 from nsnet_cli.provenance.settings import json_object
 from nsnet_cli.provenance.texts import claim_of_text, read_text
 
@@ -17,7 +17,7 @@ _PROGRAMS = {
     0xA43A: "RAWDevelopingSoftware", 0xA43B: "ImageEditingSoftware", 0xA43C: "MetadataEditingSoftware",
 }  # fmt: skip
 _CAPTIONS = {
-    0x010E: "ImageDescription", 0x9286: "UserComment", 0x9C9B: "XPTitle", 0x9C9C: "XPComment", 0x9C9E: "XPKeywords",
+    0x010E: "ImageDescription", 0x9286: "UserComment", 0x9C9B: "XPTitle", 0x9C9C: "XPComment",
     0x9C9F: "XPSubject", 0xA436: "ImageTitle", 0x010D: "DocumentName", 0x013C: "HostComputer",
 }  # fmt: skip
 _CREDITS = {0x013B: "Artist", 0x8298: "Copyright", 0x9C9D: "XPAuthor", 0xA437: "Photographer"}
@@ -102,14 +102,16 @@ def _camera(texts: dict[int, str], carrier: str) -> Iterator[Finding]:
         if not text:
             continue
         found = [f for f in read_text("exif", name, text, f"{carrier}, {name}") if f.claim != Claim.NONE]
-        if not found and claim_of_software(text) == Claim.GENERATED:
+        # Orbbec's depth camera "Gemini 2" has a maker: a name that is a word is no generator's there.
+        camera = name == "Model" and is_word(text) and is_camera(names["Make"])
+        if not found and claim_of_software(text) == Claim.GENERATED and not camera:
             found = [Finding("exif", name, cut(text), Claim.GENERATED, carrier=carrier)]
         generated = generated or bool(found)
         yield from found
     for name, text in names.items():
         if not text or (generated and not is_camera(text)):
             continue
-        captured = name == "Model" and not generated and is_camera(text)
+        captured = name == "Model" and not generated and (is_camera(text) or is_word(text))
         if not generated:
             yield Finding("exif", name, cut(text), Claim.CAPTURED if captured else Claim.NONE, carrier=carrier)
 

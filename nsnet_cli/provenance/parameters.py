@@ -17,22 +17,25 @@ from nsnet_cli.provenance.settings import Settings
 
 _LONGEST = 1_000_000
 # The settings' line: steps, and something else that only a sampler has.
-_LINE = re.compile(r"(?:^|[\n,])[ \t]*(Steps: ?\d{1,6}\s*,)", re.IGNORECASE)
+# Some programs make blanks of line breaks.
+_LINE = re.compile(r"(?:^|[\n,]|[^\s:] )[ \t]*(Steps: ?\d{1,6}\s*,)", re.IGNORECASE)
 _CERTAIN = re.compile(
     r"\b(?:Sampler|Seed|CFG scale|Size|Model|Schedule type|Guidance|Denoising strength): ?\S", re.IGNORECASE
 )
 # Those that nobody writes of a walk ("Steps: 12000, Size: L").
 _UNMISTAKABLE = re.compile(
-    r"\b(?:Sampler|Seed|CFG scale|Schedule type|Model hash|Denoising strength): ?\S", re.IGNORECASE
+    r"\b(?:(?:Sampler|Schedule type): ?\S|(?:Seed|CFG scale|Denoising strength): ?-?\d|Model hash: ?[0-9a-f]{6})",
+    re.IGNORECASE,
 )
 _KEY = re.compile(r"\s*,?\s*([A-Za-z][\w \-/.()]{0,60}?):[ \t]*")
 _NEXT = re.compile(r",\s*[A-Za-z][\w \-/.()]{0,60}?:(?:\s|$)|\n")
-_NEGATIVE = re.compile(r"(?:^|\n)\s*Negative prompt:[ \t]*", re.IGNORECASE)
+_NEGATIVE = re.compile(r"(?:^|\n)\s*Negative prompt:[ \t]*| Negative prompt:[ \t]*(?=[^\n]*\Z)", re.IGNORECASE)
 _NAMES = {
     "steps": "steps", "sampler": "sampler", "cfg scale": "cfg scale", "seed": "seed", "size": "size", "model": "model",
     "model hash": "model hash", "hashes": "hashes", "lora hashes": "lora hashes", "schedule type": "scheduler",
     "denoising strength": "denoising strength", "vae": "vae", "clip skip": "clip skip",
 }  # fmt: skip
+UNKNOWN_WEB_UI = "Stable Diffusion web UI, or a program that writes as it does"
 _MOST_KEYS, _MOST_STEPS, _LONGEST_SETTINGS = 80, 500, 100_000
 
 
@@ -102,4 +105,4 @@ def _program(settings: dict[str, str]) -> str:
         return f"Stable Diffusion web UI Forge {version}"[:100]
     if version:
         return f"Stable Diffusion web UI {version}"[:100]
-    return "Stable Diffusion web UI, or a program that writes as it does"
+    return UNKNOWN_WEB_UI

@@ -40,7 +40,7 @@ _GENERATORS = (
 # with a version behind it, or behind its maker's name.
 _WORDS = frozenset({
     "imagen", "gemini", "flux", "firefly", "leonardo", "sora", "grok", "runway", "emu", "whisk", "kling", "ernie",
-    "reve", "krea", "recraft", "openai", "diffusers", "dalle", "generative fill", "xai", "hunyuan",
+    "reve", "krea", "recraft", "openai", "diffusers", "dalle", "generative fill", "xai", "hunyuan", "kandinsky",
 })  # fmt: skip
 _EDITORS = (
     "photoshop", "lightroom", "gimp", "affinity photo", "capture one", "snapseed", "pixelmator", "darktable",
@@ -71,7 +71,7 @@ _AI = (
 _GENERATED_LABEL = re.compile(
     rf"{_WHAT} ?(?:{_MADE} {_WITH} {_AI}|(?:fully |entirely )?ai[- ]generated(?: (?:image|picture|content|media|art))?"
     rf"|synthetic(?:ally generated)? (?:image|media|content)|contains ai[- ]generated content"
-    rf"|(?:apple )?image playground|google ai|meta ai|adobe firefly|由?ai生成|人工智能生成|ai合成)\W*",
+    rf"|(?:apple )?image playground|由?ai生成|人工智能生成|ai合成)\W*",
     re.IGNORECASE,
 )
 _CHANGED_LABEL = re.compile(
@@ -84,11 +84,18 @@ _CHANGED_LABEL = re.compile(
 def claim_of_software(value: str) -> Claim:
     """What the name of a program claims: a generator, an editor, or nothing that is known here."""
     text = _plain(value[:_LONGEST_NAME])
-    if any(_names(text, name) for name in _GENERATORS):
+    if any(_names(text, name) for name in _NAMES):
         return Claim.GENERATED
     if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in _EDITORS):
         return Claim.EDITED
     return claim_of_label(value)
+
+
+def is_word(value: str) -> bool:
+    """Whether what names a generator here is a word of other things as well."""
+    text = _plain(value[:_LONGEST_NAME])
+    named = [name for name in _NAMES if _names(text, name)]
+    return bool(named) and all(name in _WORDS for name in named)
 
 
 def claim_of_label(value: str) -> Claim:
@@ -104,7 +111,7 @@ def claim_of_label(value: str) -> Claim:
 def claim_of_credit(value: str) -> Claim:
     """What a credit line claims: a label, or the name of a generator and nothing else."""
     text = _plain(value[:_LONGEST_NAME])
-    named = next((name for name in _GENERATORS if name not in _WORDS and text.startswith(name)), None)
+    named = next((name for name in _NAMES if name not in _WORDS and text.startswith(name)), None)
     if named is not None and re.fullmatch(rf"{re.escape(named)}{_BEHIND}", text):
         return Claim.GENERATED
     return claim_of_label(value)
@@ -112,7 +119,7 @@ def claim_of_credit(value: str) -> Claim:
 
 def _plain(value: str) -> str:
     """A name for comparing: an underscore, a slash and a dash between words are what a space is."""
-    return " ".join(re.sub(r"[_/,;|]+", " ", value).casefold().split())
+    return " ".join(re.sub(r"[_/,;|-]+", " ", value).casefold().split())
 
 
 def _names(text: str, name: str) -> bool:
@@ -122,3 +129,6 @@ def _names(text: str, name: str) -> bool:
     if name in _WORDS:
         return re.fullmatch(rf"{_MAKERS}{re.escape(name)}{_BEHIND}", text) is not None
     return re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", text) is not None
+
+
+_NAMES = tuple(dict.fromkeys(map(_plain, _GENERATORS)))

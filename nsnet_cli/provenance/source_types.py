@@ -49,6 +49,11 @@ def claim_of_source_type(value: str) -> Claim:
     return _CLAIMS.get(source_type_name(value), Claim.NONE)
 
 
+def is_source_type(value: str) -> bool:
+    """Whether the vocabulary has it; Lightroom writes "nil" where nobody chose one."""
+    return source_type_name(value) in _CLAIMS
+
+
 def source_type_name(value: str) -> str:
     """The term that is meant, as the vocabulary spells it: Google writes ``TrainedAlgorithmicMedia``.  Of what
     the vocabulary has not, the last part as it stands."""

@@ -32,6 +32,7 @@ _PROGRAMS = frozenset(key.casefold() for key in PROGRAM_KEYS)
 _CREDITS = frozenset({"source", "credit", "author", "creator", "artist", "copyright", "publisher"})
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _JOB = re.compile(rf"\bJob ID:\s*({_UUID})", re.IGNORECASE)
+_VERSION = re.compile(r"\s--(?:v|version) (\d[\d.]{0,4})\b")
 _OPTIONS = re.compile(r"\s--(?:v|ar|niji|style|stylize|chaos|seed|q|raw|sref|iw|no|s|c|w|p)\b")
 # A UUID, in the chunk that Hugging Face's jobs and Spaces write: it says where, not that a generator ran there.
 _HOSTED = frozenset({"hf-job-id", "hf_job_id", "hf-space-id", "hf-space", "hf_space", "huggingface_space", "space_id"})
@@ -51,6 +52,8 @@ def read_texts(texts: Sequence[Text]) -> list[Finding]:
     # NovelAI's older form has the prompt beside its settings.
     if "novelai" in plain.get("Software", "").casefold() and plain.get("Description"):
         settings = settings_of(json_object(plain.get("Comment", "")) or {})
+        if "model" not in (settings.values if settings is not None else {}) and plain.get("Source"):
+            found.append(Finding("text", "model", cut(plain["Source"]), Claim.GENERATED, carrier="Source"))
         if settings is not None and "prompt" not in settings.values:
             found.append(Finding("text", "prompt", cut(plain["Description"]), Claim.GENERATED, carrier="Description"))
     for text in texts:
@@ -117,6 +120,9 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
     if job is not None and (source == "text" or _OPTIONS.search(text)):
         prompt = text[: job.start()].strip()
         values = {"prompt": prompt, "job id": job.group(0)}
+        version = _VERSION.search(prompt)
+        if version is not None:
+            values["model"] = f"Midjourney {version.group(1)}"
         return Settings("Midjourney", values).findings(source, carrier)
     return []
 
@@ -155,4 +161,7 @@ def _dream(text: str) -> Settings | None:
     for option, value in re.findall(r"\s-([A-Za-z])\s*(\S+)", found.group(2)):
         if option in _DREAM_NAMES:
             values[_DREAM_NAMES[option]] = value
+    width, height = values.pop("width", ""), values.pop("height", "")
+    if width and height:
+        values["size"] = f"{width}x{height}"
     return Settings("InvokeAI", values)

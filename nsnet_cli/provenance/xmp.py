@@ -25,7 +25,7 @@ _OTHERS = frozenset({"Pantry", "Ingredients", "DerivedFrom"})
 
 
 def _generated(value: str) -> Claim:
-    return Claim.GENERATED
+    return Claim.NONE if _NOTHING.fullmatch(value.strip()) else Claim.GENERATED
 
 
 def _nothing(value: str) -> Claim:
@@ -60,6 +60,12 @@ _CAPTIONS = frozenset({
     "description", "title", "headline", "imagedescription", "usercomment", "instructions", "caption", "comment",
     "label", "rights", "usageterms", "alttextaccessibility", "extdescraccessibility",
 })  # fmt: skip
+# What people write into a field that they must fill and have nothing for.
+_NOTHING = re.compile(
+    r"(?:none|no|n/?a|nil|null|nothing|unknown|false|0|[-–.]+|not (?:applicable|used|available)"
+    r"|no (?:gen(?:erative)? ?)?ai(?: (?:was )?used| involved| system)?)\W*",
+    re.IGNORECASE,
+)
 _PROMPT = re.compile(r"(?:^|_|[a-z](?=P))prompt", re.IGNORECASE)
 _HIDDEN = re.compile(r"AIGC|Steps: ?\d|\"class_type\"|\"(?:negative_?)?prompt\"", re.IGNORECASE)
 

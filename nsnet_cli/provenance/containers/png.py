@@ -14,6 +14,8 @@ _PROFILE_KEY = "Raw profile type "
 # A line with a name of one word or more ("IPTC profile" by Google), the length, and the digits.
 _PROFILE = re.compile(r"\s*+(?:(?!\d++\s*+\n)[^\n]*+\n)?\s*+(?P<length>\d++)\s++(?P<digits>[0-9a-fA-F\s]*+)\Z")
 _EXIF_HEAD = b"Exif\0\0"
+# Some writers leave the digits out and put the profile there as it is.
+_RAW = (b"\x1c\x02", b"8BIM", b"Photoshop 3.0\0", _EXIF_HEAD, b"II*\0", b"MM\0*", b"<?xpacket", b"<x:xmpmeta")
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -82,12 +84,15 @@ def _sort_text(key: str, value: bytes, where: str, carried: Carried) -> None:
 def _raw_profile(kind: str, value: bytes, where: str, carried: Carried) -> None:
     """ImageMagick's form (coders/png.c): the name, the length, and hexadecimal digits in lines."""
     found = _PROFILE.match(value.decode("latin-1"))
-    if found is None:
-        raise ValueError("a raw profile that is no hexadecimal text")
-    digits, length = re.sub(r"\s", "", found["digits"]), int(found["length"])
-    raw = bytes.fromhex(digits[: len(digits) // 2 * 2])
-    if len(raw) < length:
-        carried.trouble("text", f"{where}: {len(raw):,} of {length:,} bytes are there")
+    if found is not None:
+        digits, length = re.sub(r"\s", "", found["digits"]), int(found["length"])
+        raw = bytes.fromhex(digits[: len(digits) // 2 * 2])
+        if len(raw) < length:
+            carried.trouble("text", f"{where}: {len(raw):,} of {length:,} bytes are there")
+    elif value.startswith(_RAW):
+        raw = value
+    else:
+        raise ValueError("a raw profile that is neither hexadecimal text nor the profile itself")
     if kind in ("exif", "app1"):
         if raw.startswith(_XMP_HEAD):
             carried.block("xmp", where, raw.removeprefix(_XMP_HEAD))

@@ -42,7 +42,8 @@ def walk_exif(block: Block, into: list[Part], carried: Carried) -> None:
         for tag, offset, end in _directory(block, at, name, order, big, carried):
             part.size = end - at
             if tag is None:
-                if offset and name.startswith("IFD"):
+                # EXIF has the picture and its thumbnail: what a third one would be there is garbage, and loses nothing.
+                if offset and name.startswith("IFD") and (block.where == "TIFF" or name == "IFD0"):
                     todo.append((f"IFD{int(name[3:]) + 1}", offset))
                 break
             if len(carried.tags) >= _MOST_TAGS:
