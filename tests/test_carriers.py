@@ -114,6 +114,75 @@ def test_a_raw_profile_may_call_itself_anything(named: str) -> None:
     assert found["claims"] == ["generated"] and found["errors"] == []
 
 
+@pytest.mark.parametrize("form", ["iptc", "exif", "8bim"])
+def test_a_raw_profile_that_is_the_profile_itself(form: str) -> None:
+    iim = b"\x1c\x02\x6e" + struct.pack(">H", 12) + b"AI Generated"
+    data = {
+        "iptc": iim,
+        "exif": b"Exif\0\0" + user_comment(A1111),
+        "8bim": b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iim)) + iim,
+    }[form]
+    chunk = f"Raw profile type {form}".encode() + b"\0\0" + zlib.compress(data)
+    found = read(with_chunk(encoded("PNG"), b"zTXt", chunk), "PNG")
+    assert found["claims"] == ["generated"] and found["errors"] == []
+
+
+@pytest.mark.parametrize("label", ["1", "2"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_chinas_label_in_properties_of_its_own(label: str, nested: bool) -> None:
+    fields = f"<TC260:Label>{label}</TC260:Label><TC260:ContentProducer>P</TC260:ContentProducer>"
+    elements = f'<TC260:AIGC rdf:parseType="Resource">{fields}</TC260:AIGC>' if nested else fields
+    found = read(encoded(xmp=XMP.format(attributes="", elements=elements).encode()))
+    assert found["claims"] == ["generated" if label == "1" else "possibly_generated"] and found["errors"] == []
+
+
+@pytest.mark.parametrize("text", ['{"AIGC":{"Label":"1"}}', 'AIGC={"Label":"1"}'])
+def test_chinas_label_with_nothing_but_the_label(text: str) -> None:
+    assert read(with_segment(encoded(), 0xFE, text.encode()))["claims"] == ["generated"]
+    assert read(with_segment(encoded(), 0xFE, b'{"Label":"1"}'))["claims"] == ["unknown"]
+
+
+@pytest.mark.parametrize("fault", ["<dc:x>a & b</dc:x>", "<no:prefix/>", "<dc:x>\x01</dc:x>", "<dc:x>a</dc:y>"])
+def test_what_stands_behind_a_fault_in_xmp_is_read_all_the_same(fault: str) -> None:
+    packet = XMP.format(
+        attributes="", elements=f"{fault}<Iptc4xmpExt:DigitalSourceType>{AI}</Iptc4xmpExt:DigitalSourceType>"
+    )
+    found = read(encoded(xmp=packet.encode()))
+    assert found["claims"] == ["generated"] and found["declared"]["source_type"] == "trainedAlgorithmicMedia"
+    assert found["state"] == "not_read" and found["errors"]
+
+
+@pytest.mark.parametrize("said", ["None", "n/a", "No AI used", "not applicable", "-"])
+def test_a_field_that_says_nothing_claims_nothing(said: str) -> None:
+    packet = XMP.format(
+        attributes=f'Iptc4xmpExt:AISystemUsed="{said}" Iptc4xmpExt:AIPromptInformation="{said}" '
+        'Iptc4xmpExt:DigitalSourceType="nil"',
+        elements="",
+    )
+    found = read(encoded(xmp=packet.encode()))
+    assert found["claims"] == ["unknown"]
+    assert (found["declared"]["generator"], found["declared"]["source_type"]) == (None, None)
+
+
+def test_keywords_are_no_labels_and_a_word_is_no_generator_of_a_camera_maker() -> None:
+    keywords = exif_block({0x9C9E: "AI generated".encode("utf-16-le") + b"\0\0"}, {})
+    assert read(with_exif("JPEG", keywords))["claims"] == ["unknown"]
+    camera = read(with_exif("JPEG", exif_block({0x010F: "Orbbec", 0x0110: "Gemini 2"}, {})))
+    assert camera["claims"] == ["captured"] and camera["contradictions"] == []
+    assert read(with_exif("JPEG", exif_block({0x0110: "Gemini 2.5 Flash Image"}, {})))["claims"] == ["generated"]
+
+
+def test_garbage_behind_the_last_directory_loses_nothing() -> None:
+    block = exif_block({0x0110: "Camera 5"}, {})
+    entries = struct.unpack(">H", block[8:10])[0]
+    at = 10 + 12 * entries
+    for where in (0x00FFFFFF, 9):
+        damaged = block[:at] + struct.pack(">I", where) + block[at + 4 :]
+        found = read(with_exif("JPEG", damaged))
+        assert "captured" in found["claims"]
+        assert found["errors"] == [] or where == 9
+
+
 def test_a_source_type_is_spelt_as_the_vocabulary_spells_it() -> None:
     for said in ("TrainedAlgorithmicMedia", "digsrctype:trained_algorithmic_media", f"{AI}/"):
         packet = XMP.format(attributes=f'Iptc4xmpExt:DigitalSourceType="{said}"', elements="").encode()

@@ -14,6 +14,7 @@ from carriers import encoded
 from credentials import AI, CREATED, EMAIL_PROTECTION, SERVERS, Signer
 
 from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.provenance.chain import walk_chain
 from nsnet_cli.provenance.containers.walk import walk
 from nsnet_cli.provenance.hardbinding import LEFT_OUT, MISMATCH, with_hash_checked
 from nsnet_cli.provenance.validation import answers_of
@@ -22,6 +23,9 @@ from nsnet_cli.results.document import json_schema
 JPEG = encoded(quality=90)
 SCHEMA = {"$ref": "#/$defs/provenance", "$defs": json_schema()["$defs"]}
 VALID = ["claimSignature.validated", "assertion.dataHash.match"]
+
+
+CAPTURE = AI.replace("trainedAlgorithmicMedia", "digitalCapture")
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +183,52 @@ def test_a_parent_that_fails_is_shown_and_claims_nothing(signer: Signer) -> None
         ({"action": "c2pa.cropped", "description": "Cropped to 4:5"}, "edited"),
         ({"action": "c2pa.published", "description": "Posted beside an article on AI"}, "unknown"),
         ({"action": "c2pa.created", "digitalSourceType": AI.replace("trained", "unheardOf")}, "unknown"),
+        # What is denied is not said, and a source type outranks words.
+        (
+            {"action": "c2pa.created", "digitalSourceType": CAPTURE, "description": "Camera, no generative AI used"},
+            "captured",
+        ),
+        ({"action": "c2pa.created", "digitalSourceType": CAPTURE, "description": "Not made with AI"}, "captured"),
+        ({"action": "c2pa.edited", "description": "Edited with non-AI tools"}, "edited"),
+        ({"action": "c2pa.color_adjustments", "description": "Adjusted colours without generative AI"}, "edited"),
+        ({"action": "c2pa.edited", "description": "AI-free retouching, edited by hand"}, "edited"),
+        # A generator's own mark is no edit.
+        (
+            {
+                "action": "c2pa.edited",
+                "digitalSourceType": CAPTURE.replace("digitalCapture", "composite"),
+                "description": "Added visible watermark to image",
+            },
+            "unknown",
+        ),
     ],
 )
 def test_actions_in_all_their_fields(signer: Signer, action: dict[str, Any], claim: str) -> None:
     found = read(signer.sign(JPEG, [action], generator="Something"))
     assert found["claims"] == [claim] and found["c2pa"]["integrity"] == "intact"
+
+
+def test_a_program_in_the_list_beside_the_actions(signer: Signer) -> None:
+    data = {
+        "softwareAgents": [{"name": "Another"}, {"name": "Adobe Firefly", "version": "4"}],
+        "actions": [
+            {"action": "c2pa.created", "softwareAgentIndex": 1},
+            {"action": "c2pa.edited", "softwareAgentIndex": 9},
+        ],
+    }
+    manifest = {"assertions": [{"label": "c2pa.actions.v2", "data": data}], "claim_generator": "Studio"}
+    chain = walk_chain({"manifests": {"a": manifest}, "active_manifest": "a"}, answers_of([], [], False), False)
+    created, edited = (f for f in chain.findings if f.where.startswith("action"))
+    assert "Adobe Firefly 4" in created.value and created.claim == "generated"
+    assert edited.value == "c2pa.edited"
+    assert [maker.model for maker in chain.makers] == ["Adobe Firefly 4"]
+
+
+def test_a_parent_is_shown_as_whose_it_is(signer: Signer) -> None:
+    inner = signer.sign(JPEG, parents=[("parentOf", JPEG)], generator="Inner")
+    found = read(signer.sign(JPEG, parents=[("componentOf", inner)], generator="Outer"))
+    parents = [f["where"] for f in found["findings"] if f["where"].startswith("parent")]
+    assert len(parents) == 1 and parents[0].startswith("parent of component")
 
 
 def test_a_change_to_a_photograph_makes_a_part_of_it(signer: Signer) -> None:

@@ -36,6 +36,13 @@ _NAMES = {
     "denoising strength": "denoising strength", "vae": "vae", "clip skip": "clip skip",
 }  # fmt: skip
 UNKNOWN_WEB_UI = "Stable Diffusion web UI, or a program that writes as it does"
+_MOCHI_NAMES = {
+    "Include in Image": "prompt", "Exclude from Image": "negative prompt", "Model": "model", "Steps": "steps",
+    "Guidance Scale": "cfg scale", "Seed": "seed", "Size": "size", "Scheduler": "scheduler",
+}  # fmt: skip
+_MOCHI = re.compile(
+    rf"(?:^|;[ \t]*|\n)[ \t]*({'|'.join(_MOCHI_NAMES)}|Upscaler|ML Compute Unit|Generator|Date|Metadata Version):[ \t]*"
+)
 _MOST_KEYS, _MOST_STEPS, _LONGEST_SETTINGS = 80, 500, 100_000
 
 
@@ -58,6 +65,21 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     for key, value in settings.items():
         values.setdefault(_NAMES.get(key.casefold(), key), value)
     return Settings(_program(settings) if settings else None, values)
+
+
+def mochi_of(text: str) -> Settings | None:
+    """Settings in Mochi Diffusion's form, fields with a line or a semicolon each.
+
+    https://github.com/MochiDiffusion/MochiDiffusion (Model/Metadata.swift)
+    """
+    if "Include in Image:" not in text[:200]:
+        return None
+    text = text[:_LONGEST_SETTINGS]
+    fields = list(_MOCHI.finditer(text))
+    ends = [field.start() for field in fields[1:]] + [len(text)]
+    told = {field.group(1): text[field.end() : end].strip() for field, end in zip(fields, ends, strict=True)}
+    values = {ours: told[theirs] for theirs, ours in _MOCHI_NAMES.items() if told.get(theirs)}
+    return Settings(told.get("Generator") or "Mochi Diffusion", values) if len(values) > 2 else None
 
 
 def _settings(text: str) -> dict[str, str]:

@@ -40,6 +40,18 @@ _SUPPORTING = frozenset({*_STRONG, "seed", "steps", "model"})
 _WORDS = frozenset({
     "scale", "strength", "guidance", "positive", "negative", "c", "sampling", "lora", "models", "size", "resolution",
 })  # fmt: skip
+# What must stand there for it to be meant: a worksheet has steps and a model, too, and a geologist a sampler.
+_MEANT = {
+    "seed": re.compile(r"\A\s*-?\d"),
+    "steps": re.compile(r"\A\s*\d"),
+    "cfg scale": re.compile(r"\A\s*\d"),
+    "sampler": re.compile(
+        r"euler|dpm|ddim|ddpm|lms|heun|plms|uni_?pc|lcm|\bk_|ancestral|sde|pndm|restart|res_|deis|tcd|flow|gradient"
+        r"|karras|default|automatic|sgm|ays|\A\s*\d+\s*\Z",
+        re.IGNORECASE,
+    ),
+    "model": re.compile(r"\.(?:safetensors|ckpt|gguf|pth?|bin)\b|diffusion|dream|xl\b|[a-z]/[a-z]|\d", re.IGNORECASE),
+}
 # Objects that hold the settings of the program that is named beside them.
 WRAPPERS = {
     "sui_image_params": "SwarmUI", "invokeai_metadata": "InvokeAI", "sd-metadata": "InvokeAI",
@@ -98,17 +110,23 @@ def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | Non
     _collect(found, values, 0)
     program = program or _program(found)
     certain = names_in(found) if not known else _SUPPORTING
-    if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or not values:
+    if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or certain == {"prompt", "steps"} or not values:
         return None
     return Settings(program, values)
 
 
 def names_in(found: Mapping[str, Any]) -> frozenset[str]:
     """Our names of the settings that stand in an object under names that mean nothing else."""
-    plain = {re.sub(r"[\s_\-]", "", str(key)).casefold() for key in list(found)[:500]}
-    inner = [_as_object(v) for k, v in list(found.items())[:500] if str(k).casefold() in _INNER]
-    plain |= {re.sub(r"[\s_\-]", "", str(key)).casefold() for values in inner for key in values or ()}
-    return frozenset(_OURS[name] for name in plain - _WORDS if name in _OURS)
+    objects = [found]
+    objects += [inner for k, v in list(found.items())[:500] if str(k).casefold() in _INNER and (inner := _as_object(v))]
+    names: set[str] = set()
+    for one in objects:
+        for key, value in list(one.items())[:500]:
+            plain = re.sub(r"[\s_\-]", "", str(key)).casefold()
+            ours = _OURS.get(plain, "")
+            if ours and plain not in _WORDS and (ours not in _MEANT or _MEANT[ours].search(_text(value))):
+                names.add(ours)
+    return frozenset(names)
 
 
 def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> None:

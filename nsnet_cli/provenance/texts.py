@@ -9,7 +9,7 @@ from nsnet_cli.provenance.aigc import exported_in, label_in
 from nsnet_cli.provenance.containers.carried import Text
 from nsnet_cli.provenance.findings import Claim, Finding, cut
 from nsnet_cli.provenance.graphs import graph_of
-from nsnet_cli.provenance.parameters import parameters_of
+from nsnet_cli.provenance.parameters import mochi_of, parameters_of
 from nsnet_cli.provenance.programs import PROGRAM_KEYS, claim_of_credit, claim_of_label, claim_of_software
 from nsnet_cli.provenance.settings import WRAPPERS, Settings, json_object, names_in, settings_of
 from nsnet_cli.provenance.source_types import claim_of_source_type
@@ -143,6 +143,9 @@ def _settings(name: str, text: str, known: bool) -> Settings | None:
         return settings
     if name == "dream":
         return _dream(text)
+    mochi = mochi_of(text)
+    if mochi is not None:
+        return mochi
     settings = parameters_of(text)
     if settings is None and name == "parameters" and "negative prompt:" in text.casefold():
         settings = parameters_of(text, known=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from typing import Any
+from xml.etree.ElementTree import ParseError
 
 from nsnet_cli.provenance.aigc import label_in
 from nsnet_cli.provenance.containers.carried import Block
@@ -66,6 +71,11 @@ _NOTHING = re.compile(
     r"|no (?:gen(?:erative)? ?)?ai(?: (?:was )?used| involved| system)?)\W*",
     re.IGNORECASE,
 )
+_LOOSE = re.compile(
+    r"\b(?:[\w.-]+:)?(DigitalSource(?:File)?Type|AIGC|CreatorTool|Credit|Software|AISystem(?:Version)?Used"
+    r"|AIPromptInformation)\s*(?:=\s*(?:\"([^\"<]*)\"|'([^'<]*)')|>([^<]*)<)"
+)
+_MOST_LOOSE = 50
 _PROMPT = re.compile(r"(?:^|_|[a-z](?=P))prompt", re.IGNORECASE)
 _HIDDEN = re.compile(r"AIGC|Steps: ?\d|\"class_type\"|\"(?:negative_?)?prompt\"", re.IGNORECASE)
 
@@ -74,15 +84,27 @@ def read_xmp(block: Block) -> Iterator[Finding]:
     """Findings of one packet, in their order; raises what a parser raises on what is no XML."""
     from defusedxml.ElementTree import iterparse
 
-    carrier = f"XMP of {block.where}"
+    carrier, packet = f"XMP of {block.where}", _packet(block.data)
+    label: dict[str, str] = {}  # China's, whose fields may be properties of their own
+    try:
+        yield from _parsed(iterparse(BytesIO(packet), events=("start", "end")), carrier, label)
+    except ParseError as error:
+        yield from _behind(packet, error.position, carrier, label)
+        raise
+    finally:
+        found = label_in("xmp", json.dumps(label), carrier, known=True) if label else []
+    yield from found
+
+
+def _parsed(events: Iterator[Any], carrier: str, label: dict[str, str]) -> Iterator[Finding]:
     stack: list[str] = []
     told = seen = 0
-    for event, element in iterparse(BytesIO(_packet(block.data)), events=("start", "end")):
+    for event, element in events:
         seen += 1 + len(element.attrib)
         if seen > _MOST:
             raise ValueError("XMP of more elements than anybody writes")
         if event == "end":
-            found = list(_property(stack, element.text or "", carrier))
+            found = list(_property(stack, element.text or "", carrier, label))
             stack.pop()
             element.clear()
         else:
@@ -92,11 +114,23 @@ def read_xmp(block: Block) -> Iterator[Finding]:
             found = []
             for name, value in element.attrib.items():
                 path = stack if name == _RESOURCE else [*stack, name]
-                found += _property(path, value, carrier)
+                found += _property(path, value, carrier, label)
         told += len(found)
         if told > _MOST_FINDINGS:
             raise ValueError("XMP that says more than anybody writes")
         yield from found
+
+
+def _behind(packet: bytes, position: tuple[int, int], carrier: str, label: dict[str, str]) -> Iterator[Finding]:
+    """What speaks of origin behind the place where a packet stops being XML, by its names alone."""
+    line, column = position
+    lines = packet.split(b"\n")
+    start = sum(len(one) + 1 for one in lines[: line - 1]) + column
+    # From the last bracket before it: the fault may lie in the very property.
+    text = packet[max(0, packet.rfind(b"<", 0, start)) :].decode("utf-8", "replace")
+    for found in itertools.islice(_LOOSE.finditer(text), _MOST_LOOSE):
+        name, value = found.group(1), next(filter(None, found.groups()[1:]), "")
+        yield from _property([name], html.unescape(value), carrier, label)
 
 
 def _packet(data: bytes) -> bytes:
@@ -117,8 +151,8 @@ def _trimmed(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _property(path: list[str], value: str, carrier: str) -> Iterator[Finding]:
-    """What the value of the innermost property of ``path`` says."""
+def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) -> Iterator[Finding]:
+    """What the value of the innermost property of ``path`` says; a field of China's label goes to the ``label``."""
     text = value.strip()
     if not text:
         return
@@ -126,10 +160,13 @@ def _property(path: list[str], value: str, carrier: str) -> Iterator[Finding]:
     local = next((name for name in reversed(names) if name not in _STRUCTURE), "")
     tag = next((name for name in reversed(path) if name.rsplit("}", 1)[-1] not in _STRUCTURE), "")
     key = local.casefold()
-    if key == "aigc" or "tc260.org.cn" in tag:
-        found = label_in("xmp", text if key == "aigc" else f'{{"{local}": "{text}"}}', carrier, known=True)
+    found: list[Finding] = []
+    if key == "aigc":
+        found = label_in("xmp", text, carrier, known=True)
+    elif "tc260.org.cn" in tag:
+        label[local] = text
     elif tag.startswith("{http://purl.org/dc/terms/}") and key != "provenance":
-        found = []
+        pass
     elif key in _FIELDS:
         found = [Finding("xmp", local, cut(text), _FIELDS[key](text), carrier=carrier)]
     elif key in _CAPTIONS:
@@ -138,8 +175,6 @@ def _property(path: list[str], value: str, carrier: str) -> Iterator[Finding]:
         found = [Finding("xmp", local, cut(text), Claim.GENERATED, carrier=carrier)]
     elif len(text) > 20 and _HIDDEN.search(text):
         found = [f for f in read_text("xmp", local, text, carrier) if f.claim != Claim.NONE]
-    else:
-        found = []
     for finding in found:
         yield _of_another(finding) if _OTHERS & set(names) else finding
 

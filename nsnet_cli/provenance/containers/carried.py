@@ -12,7 +12,7 @@ MOST_PARTS = 5_000
 LARGEST_BLOCK = 16 * 1024 * 1024
 # All that is inflated of one file: a chunk of a few kilobytes can hold gigabytes.
 MOST_INFLATED = 32 * 1024 * 1024
-MOST_BLOCKS = 200
+MOST_BLOCKS, MOST_TEXTS = 200, 2_000
 # All blocks of one file together: tags of a few bytes can each name the same megabytes.
 MOST_KEPT = 64 * 1024 * 1024
 DEEPEST = 16
@@ -109,8 +109,8 @@ class Carried:
     def text(self, where: str, key: str, value: str) -> None:
         if len(value) > LARGEST_BLOCK:
             self.trouble("text", f"{where}: {len(value):,} characters, more than anybody writes; not read")
-        elif len(self.texts) >= MOST_BLOCKS:
-            self.trouble("text", f"more than {MOST_BLOCKS} texts: the rest was not read")
+        elif len(self.texts) >= MOST_TEXTS:
+            self.trouble("text", f"more than {MOST_TEXTS:,} texts: the rest was not read")
         else:
             self.texts.append(Text(where, key, value))
 

@@ -88,6 +88,8 @@ def _directory(
     data, where = block.data, block.where
     width, entry, wide = (8, 20, 8) if big else (2, 12, 4)
     if at + width > len(data):
+        if name == "IFD1" and where != "TIFF":  # that of the thumbnail: nothing of the picture is lost
+            return
         carried.trouble("exif", f"{where}: directory {name} lies outside of the block")
         return
     count = struct.unpack(order + ("Q" if big else "H"), data[at : at + width])[0]
