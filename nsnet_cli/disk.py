@@ -14,6 +14,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def real_path(path: Path) -> Path:
+    """Where a file lies that ``path`` may be a link to: to rename onto the link would leave the file as it was."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def sync_folder(path: Path) -> None:
     """Make the name of a new file survive a power cut, where the system can."""
     with suppress(OSError):

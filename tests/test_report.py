@@ -147,7 +147,7 @@ def test_sidecars_lie_beside_their_pictures_and_over_nothing_else(
     command = ("scan", str(tmp_path), "--sidecar", "--json", "--weights", str(tiny_weights))
     run = run_nsnet(*command)
     document = json.loads(run.stdout)
-    assert run.returncode == 0 and b"1 sidecars could not be written" in run.stderr
+    assert run.returncode == 0 and b"1 sidecar could not be written" in run.stderr
     sidecar = json.loads((tmp_path / "0.png.nsnet.json").read_text())
     jsonschema.validate(sidecar, json_schema())
     assert sidecar["results"] == document["results"][:1] and sidecar["summary"]["total"] == 1

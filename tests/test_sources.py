@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from archived import LIMITS, OTHERS, PICTURES, TARS, add, found, jpeg, write_tar, write_zip
 
-from nsnet_cli.errors import InputError, UsageError
+from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.inputs.sources import archives, read_source, stat_source
@@ -266,10 +266,23 @@ def test_a_parquet_table(hugging_face: bool, tmp_path: Path) -> None:
         assert read_source(addresses[row], LIMITS) == data[row]
     with pytest.raises(InputError, match="no picture"):
         read_source(addresses[20], LIMITS)
-    with pytest.raises(UsageError, match="columns: image, label"):
-        found(path, column="photo")
-    with pytest.raises(UsageError, match="no column 'label' of pictures"):
-        found(path, column="label")
+    for column in ("photo", "label"):
+        # A row that says so: other inputs go on.
+        assert found(path, column=column) == [f"{path}!{column}/0"]
+        with pytest.raises(
+            InputError, match=f"no column '{column}' of pictures.*columns: image .*, label .int64."
+        ) as no:
+            read_source(f"{path}!{column}/0", LIMITS)
+        assert no.value.code == "not_found"
+
+
+def test_a_parquet_table_of_views(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "views.parquet"
+    pq.write_table(pa.table({"image": pa.array([jpeg(1), jpeg(2)], pa.binary_view())}), path)
+    assert [read_source(address, LIMITS) for address in found(path)] == [jpeg(1), jpeg(2)]
 
 
 def test_a_scan_of_a_tar_gives_the_rows_of_its_files(run_nsnet: Callable[..., object], tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def explain_warning(
 def main() -> None:
     """Entry point of the console script."""
     keep_freed_memory()
+    if os.environ.get("COLUMNS", "").strip() == "0":
+        del os.environ["COLUMNS"]  # some shells say so of a window that they do not know; nothing would be shown
     sys.exit(_run())
 
 

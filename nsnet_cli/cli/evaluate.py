@@ -65,7 +65,7 @@ def evaluate(
     Exit codes: 0 done, 2 wrong usage, 3 some pictures have no score, 4 bad weights, 130 interrupted.
     """
     outputs, asked = output or [], list(dict.fromkeys(detectors or [NS_NET]))
-    _check(outputs, force, predictions, len(asked))
+    _check(outputs, force, dataset, predictions, len(asked))
     if predictions is not None and detectors:
         raise UsageError("--predictions were made before: no --detector")
 
@@ -129,8 +129,9 @@ def _is_rows(path: Path) -> bool:
     return path.suffix.lower() == ".jsonl"
 
 
-def _check(outputs: list[Path], force: bool, predictions: Path | None, detectors: int) -> None:
-    check_outputs(outputs, _SUFFIXES if detectors == 1 else _COMPARED_SUFFIXES, force)
+def _check(outputs: list[Path], force: bool, dataset: Path, predictions: Path | None, detectors: int) -> None:
+    suffixes = _SUFFIXES if detectors == 1 else _COMPARED_SUFFIXES
+    check_outputs(outputs, suffixes, force, [dataset, predictions])
     for path in outputs:
         if _is_rows(path) and predictions is not None:
             raise UsageError(f"{path}: rows of a scan are written when pictures are scanned, not with --predictions")

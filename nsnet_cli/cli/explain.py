@@ -56,7 +56,7 @@ def explain(
     if picture == STDIN:
         raise UsageError("explain needs a file, not standard input; save the picture first")
     if output is not None:
-        check_outputs([output], tuple(_FORMATS), force)
+        check_outputs([output], tuple(_FORMATS), force, [picture])
 
     from nsnet_cli.cli.scanners import load_scanner
     from nsnet_cli.explain import explain as explained

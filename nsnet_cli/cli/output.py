@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from nsnet_cli.cli.state import say
+from nsnet_cli.disk import real_path
 from nsnet_cli.errors import UsageError
 
 
@@ -18,15 +21,34 @@ class Shown(StrEnum):
     CSV = "csv"
 
 
-def check_outputs(outputs: Sequence[Path], suffixes: Sequence[str], force: bool) -> None:
-    """Refuse now what would otherwise be refused after an hour's work.  Raises `UsageError`."""
+def check_outputs(
+    outputs: Sequence[Path], suffixes: Sequence[str], force: bool, inputs: Iterable[str | Path | None] = ()
+) -> None:
+    """Refuse now what would otherwise be refused after an hour's work, or destroy one of the ``inputs``.
+
+    Raises `UsageError`.
+    """
+    inputs = list(inputs)
     for path in outputs:
         if path.suffix.lower() not in suffixes:
             raise UsageError(f"{path}: the suffix names no format; use one of {', '.join(suffixes)}")
+        check_output(path, inputs)
         if path.exists() and not force:
             raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: no directory {path.parent}")
+
+
+def check_output(path: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Refuse what cannot be written, or what must not be overwritten whatever is forced.  Raises `UsageError`."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: no directory {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path}: no permission to write in {path.parent}")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} is no regular file; leave --output out, and results go to standard output")
+    for given in inputs:
+        with suppress(OSError, ValueError):
+            if given and path.samefile(given) and not path.is_dir():
+                raise UsageError(f"{path} is what is to be read: it would be overwritten; choose another name")
 
 
 def write_outputs(
@@ -34,12 +56,15 @@ def write_outputs(
 ) -> None:
     """Write ``document`` to each of ``outputs`` as its suffix says, whole or not at all.  Raises `UsageError`."""
     for path in outputs:
-        partial = path.with_name(path.name + ".partial")
+        real = real_path(path)
+        partial = real.with_name(f".{real.name}.{os.getpid()}.partial")
         try:
             partial.write_bytes(render[path.suffix.lower()](document).encode("utf-8", "backslashreplace"))
-            partial.replace(path)
+            partial.replace(real)
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
+        finally:
+            partial.unlink(missing_ok=True)
         say(f"written to {path}")
 
 

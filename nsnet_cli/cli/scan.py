@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
+import math
 import os
 import signal
 import sys
@@ -162,6 +164,8 @@ def scan(
     """
     style = _format_of(format, as_json, output)
     named = inputs or []
+    if "" in named:
+        raise UsageError("an input is empty; is there an empty variable in the command?")
     if not named and from_file is None:
         raise UsageError("nothing to scan: name a picture or a directory, or - for standard input")
     if from_file == "-" and STDIN in named:
@@ -171,6 +175,7 @@ def scan(
         raise UsageError(f"--sort needs all rows at once; {style} rows are written as they come")
     piped = STDIN in named
     _refuse_first(
+        (timeout is not None and not math.isfinite(timeout), "--timeout must be a number of seconds"),
         (workers == 0 and timeout is not None, "--timeout needs a process that can be ended, not --workers 0"),
         (piped and bool(workers or timeout), "a picture on standard input is decoded here: no --workers, no --timeout"),
         (piped and resume, "--resume cannot know whether standard input has changed; save it to a file first"),
@@ -194,8 +199,9 @@ def scan(
     options.check_csv_bom(csv_bom, style == Format.CSV)
     from nsnet_cli.cli.scan_output import ScanRun, Target
 
-    target = Target.of(style, output, force, resume, bool(only))
-    check_skipped(skipped, output, force or resume)
+    reads = [*named, from_file]
+    target = Target.of(style, output, force, resume, bool(only), reads)
+    check_skipped(skipped, output, force or resume, reads)
 
     from nsnet_cli.inputs.discover import Discovery, Shard, WalkCount, WalkOptions, find_pictures, names_many
 
@@ -334,10 +340,8 @@ def _format_of(chosen: Format | None, as_json: bool, output: Path | None) -> For
         raise UsageError(f"--json contradicts --format {chosen}")
     if as_json:
         return Format.JSON
-    if chosen is not None:
-        return chosen
     if output is None:
-        return Format.TABLE
+        return chosen or Format.TABLE
     by_suffix = {
         ".json": Format.JSON,
         ".jsonl": Format.JSONL,
@@ -347,10 +351,16 @@ def _format_of(chosen: Format | None, as_json: bool, output: Path | None) -> For
         ".html": Format.HTML,
         ".txt": Format.TABLE,
     }
-    if output.suffix.lower() not in by_suffix:
+    by_name = by_suffix.get(output.suffix.lower())
+    if chosen is not None:
+        # What a name says is what other programs, and nsnet convert, will take it for.
+        if by_name not in (None, chosen, Format.TABLE):
+            raise UsageError(f"--format {chosen} contradicts the name {output}, which means {by_name}")
+        return chosen
+    if by_name is None:
         known = ", ".join(by_suffix)
         raise UsageError(f"{output}: the suffix names no format; use {known}, or --format")
-    return by_suffix[output.suffix.lower()]
+    return by_name
 
 
 def _listed(source: str, null: bool) -> Iterator[str]:
@@ -358,6 +368,9 @@ def _listed(source: str, null: bool) -> Iterator[str]:
     try:
         # Not through `sys.stdin`: whoever waits in it at the end of the program would bring the program down.
         descriptor = os.dup(0) if source == "-" else os.open(source, os.O_RDONLY)
+        if source != "-" and os.path.isdir(source):
+            os.close(descriptor)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
         raise UsageError(f"--from-file {source}: {error.strerror}; expected a text file with a path a line") from error
 

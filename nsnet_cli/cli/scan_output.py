@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,9 @@ import typer
 
 from nsnet_cli import __version__
 from nsnet_cli.cli.options import Format, SortKey
+from nsnet_cli.cli.output import check_output
 from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.disk import real_path
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.provenance.read import unread_in
 from nsnet_cli.results.document import SCHEMA, ModelInfo, PictureResult, RowContext, ScanOptions, Summary, scan_document
@@ -51,7 +53,15 @@ class Target:
     journal: Path | None
 
     @classmethod
-    def of(cls, style: Format, output: Path | None, force: bool, resume: bool, some_only: bool) -> Target:
+    def of(
+        cls,
+        style: Format,
+        output: Path | None,
+        force: bool,
+        resume: bool,
+        some_only: bool,
+        inputs: Sequence[str | None] = (),
+    ) -> Target:
         """Decide it.  Raises `UsageError` for what would overwrite something, or could not be resumed."""
         if output is None:
             if resume:
@@ -63,14 +73,13 @@ class Target:
             from nsnet_cli.report.convert import need_pyarrow
 
             need_pyarrow()
-        if style == Format.TABLE or (style == Format.JSONL and some_only):
-            if resume:
-                raise UsageError("--resume needs every row in the file: .jsonl without --only, .csv, .json or .parquet")
-            journal = None
-        else:
+        check_output(output, inputs)
+        output = real_path(output)
+        journal: Path | None = None
+        if not (style == Format.TABLE or (style == Format.JSONL and some_only)):
             journal = output if style == Format.JSONL else output.with_name(output.name + _JOURNAL_SUFFIX)
-        if not output.parent.is_dir():
-            raise UsageError(f"{output}: no directory {output.parent}")
+        elif resume:
+            raise UsageError("--resume needs every row in the file: .jsonl without --only, .csv, .json or .parquet")
         there = output.exists()
         if style == Format.PARQUET and output.is_dir():
             from nsnet_cli.report.convert import parquet_parts
@@ -136,11 +145,15 @@ class ScanRun:
         if target.journal is not None:
             self._by_journal(target, target.journal)
         else:
-            with _opened(target.output, self.stdout) as stream:
-                if target.style in (Format.JSONL, Format.CSV):
-                    self._stream_rows(target.style, stream)
-                else:
-                    self._at_the_end(target.style, stream)
+            try:
+                with _opened(target.output, self.stdout) as stream:
+                    if target.style in (Format.JSONL, Format.CSV):
+                        self._stream_rows(target.style, stream)
+                    else:
+                        self._at_the_end(target.style, stream)
+            except KeyboardInterrupt:
+                say(f"interrupted: {_rows(self.summary.total)} written to {target.output or 'standard output'}")
+                raise
         if self.summary.total > 1 and target != Target(Format.TABLE, None, None):
             self._say_counts()
 
@@ -189,7 +202,8 @@ class ScanRun:
         for what, count in sorted(unread.items()):
             say(f"1 file has {what}" if count == 1 else f"{count:,} files have {what}")
         if failed:
-            say(f"{failed:,} sidecars could not be written: no right to, or a file of that name that is not ours")
+            many = "1 sidecar" if failed == 1 else f"{failed:,} sidecars"
+            say(f"{many} could not be written: no right to, or a file of that name that is not ours")
 
     def _wrote_sidecar(self, result: PictureResult) -> bool:
         """A document of this one picture beside it; never over a file that is no sidecar of ours."""
@@ -206,10 +220,13 @@ class ScanRun:
                 return False
             # A name that nobody can have laid a link under, in a folder that need not be a friend's.
             handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".nsnet-")
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(partial, 0o644)
-            Path(partial).replace(path)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+                os.chmod(partial, 0o644)
+                Path(partial).replace(path)
+            finally:
+                Path(partial).unlink(missing_ok=True)
         except OSError:
             return False
         return True
@@ -243,7 +260,7 @@ class ScanRun:
         """Say where the rows are and how to go on; make the wanted file of them where that takes no time."""
         if self.summary.total <= _QUICKLY_CONVERTED and target.style != Format.HTML:
             self._finish(target, path)
-        say(f"interrupted: {self.summary.total:,} rows are in {path}; go on with")
+        say(f"interrupted: {_rows(self.summary.total)} in {path}; go on with")
         argv = [arg for arg in sys.argv[1:] if arg not in ("--resume", "--force")]
         at = argv.index("--") if "--" in argv else len(argv)
         say(shlex.join(["nsnet", *argv[:at], "--resume", *argv[at:]]))
@@ -278,7 +295,16 @@ class ScanRun:
                 writer.write(self.context.row(result, index))
 
     def _at_the_end(self, style: Format, stream: TextIO) -> None:
-        in_order = sorted(self.results(), key=lambda found: found[0])
+        found: list[tuple[int, PictureResult]] = []
+        try:
+            found.extend(self.results())
+        except KeyboardInterrupt:
+            self._write_all(style, stream, found)  # what is done is written
+            raise
+        self._write_all(style, stream, found)
+
+    def _write_all(self, style: Format, stream: TextIO, found: list[tuple[int, PictureResult]]) -> None:
+        in_order = sorted(found, key=lambda one: one[0])
         results = [result for _, result in in_order if self._wanted(result.verdict)]
         if style == Format.JSON:
             stream.write(_rendered(style, self._document(result.to_dict() for result in results)))
@@ -310,6 +336,10 @@ class ScanRun:
         if self.sort == SortKey.PROBABILITY:
             return sorted(results, key=lambda r: -1.0 if (p := probability(r)) is None else p, reverse=True)
         return results
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count:,} rows are"
 
 
 def _is_sidecar(path: Path) -> bool:
@@ -376,21 +406,33 @@ def _opened(output: Path | None, stdout: TextIO, quiet: bool = False) -> Iterato
     if output is None:
         yield stdout
         return
+    from filelock import FileLock, Timeout
+
     from nsnet_cli.disk import sync_folder
 
     partial = output.with_name(f".{output.name}.partial")
+    lock = FileLock(output.with_name(f".{output.name}.lock"))
     try:
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            try:
-                yield stream
-            except KeyboardInterrupt:
+        lock.acquire(timeout=0)
+        try:
+            with partial.open("w", encoding="utf-8", newline="") as stream:
+                try:
+                    yield stream
+                except KeyboardInterrupt:
+                    stream.flush()
+                    partial.replace(output)
+                    raise
                 stream.flush()
-                partial.replace(output)
-                raise
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(output)
-        sync_folder(output)
+                os.fsync(stream.fileno())
+            partial.replace(output)
+            sync_folder(output)
+        finally:
+            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()
+            lock.release()
+    except Timeout as error:
+        raise UsageError(f"{output}: another scan is writing to it") from error
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}") from error
     if not quiet:

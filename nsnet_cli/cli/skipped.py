@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nsnet_cli.cli.output import check_output
 from nsnet_cli.cli.state import say
 from nsnet_cli.errors import UsageError
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from nsnet_cli.inputs.discover import Skipped, WalkCount
 
 
-def check_skipped(path: Path | None, output: Path | None, overwrite: bool) -> None:
+def check_skipped(path: Path | None, output: Path | None, overwrite: bool, inputs: Sequence[str | None] = ()) -> None:
     """Refuse now what could not be written at the end.  Raises `UsageError`."""
     if path is None:
         return
@@ -25,6 +26,7 @@ def check_skipped(path: Path | None, output: Path | None, overwrite: bool) -> No
         raise UsageError(f"--skipped {path} exists: choose another name, or overwrite it with --force")
     if not path.parent.is_dir():
         raise UsageError(f"--skipped {path}: there is no directory {path.parent}; make it, or name another")
+    check_output(path, inputs)
 
 
 def write_skipped(path: Path | None, count: WalkCount) -> None:

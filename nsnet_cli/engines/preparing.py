@@ -162,6 +162,8 @@ def _is_small(size: tuple[int, int]) -> bool:
 
 
 def _read_stdin(limits: DecodeLimits) -> bytes:
+    if sys.stdin is None:
+        raise InputError("empty", "standard input is closed")
     data = sys.stdin.buffer.read(limits.max_bytes + 1)
     if len(data) > limits.max_bytes:
         raise InputError("too_large", f"more than --max-bytes {limits.max_bytes:,} on standard input")

@@ -8,6 +8,7 @@ taken and said so; half a picture is an error, not a picture.  ``docs/inputs.md`
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 _ANIMATED, GAIN_MAP = "animated", "gain_map"
 # Training pictures were square; compression in training went down to quality 50.
 EXTREME_ASPECT = 4
+_PNG_DEPTH = 24  # where the header has the bits of a sample
 # Side in pixels of the thumbnails that the content control looks at.
 THUMBNAIL_SIDE = 32
 # Rows that are made RGB at a time.
@@ -107,7 +109,10 @@ def read_file(path: Path, limits: DecodeLimits) -> bytes:
     except PermissionError as error:
         raise InputError("permission", "permission denied") from error
     except (OSError, ValueError) as error:
-        raise InputError("decode_failed", f"could not be read: {error}") from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        # A folder that is none, a name longer than there can be, a link in a circle: nothing there to be decoded.
+        nowhere = isinstance(error, OSError) and error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+        raise InputError("not_found" if nowhere else "decode_failed", f"could not be read: {said}") from error
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns) or len(data) != after.st_size:
         raise InputError("changed_while_reading", "the file changed while it was read; scan it again")
     if not data:
@@ -177,7 +182,9 @@ def decode(data: bytes, limits: DecodeLimits) -> Picture:
     except MemoryError as error:
         raise InputError("too_large", "not enough memory to decode it; a smaller copy can be scanned") from error
     except Exception as error:
-        raise reason_of(data, error) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            raise reason_of(data, error) from error
 
 
 def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
@@ -203,6 +210,10 @@ def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
         flags.append(GAIN_MAP)
     opened.seek(0)
     opened.load()
+    clear = opened.info.get("transparency")
+    if file_format == "PNG" and opened.mode == "L" and isinstance(clear, int) and data[_PNG_DEPTH] in (2, 4):
+        # Pillow spreads the samples over 8 bits, and not the one that is clear.
+        opened.info["transparency"] = clear * 255 // (2 ** data[_PNG_DEPTH] - 1)
     # A damaged EXIF block must not cost the picture; without it there is nothing to turn.
     with suppress(Exception):
         ImageOps.exif_transpose(opened, in_place=True)  # else what need not be turned is copied
@@ -351,7 +362,12 @@ def _to_rgb(image: PilImage) -> NDArray[np.uint8]:
     from PIL import Image
 
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        return grey_to_rgb(np.asarray(image))
+        values = np.asarray(image)
+        pixels = grey_to_rgb(values)
+        clear = image.info.get("transparency")
+        if image.mode.startswith("I;16") and isinstance(clear, int):
+            pixels[values == clear] = 255
+        return pixels
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP):

@@ -19,7 +19,7 @@ from nsnet_cli.inputs.sources.address import DAMAGED, Address, frame_of, is_hidd
 from nsnet_cli.inputs.sources.archives import unsafe
 from nsnet_cli.inputs.sources.read import Container, names_in, open_container
 from nsnet_cli.inputs.sources.remote import walk_remote
-from nsnet_cli.inputs.sources.tables import ParquetPictures
+from nsnet_cli.inputs.sources.tables import NoSuchColumnError, ParquetPictures
 from nsnet_cli.inputs.sources.video import Clip, VideoFrames, frame_name, look_through, video_kind
 
 
@@ -167,7 +167,7 @@ def find_pictures(inputs: Iterable[str], wanted: WalkOptions, count: WalkCount) 
         elif os.path.isdir(given):
             yield from _walk(given, wanted, count)
         elif os.path.isfile(given) and (inside := _members(given, wanted, count)) is not None:
-            yield from inside
+            yield from _of_named(given, inside, wanted)
         else:
             yield given
 
@@ -203,6 +203,14 @@ def _frames_of(path: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str
     except InputError:
         pass  # its row says so
     yield path
+
+
+def _of_named(container: str, inside: Iterator[str], wanted: WalkOptions) -> Iterator[str]:
+    """What is inside of what somebody named: a table without the column becomes a row that says so."""
+    try:
+        yield from inside
+    except NoSuchColumnError:
+        yield str(Address(container, f"{wanted.column}/0"))
 
 
 def _met(container: str, what: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
@@ -242,7 +250,7 @@ def _remote(url: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
         below = None if Address.parse(url).member is not None else walk_remote(url)
         if below is None:
             inside = _members(url, wanted, count) if looks_like_container(url) else None
-            yield from (url,) if inside is None else inside
+            yield from (url,) if inside is None else _of_named(url, inside, wanted)
             return
         for address, relative in below:
             if is_hidden(relative) or wanted.leaves_out(relative):
@@ -280,7 +288,9 @@ def _walk(root: str, wanted: WalkOptions, count: WalkCount) -> Iterator[str]:
             try:
                 is_folder = entry.is_dir()
             except OSError:
-                yield entry.path  # a link in a circle, or into what is closed: a row that says so
+                relative = os.path.relpath(entry.path, root)
+                if wanted.takes(relative):
+                    yield entry.path  # a link in a circle, or into what is closed: a row that says so
                 continue
             if is_folder:
                 below.append(entry.path)

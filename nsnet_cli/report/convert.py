@@ -8,7 +8,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nsnet_cli.disk import sync_folder
+from nsnet_cli.disk import real_path, sync_folder
 from nsnet_cli.errors import UsageError
 from nsnet_cli.report.rows import CSV_FIELDS, CsvWriter, flat_row
 
@@ -104,13 +104,14 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
     Raises `UsageError`.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    real = real_path(path)
+    partial = real.with_name(f".{real.name}.{os.getpid()}.partial")
     try:
         write(partial)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-        partial.replace(path)
-        sync_folder(path)
+        partial.replace(real)
+        sync_folder(real)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
     finally:

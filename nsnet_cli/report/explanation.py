@@ -50,7 +50,8 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     grid.add_row("", "score  " + "".join(shade + cut for shade, cut in zip(_SHADES, between, strict=True)))
     grid.add_row("", meaning(explanation))
     scales = sorted({tile.side for tile in explanation.tiles})
-    looked_at = f"{len(explanation.tiles)} tiles of {' and '.join(map(str, scales))} pixels a side"
+    tiles = f"{len(explanation.tiles)} tile{'s' * (len(explanation.tiles) > 1)}"
+    looked_at = f"{tiles} of {' and '.join(map(str, scales))} pixels a side"
     looked_at += ", scaled to 224" if explanation.model.detector == NS_NET else ""
     grid.add_row("looked at", looked_at)
     if explanation.unseen:

@@ -114,6 +114,14 @@ class Journal:
     def _go_on(self, unchanged: Callable[[Row], bool], on_kept: Callable[[Row], None]) -> None:
         _refuse_foreign(self.path)
         partial = self.path.with_name(f".{self.path.name}.partial")
+        try:
+            if not self._copied(partial, unchanged, on_kept):
+                partial.replace(self.path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _copied(self, partial: Path, unchanged: Callable[[Row], bool], on_kept: Callable[[Row], None]) -> bool:
+        """Whole rows that still hold, copied to ``partial``; whether they were all."""
         as_it_was = True
         with self.path.open("rb") as old, partial.open("wb") as new:
             for number, line in enumerate(old, start=1):
@@ -130,10 +138,7 @@ class Journal:
                 on_kept(row)
             new.flush()
             os.fsync(new.fileno())
-        if as_it_was:
-            partial.unlink()
-        else:
-            partial.replace(self.path)
+        return as_it_was
 
     def _check(self, row: Row) -> None:
         for key in ("weights_sha256", "options_hash"):

@@ -36,6 +36,8 @@ def read_header(path: Path) -> Header:
 
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
+    if not os.access(path, os.R_OK):
+        raise WeightsError(f"{path}: no permission to read it")
     try:
         with safe_open(path, framework="numpy") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -34,6 +34,8 @@ def find_weights(name_or_path: str) -> Path:
         candidate = folder / f"{name_or_path}{_SUFFIX}"
         if candidate.is_file():
             return candidate
+    if as_path.is_file():
+        return as_path  # whatever it is called: reading it says what it is
     searched = "\n  ".join(str(folder) for folder in weights_folders())
     raise WeightsError(
         f"no weights named {name_or_path!r}; looked in\n  {searched}\n"

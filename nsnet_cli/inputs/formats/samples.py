@@ -22,8 +22,14 @@ _PIECE = 1 << 20
 
 
 def grey_to_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits as Pillow holds it, ``(height, width)``, as ``(height, width, 3)``."""
-    grey = floats_to_8bit(values) if values.dtype.kind == "f" else wide_integers_to_8bit(values)
+    """Grey of more than 8 bits as Pillow holds it, ``(height, width)``, as ``(height, width, 3)``.
+
+    What it holds in 16 bits has a range that is sure, however dark the picture is.
+    """
+    if values.dtype.kind == "f":
+        grey = floats_to_8bit(values)
+    else:
+        grey = integers_to_8bit(values, 65535) if values.dtype.itemsize == 2 else wide_integers_to_8bit(values)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 

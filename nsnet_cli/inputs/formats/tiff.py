@@ -99,7 +99,13 @@ def pillow_misreads(tags: Any) -> bool:
     if tags.get(259, 1) in (6, 7, 34676, 34677):
         return False
     # It lays planes of plain 16-bit samples beside each other, and takes 12 bits for the lower ones of 16.
-    return depth in (10, 12, 14, 24) or (tags.get(284, 1) == 2 and depth > 8 and tags.get(259, 1) == _PLAIN)
+    if depth in (10, 12, 14, 24) or (tags.get(284, 1) == 2 and depth > 8 and tags.get(259, 1) == _PLAIN):
+        return True
+    # Where white is 0 it shows the negative, and of 32 bits it takes the highest for a sign.
+    grey = tags.get(277, 1) == 1
+    kinds = tags.get(339, (1,))
+    whole = (kinds[0] if isinstance(kinds, tuple) else kinds) == 1
+    return grey and ((tags.get(262) == 0 and depth > 8) or (depth == 32 and whole))
 
 
 def may_be_read_apart(t: TiffLayout) -> bool:

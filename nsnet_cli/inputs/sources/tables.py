@@ -16,6 +16,10 @@ MAGIC = b"PAR1"
 _BATCH, _BATCH_BYTES = 16, 1 << 26
 
 
+class NoSuchColumnError(UsageError):
+    """A table has no column of pictures of the name that was given."""
+
+
 class ParquetPictures:
     """An open table.  Reading goes by batches and keeps the last, so that asking in order costs one pass."""
 
@@ -33,20 +37,21 @@ class ParquetPictures:
         self._first = 0
 
     def members(self, column: str) -> Iterator[str]:
-        """Names of all cells of ``column``.  Raises `UsageError` where there is no such column of bytes."""
+        """Names of all cells of ``column``.  Raises `NoSuchColumnError` where there is no such column of bytes."""
         try:
             self._check(column)
         except InputError as error:
-            raise UsageError(str(error)) from error
+            raise NoSuchColumnError(str(error)) from error
         yield from (f"{column}/{row}" for row in range(self._rows))
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """The bytes of one cell.  Raises `InputError`."""
         found = re.fullmatch(r"(.+)/(\d{1,15})", name, re.DOTALL)
+        if found is not None:
+            self._check(found[1])
         if found is None or int(found[2]) >= self._rows:
             raise InputError("not_found", "no such cell: expected COLUMN/ROW")
         column, row = found[1], int(found[2])
-        self._check(column)
         import pyarrow.compute as pc
 
         try:
@@ -65,13 +70,17 @@ class ParquetPictures:
         return data
 
     def _go_to(self, column: str, row: int) -> None:
+        import pyarrow as pa
+
         if column != self._column or row < self._first:
             self._batches = self._table.iter_batches(batch_size=self._batch_rows(), columns=[column])
             self._column, self._batch, self._first = column, (), 0
         while row >= self._first + len(self._batch):
             self._first += len(self._batch)
             values = next(self._batches).column(0)
-            self._batch = values.field("bytes") if hasattr(values, "field") else values
+            values = values.field("bytes") if hasattr(values, "field") else values
+            # A view has no length that could be asked for.
+            self._batch = values.cast(pa.large_binary()) if pa.types.is_binary_view(values.type) else values
 
     def _batch_rows(self) -> int:
         """Few where cells are large."""
@@ -86,9 +95,10 @@ class ParquetPictures:
         kind = schema.field(column).type if schema.names.count(column) == 1 else None
         if kind is not None and pa.types.is_struct(kind):
             kind = next((kind.field(k).type for k in range(kind.num_fields) if kind.field(k).name == "bytes"), None)
-        if kind is None or not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            names = ", ".join(schema.names[:20])
-            raise InputError("not_found", f"no column {column!r} of pictures (--column); columns: {names}")
+        binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+        if kind is None or not any(is_kind(kind) for is_kind in binary):
+            names = ", ".join(f"{field.name} ({field.type})" for field in list(schema)[:20])
+            raise InputError("not_found", f"no column {column!r} of pictures (--column); columns: {names}"[:1_000])
 
 
 @contextlib.contextmanager
