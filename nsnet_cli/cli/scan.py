@@ -197,7 +197,8 @@ def scan(
         ),
     )
     options.check_csv_bom(csv_bom, style == Format.CSV)
-    from nsnet_cli.cli.scan_output import ScanRun, Target
+    from nsnet_cli.cli.scan_output import ScanRun
+    from nsnet_cli.cli.target import Target
 
     reads = [*named, from_file]
     target = Target.of(style, output, force, resume, bool(only), reads)

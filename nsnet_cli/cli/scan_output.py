@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,8 @@ import typer
 
 from nsnet_cli import __version__
 from nsnet_cli.cli.options import Format, SortKey
-from nsnet_cli.cli.output import check_output
 from nsnet_cli.cli.state import STATE, say, stderr_console
-from nsnet_cli.disk import real_path
+from nsnet_cli.cli.target import Target, opened
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.provenance.read import unread_in
 from nsnet_cli.results.document import SCHEMA, ModelInfo, PictureResult, RowContext, ScanOptions, Summary, scan_document
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 30.0
 _FILE_WIDTH = 1000
-_JOURNAL_SUFFIX = ".journal.jsonl"
 # Rows that become CSV, JSON or Parquet well within two seconds.
 _QUICKLY_CONVERTED = 5_000
 
@@ -42,65 +40,6 @@ _QUICKLY_CONVERTED = 5_000
 T = TypeVar("T")
 # Paths in; results out, each with the position of its path, of which the order need not be kept.
 Engine = Callable[[Iterable[str]], Iterator[tuple[int, PictureResult]]]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is written where.  With a ``journal`` rows go there first, so that nothing reported is ever lost."""
-
-    style: Format
-    output: Path | None
-    journal: Path | None
-
-    @classmethod
-    def of(
-        cls,
-        style: Format,
-        output: Path | None,
-        force: bool,
-        resume: bool,
-        some_only: bool,
-        inputs: Sequence[str | None] = (),
-    ) -> Target:
-        """Decide it.  Raises `UsageError` for what would overwrite something, or could not be resumed."""
-        if output is None:
-            if resume:
-                raise UsageError("--resume goes on with a file; name it with --output")
-            if style in (Format.PARQUET, Format.HTML):
-                raise UsageError(f"{style} goes to a file: name one with --output")
-            return cls(style, None, None)
-        if style == Format.PARQUET:
-            from nsnet_cli.report.convert import need_pyarrow
-
-            need_pyarrow()
-        check_output(output, inputs)
-        output = real_path(output)
-        journal: Path | None = None
-        if not (style == Format.TABLE or (style == Format.JSONL and some_only)):
-            journal = output if style == Format.JSONL else output.with_name(output.name + _JOURNAL_SUFFIX)
-        elif resume:
-            raise UsageError("--resume needs every row in the file: .jsonl without --only, .csv, .json or .parquet")
-        there = output.exists()
-        if style == Format.PARQUET and output.is_dir():
-            from nsnet_cli.report.convert import parquet_parts
-
-            there = bool(parquet_parts(output))
-        if resume and there and journal is not None and not journal.exists():
-            raise UsageError(f"{output} is finished, and its journal is gone; scan to a .jsonl file to go on later")
-        if resume and force:
-            raise UsageError("--resume goes on with what is there, --force overwrites it: give one of them")
-        if not (resume or force):
-            if there:
-                raise UsageError(f"{output} exists; choose another name, overwrite it with --force, or --resume it")
-            if journal is not None and journal.exists():
-                raise UsageError(f"{journal} is there from a scan that was stopped: --resume it, or --force")
-        return cls(style, output, journal)
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether it is a directory of Parquet files: by its name, without a suffix, or because it is one."""
-        output = self.output
-        return self.style == Format.PARQUET and output is not None and (output.is_dir() or not output.suffix)
 
 
 @dataclass
@@ -146,7 +85,7 @@ class ScanRun:
             self._by_journal(target, target.journal)
         else:
             try:
-                with _opened(target.output, self.stdout) as stream:
+                with opened(target.output, self.stdout) as stream:
                     if target.style in (Format.JSONL, Format.CSV):
                         self._stream_rows(target.style, stream)
                     else:
@@ -280,7 +219,7 @@ class ScanRun:
                 (write_parquet_parts if target.in_parts else write_parquet)(rows, target.output)
             else:
                 document = self._document(map(self.context.result_of, rows))
-                with _opened(target.output, self.stdout, quiet=True) as stream:
+                with opened(target.output, self.stdout, quiet=True) as stream:
                     stream.write(_rendered(target.style, document))
         except UsageError as error:
             raise OutputError(f"{error}; the rows are in {path}, go on with --resume") from error
@@ -398,42 +337,3 @@ def _shown(discovery: Discovery, summary: Summary, before: int) -> Iterator[Call
             progress.update(task, advance=1, total=discovery.total, description=status(), rate=rate)
 
         yield advance
-
-
-@contextlib.contextmanager
-def _opened(output: Path | None, stdout: TextIO, quiet: bool = False) -> Iterator[TextIO]:
-    """Standard output, or a file that appears when it is whole; on Ctrl-C with what is done."""
-    if output is None:
-        yield stdout
-        return
-    from filelock import FileLock, Timeout
-
-    from nsnet_cli.disk import sync_folder
-
-    partial = output.with_name(f".{output.name}.partial")
-    lock = FileLock(output.with_name(f".{output.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as stream:
-                try:
-                    yield stream
-                except KeyboardInterrupt:
-                    stream.flush()
-                    partial.replace(output)
-                    raise
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(output)
-            sync_folder(output)
-        finally:
-            partial.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                Path(lock.lock_file).unlink()
-            lock.release()
-    except Timeout as error:
-        raise UsageError(f"{output}: another scan is writing to it") from error
-    except OSError as error:
-        raise UsageError(f"{output}: {error.strerror}") from error
-    if not quiet:
-        say(f"written to {output}")
