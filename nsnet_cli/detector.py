@@ -118,10 +118,6 @@ class Detector(Scanner):
         if self._fast_first is not None:
             self._fast_first.expect(pictures)
 
-    def many_are_coming(self) -> None:
-        if self._fast_first is not None:
-            self._fast_first.begin()
-
     def judged(self, pictures: Sequence[Prepared | DeliveredViews], probes: bool = False) -> list[Scored]:
         seen = [(p.views, p.plan) for p in pictures if p.views is not None]
         return self.score_views([views for views, _ in seen], [plan for _, plan in seen], probes)

@@ -18,7 +18,6 @@ from nsnet_cli.engines.preparing import DeliveredViews, Prepared, Preparer, prep
 from nsnet_cli.engines.workers import PreparePool
 from nsnet_cli.errors import UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
-from nsnet_cli.judges.fast_first import FEW_PICTURES
 from nsnet_cli.judges.network import Scored
 from nsnet_cli.judges.patch_scores import PATCH_SCORE_KIND
 from nsnet_cli.provenance import ProvenanceReader
@@ -224,9 +223,6 @@ class Scanner(ABC):
     def expect(self, pictures: int) -> None:  # noqa: B027  most detectors need not know
         """Be told how many pictures are to come, where that is known."""
 
-    def many_are_coming(self) -> None:  # noqa: B027
-        """Be told, perhaps by another thread, that more than `FEW_PICTURES` are on their way."""
-
     def scan(self, path: str | Path) -> PictureResult:
         """Scan one picture.  A picture that cannot be read gives a result with an ``error``."""
         return next(self.scan_many([str(path)], batch_size=1))
@@ -251,9 +247,8 @@ class Scanner(ABC):
         self, paths: Iterable[str], batch_size: int, thumbnails: bool, workers: int, timeout: float | None
     ) -> Iterator[Observation]:
         preparer = self._preparer(thumbnails)
-        # Whatever is made when it is first needed is made here, before there are threads.
-        self.expect(len(paths) * (1 + len(self.deliveries)) if isinstance(paths, Sized) else 0)
-        paths = self._watched(paths)
+        if isinstance(paths, Sized):
+            self.expect(len(paths) * (1 + len(self.deliveries)))
         if not workers:
             todo = iter(paths)
             while batch := [prepare_safely(preparer, path) for path in itertools.islice(todo, batch_size)]:
@@ -262,13 +257,6 @@ class Scanner(ABC):
         with PreparePool(preparer, workers, timeout, window=2 * (batch_size + workers)) as pool:
             for batch in pool.batches(paths, batch_size):
                 yield from self._judge(batch)
-
-    def _watched(self, paths: Iterable[str]) -> Iterator[str]:
-        """``paths``, of which so many are taken ahead that it shows early whether they are many."""
-        for number, path in enumerate(paths, 1):
-            if number == FEW_PICTURES + 1:
-                self.many_are_coming()
-            yield path
 
     def prepare(self, path: str) -> Prepared:
         """Read, decode and select; never raises for a bad picture."""

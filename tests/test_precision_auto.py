@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -127,57 +125,6 @@ def test_a_few_pictures_never_ask_for_the_fast_tower() -> None:
     scorer = FastFirst(Preset(), never, BOUND, band)  # type: ignore[arg-type]
     scorer.expect(FEW_PICTURES)
     assert {one.precision for one in scorer.score([9.0] * FEW_PICTURES, [[]] * FEW_PICTURES)} == {"fp32"}  # type: ignore[arg-type]
-
-
-def test_what_scores_fast_is_made_while_the_first_few_are_scored() -> None:
-    begun, scored, made = threading.Event(), threading.Event(), []
-
-    class Waiting(Preset):
-        def score(self, pictures: Sequence[float], plans: Sequence[object], probes: bool = False) -> list[Scored]:
-            assert begun.wait(30)
-            scored.set()
-            return super().score(pictures, plans)
-
-    def make() -> Preset:
-        begun.set()
-        assert scored.wait(30)  # so it is made beside the first scores, not before or after them
-        made.append(1)
-        return Preset()
-
-    scorer = FastFirst(Waiting(), make, BOUND, band)  # type: ignore[arg-type]
-    scorer.begin()
-    said = [one for _ in range(5) for one in scorer.score([9.0] * 8, [[]] * 8)]  # type: ignore[arg-type]
-    assert [one.precision for one in said] == ["fp32"] * FEW_PICTURES + ["bf16"] * (40 - FEW_PICTURES)
-    scorer.begin()
-    assert made == [1]
-
-
-def test_what_goes_wrong_while_it_is_made_is_raised_where_it_is_needed() -> None:
-    def broken() -> Network:
-        raise WeightsError("no such tower")
-
-    scorer = FastFirst(Preset(), broken, BOUND, band)  # type: ignore[arg-type]
-    scorer.begin()
-    assert len(scorer.score([9.0] * FEW_PICTURES, [[]] * FEW_PICTURES)) == FEW_PICTURES  # type: ignore[arg-type]
-    with pytest.raises(WeightsError, match="no such tower"):
-        scorer.score([9.0], [[]])  # type: ignore[arg-type]
-
-
-@pytest.mark.usefixtures("fast_here")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_scan_gets_ready_for_many_and_not_for_few(
-    bounded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    begun: list[int] = []
-    begin = FastFirst.begin
-    monkeypatch.setattr(FastFirst, "begin", lambda self: (begun.append(self._passed), begin(self)))
-    paths = hundred(tmp_path)[:FEW_PICTURES]
-    assert len(list(tiny(bounded, "auto").scan_many(iter(paths), 4, workers))) == FEW_PICTURES
-    assert begun == []
-    many = tiny(bounded, "auto").scan_many(iter([*paths, *paths]), 8, workers)
-    assert next(many).score_precision == "fp32"
-    list(itertools.islice(many, FEW_PICTURES - 1))
-    assert begun and begun[0] <= 8
 
 
 # --- the tower in bfloat16 ---

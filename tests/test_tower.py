@@ -248,28 +248,6 @@ def test_a_tower_that_keeps_nothing_sees_the_same_to_the_last_bit(tiny_tower: Pa
                 assert np.array_equal(a.probes_seen.class_tokens, b.probes_seen.class_tokens)
 
 
-def test_room_that_is_wanted_during_a_call_is_given_after_it(tiny_tower: Path) -> None:
-    """As when another tower is made in a thread: nothing is kept that nobody will use."""
-    views = np.random.default_rng(4).integers(0, 256, (2, 3, 224, 224), dtype=np.uint8)
-    tower = NumpyTower(tower_info(tiny_tower), held_state(tiny_tower))
-    network = tower._tower
-    (first,) = tower.encode([ViewBatch(views, None)])
-    tower.encode([ViewBatch(views, None)])
-    assert len(network._kept) == network.depth
-    through = network.through
-
-    def wanting(*args: object) -> object:
-        tower.keep_nothing()
-        return through(*args)  # type: ignore[arg-type]
-
-    network.through = wanting  # type: ignore[assignment,method-assign]
-    tower.encode([ViewBatch(views, None)])
-    assert not network._kept
-    network.through = through  # type: ignore[method-assign]
-    (again,) = tower.encode([ViewBatch(views, None)])
-    assert np.array_equal(first.features.class_tokens, again.features.class_tokens) and not network._kept
-
-
 def test_what_is_held_as_int8_is_multiplied_out_as_it_is_asked_for() -> None:
     held, whole = held_state(find_weights(TOWER_NAME)), tower_state(find_weights(TOWER_NAME))
     assert held.keys() == whole.keys()

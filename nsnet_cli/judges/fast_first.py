@@ -8,8 +8,8 @@ the same; every other picture is scored again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 
 from nsnet_cli.arrays import Pixels
 from nsnet_cli.judges.network import Network, Scored
@@ -32,23 +32,10 @@ class FastFirst:
     ) -> None:
         self._exact, self._make, self._scores, self._verdict = exact, fast, scores, verdict
         self._passed = self._expected = 0
-        self._begun: Future[Network] | None = None
 
-    def begin(self) -> None:
-        """Make what scores fast, in a thread, while the first few pictures are scored: more are known to come.
-
-        When it is begun says nothing about which picture it scores.  Once begun, it is not begun again.
-        """
-        if self._begun is None:
-            pool = ThreadPoolExecutor(1, thread_name_prefix="fast-tower")
-            self._begun = pool.submit(self._make)
-            pool.shutdown(wait=False)
-
-    @property
+    @cached_property
     def _fast(self) -> Network:
-        self.begin()
-        assert self._begun is not None
-        return self._begun.result()
+        return self._make()
 
     def expect(self, pictures: int) -> None:
         """So many will come, at least."""

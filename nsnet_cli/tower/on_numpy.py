@@ -54,7 +54,7 @@ class NumpyTower:
         """
         self._keeps = False
         for network in filter(None, (self._tower, self._adapted)):
-            network.keep(())
+            network.forget()
 
     def encode(self, batches: Sequence[ViewBatch]) -> list[ViewFeatures]:
         todo = [
@@ -83,19 +83,14 @@ class NumpyTower:
             # Both were asked for before this was, so somebody is at them: nobody waits in a circle.
             return network.through(ready.result(), behind.result())
 
-        kept: list[Future[_Block]] = []
-        coming = self._pool.submit(network.block, 0)
+        coming = self._pool.submit(network.block, 0, keeps)
         for k in range(network.depth):
             ready = coming
-            if keeps:
-                kept.append(ready)
             if k + 1 < network.depth:
-                coming = self._pool.submit(network.block, k + 1)
+                coming = self._pool.submit(network.block, k + 1, keeps)
             ways = [self._pool.submit(step, behind, ready) for behind in ways]
         for way in ways:
             way.result()
-        if self._keeps:  # asked again: another thread may have wanted the room meanwhile
-            network.keep([ready.result() for ready in kept])
 
 
 @dataclass
@@ -121,18 +116,20 @@ class _Vit:
         self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
         self._shift = (mean / std).astype(np.float32)[:, None, None]
         self._patches = state["conv1.weight"].reshape(config.width, -1).T
-        self._kept: Sequence[_Block] = ()
+        self._kept: dict[int, _Block] = {}
         self.asked = False
 
-    def keep(self, blocks: Sequence[_Block]) -> None:
-        """Use these ``blocks`` from now on; none: multiply them out anew each time."""
-        self._kept = blocks
+    def forget(self) -> None:
+        self._kept = {}
 
-    def block(self, k: int) -> _Block:
-        """The ``k``-th block, its matrices multiplied out."""
-        if kept := self._kept:
-            return kept[k]
-        return _Block(self._config, self._state, f"transformer.resblocks.{k}.", k == self.depth - 1)
+    def block(self, k: int, keeps: bool) -> _Block:
+        """The ``k``-th block, its matrices multiplied out; who ``keeps`` it finds it so the next time."""
+        block = self._kept.get(k) or _Block(
+            self._config, self._state, f"transformer.resblocks.{k}.", k == self.depth - 1
+        )
+        if keeps:
+            self._kept[k] = block
+        return block
 
     def begin(self, view: Pixels, grid: ProbeGrid | None) -> _Way:
         """With one view ``(3, S, S)``."""
