@@ -30,6 +30,9 @@ _MOST_SAID, _LONGEST_SAID = 14, 160
 _STRONGEST = 4
 
 
+_WIDE_ENOUGH = 81  # columns for a SHA-256 in one line of the card
+
+
 def print_card(console: Console, result: PictureResult, model: ModelInfo, threshold: float | None) -> None:
     """The report card of one picture."""
     title = Text(printable(result.path), overflow="fold")
@@ -65,7 +68,10 @@ def print_card(console: Console, result: PictureResult, model: ModelInfo, thresh
         f"{model.name} {model.weights_sha256[:12]}, {model.precision} on {model.device}, {views}"
         + (f", profile {model.profile}" if model.profile else ""),
     )
-    grid.add_row("sha256", result.sha256 or "")
+    sha256 = result.sha256 or ""
+    # In 80 columns its last digit would have a line of its own.
+    halves = console.width < _WIDE_ENOUGH
+    grid.add_row("sha256", f"{sha256[:32]}\n{sha256[32:]}" if halves else sha256)
     console.print(Panel(grid, title=title, title_align="left"))
 
 
