@@ -152,6 +152,25 @@ def test_what_stands_behind_a_fault_in_xmp_is_read_all_the_same(fault: str) -> N
     assert found["state"] == "not_read" and found["errors"]
 
 
+def test_chinas_label_before_a_fault_is_read() -> None:
+    fields = "<TC260:Label>1</TC260:Label><TC260:ContentProducer>P</TC260:ContentProducer><b></c>"
+    found = read(encoded(xmp=XMP.format(attributes="", elements=fields).encode()))
+    assert found["claims"] == ["generated"] and found["errors"]
+
+
+@pytest.mark.parametrize("before", ["é" * 200, "\r" * 20, "a\r\nb\r\n", ""])
+@pytest.mark.parametrize("part", ["xmpMM:Pantry", "xmpMM:DerivedFrom"])
+def test_what_is_said_of_another_picture_behind_a_fault_is_not_said_of_this_one(before: str, part: str) -> None:
+    inner = f"<Iptc4xmpExt:DigitalSourceType>{AI}</Iptc4xmpExt:DigitalSourceType>"
+    for elements in (
+        f"<dc:x>{before}</dc:x><b></c><{part}>{inner}</{part}>",
+        f'<{part} rdf:parseType="Resource"><dc:x>{before}</dc:x><b></c>{inner}</{part}>',
+    ):
+        assert "generated" not in read(encoded(xmp=XMP.format(attributes="", elements=elements).encode()))["claims"]
+    behind = f"<{part}><dc:x>y</dc:x></{part}><dc:x>{before}</dc:x><b></c>{inner}"
+    assert read(encoded(xmp=XMP.format(attributes="", elements=behind).encode()))["claims"] == ["generated"]
+
+
 @pytest.mark.parametrize("said", ["None", "n/a", "No AI used", "not applicable", "-"])
 def test_a_field_that_says_nothing_claims_nothing(said: str) -> None:
     packet = XMP.format(

@@ -192,6 +192,17 @@ def test_a_parent_that_fails_is_shown_and_claims_nothing(signer: Signer) -> None
         ({"action": "c2pa.edited", "description": "Edited with non-AI tools"}, "edited"),
         ({"action": "c2pa.color_adjustments", "description": "Adjusted colours without generative AI"}, "edited"),
         ({"action": "c2pa.edited", "description": "AI-free retouching, edited by hand"}, "edited"),
+        ({"action": "c2pa.created", "description": "This is not a real photo but AI generated"}, "generated"),
+        ({"action": "c2pa.edited", "description": "Non-destructive edits with generative AI"}, "generated"),
+        ({"action": "c2pa.created", "description": "Created with no camera by generative AI"}, "generated"),
+        (
+            {
+                "action": "c2pa.edited",
+                "digitalSourceType": CAPTURE.replace("digitalCapture", "humanEdits"),
+                "description": "Added a copyright watermark and cropped",
+            },
+            "edited",
+        ),
         # A generator's own mark is no edit.
         (
             {
@@ -209,7 +220,7 @@ def test_actions_in_all_their_fields(signer: Signer, action: dict[str, Any], cla
 
 
 def test_a_program_in_the_list_beside_the_actions(signer: Signer) -> None:
-    data = {
+    data: dict[str, Any] = {
         "softwareAgents": [{"name": "Another"}, {"name": "Adobe Firefly", "version": "4"}],
         "actions": [
             {"action": "c2pa.created", "softwareAgentIndex": 1},
@@ -218,6 +229,13 @@ def test_a_program_in_the_list_beside_the_actions(signer: Signer) -> None:
     }
     manifest = {"assertions": [{"label": "c2pa.actions.v2", "data": data}], "claim_generator": "Studio"}
     chain = walk_chain({"manifests": {"a": manifest}, "active_manifest": "a"}, answers_of([], [], False), False)
+    data["softwareAgents"] = ["Adobe Firefly", {"name": "Another"}]
+    data["actions"] = [{"action": "c2pa.created", "softwareAgentIndex": index} for index in (0, True)]
+    names = walk_chain({"manifests": {"a": manifest}, "active_manifest": "a"}, answers_of([], [], False), False)
+    assert [f.value for f in names.findings if f.where.startswith("action")] == [
+        "c2pa.created, Adobe Firefly",
+        "c2pa.created",
+    ]
     created, edited = (f for f in chain.findings if f.where.startswith("action"))
     assert "Adobe Firefly 4" in created.value and created.claim == "generated"
     assert edited.value == "c2pa.edited"

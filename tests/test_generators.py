@@ -138,6 +138,10 @@ GRAPHS: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
     "both sides in one loader": (
         changed(n3=linked(positive=["8", 1], negative=["8", 2], model=["8", 0]), n8=LOADER, n6=None, n7=None),
         "a lighthouse", "fog"),
+    "both sides of one loader, one at the end of a link": (
+        changed(n3=linked(positive=["8", 1], negative=["8", 2], model=["8", 0]), n7=None,
+                n8={"class_type": "Efficient Loader", "inputs": {"positive": ["6", 0], "negative": "fog"}}),
+        "a lighthouse", "fog"),
     "a condition of nothing": (
         changed(n3=linked(negative=["8", 0]), n7=None,
                 n8={"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["6", 0]}}), "a lighthouse", None),
@@ -219,6 +223,23 @@ def test_other_programs_nodes_are_not_comfyuis() -> None:
 )
 def test_words_of_other_trades_claim_nothing(texts: dict[str, str]) -> None:
     assert read(with_text(texts))["claims"] == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prompt": "a cat", "model": "flux-dev"},
+        {"prompt": "a cat", "model": "midjourney"},
+        {"prompt": "a cat", "seed": "random", "model": "gpt-image"},
+        {"prompt": "a cat", "steps": 20, "width": 512, "height": 512},
+        {"prompt": "a cat", "sampler": "sa_solver", "scheduler": "simple"},
+        {"prompt": "a cat", "steps": 20, "guidance_scale": ".5"},
+    ],
+    ids=str,
+)
+def test_few_settings_are_enough_where_they_can_be_nothing_else(settings: dict[str, Any]) -> None:
+    found = read(with_text({"Comment": json.dumps(settings)}))
+    assert found["claims"] == ["generated"] and found["declared"]["prompt"] == "a cat"
 
 
 MOCHI = "Include in Image: a lighthouse; Exclude from Image: fog; Model: dreams; Steps: 20; Guidance Scale: 7; Seed: 42"

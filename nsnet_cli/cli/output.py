@@ -39,10 +39,11 @@ def check_outputs(
 
 def check_output(path: Path, inputs: Iterable[str | Path | None]) -> None:
     """Refuse what cannot be written, or what must not be overwritten whatever is forced.  Raises `UsageError`."""
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: no directory {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"{path}: no permission to write in {path.parent}")
+    real = real_path(path)
+    if not real.parent.is_dir():
+        raise UsageError(f"{path}: no directory {real.parent}")
+    if not os.access(real.parent, os.W_OK):
+        raise UsageError(f"{path}: no permission to write in {real.parent}")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UsageError(f"{path} is no regular file; leave --output out, and results go to standard output")
     for given in inputs:
@@ -64,7 +65,8 @@ def write_outputs(
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
         say(f"written to {path}")
 
 

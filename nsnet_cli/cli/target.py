@@ -54,6 +54,8 @@ class Target:
             journal = output if style == Format.JSONL else output.with_name(output.name + _JOURNAL_SUFFIX)
         elif resume:
             raise UsageError("--resume needs every row in the file: .jsonl without --only, .csv, .json or .parquet")
+        if journal is not None:
+            check_output(journal, inputs)
         there = output.exists()
         if style == Format.PARQUET and output.is_dir():
             from nsnet_cli.report.convert import parquet_parts

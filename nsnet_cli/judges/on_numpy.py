@@ -71,8 +71,8 @@ class KernelJudge:
 
     def __init__(self, config: KernelConfig, semantic: Floats, kinds: Sequence[ViewKind], state: State) -> None:
         self._config, self._semantic, self._kinds = config, semantic, list(kinds)
-        self._anchors = state["anchors"]
-        self._components = {kind: state[f"kinds.{kind}.components"] for kind in kinds}
+        self._anchors = _in_floats(state["anchors"])
+        self._components = {kind: _in_floats(state[f"kinds.{kind}.components"]) for kind in kinds}
         self._state = {name: np.asarray(x, np.float32) for name, x in state.items() if not isinstance(x, Int8Rows)}
         # They cancel: their sizes add up to ten thousand times a score, of which float32 would lose thousandths.
         self._coefficients = self._state["coefficients"].astype(np.float64)
@@ -116,6 +116,10 @@ class KernelJudge:
         x: Floats = np.concatenate(even, axis=1) - centre
         described: Floats = np.sum([x[:, few] @ some for few, some in _parts(self._components[kind])], axis=0)
         return described
+
+
+def _in_floats(held: HeldTensor) -> HeldTensor:
+    return held if isinstance(held, Int8Rows) else np.asarray(held, np.float32)
 
 
 def _parts(tall: HeldTensor) -> Iterator[tuple[slice, Floats]]:

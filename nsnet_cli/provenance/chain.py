@@ -13,11 +13,12 @@ from typing import Any
 
 from nsnet_cli.provenance.findings import Backing, Claim, Finding, cut
 from nsnet_cli.provenance.programs import claim_of_software
-from nsnet_cli.provenance.source_types import claim_of_source_type
+from nsnet_cli.provenance.source_types import claim_of_source_type, source_type_name
 from nsnet_cli.provenance.validation import Answers, answers_of, codes_in
 
 SOURCE = "c2pa"
 _MOST_MANIFESTS, _DEEPEST, _MOST_ACTIONS, _MOST_FOUND = 64, 24, 60, 200
+_LONGEST_DESCRIPTION = 4_000
 _PARENT, _COMPONENT = "parentOf", "componentOf"
 # Actions that make a whole of nothing, or change nothing that is seen.
 _WHOLE = frozenset({
@@ -42,10 +43,14 @@ _CHANGED_BY_AI = re.compile(
 )
 # "Captured by a camera, no generative AI used", "edited with non-AI tools", "AI-free".
 _DENIED = re.compile(
-    r"\b(?:no|not|non|without|never|nor|none|isn't|wasn't)\b[\s-]*(?:[\w'-]+\s+){0,4}?"
-    r"(?:ai|generative|generated|synthid|firefly|gemini|imagen)\b|\bai[- ]free\b|\bfree of (?:generative )?ai\b",
+    r"\b(?:no|not|without|never|nor|isn't|wasn't)\s+"
+    r"(?:(?:any|use|usage|used|of|generated|created|made|edited|with|using|by|the|help|an?)\s+){0,4}"
+    r"(?:ai|generative|synthid|firefly|gemini|imagen)\b"
+    r"|\bnon[- ](?:ai|generative)\b|\bai[- ]free\b|\bfree of (?:generative )?ai\b",
     re.IGNORECASE,
 )
+# Source types that say that somebody edited, whatever mark a program sets beside.
+_BY_HAND = frozenset({"humanEdits", "minorHumanEdits", "algorithmicallyEnhanced"})
 _WATERMARK = re.compile(r"\b(?:watermark|synthid)\b", re.IGNORECASE)
 _SOURCE_TYPE_KEY = re.compile(r"(?:^|[.:])digitalSource(?:File)?Type$", re.IGNORECASE)
 # Said of an ingredient, these say that it is not what was taken in.
@@ -242,10 +247,11 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
 
 def _with_agent(action: dict[str, Any], assertion: Mapping[str, Any]) -> dict[str, Any]:
     """The action with its program, which may stand in a list beside all actions (C2PA 2.1, ``softwareAgentIndex``)."""
-    agents, index = _list(_dict(assertion.get("data")).get("softwareAgents")), action.get("softwareAgentIndex")
-    if "softwareAgent" in action or not isinstance(index, int) or not 0 <= index < len(agents):
+    agents, index = _dict(assertion.get("data")).get("softwareAgents"), action.get("softwareAgentIndex")
+    if "softwareAgent" in action or not isinstance(agents, list) or type(index) is not int:
         return action
-    return {**action, "softwareAgent": agents[index]}
+    agent = agents[index] if 0 <= index < len(agents) else None
+    return {**action, "softwareAgent": agent} if isinstance(agent, dict | str) else action
 
 
 def _of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
@@ -253,9 +259,8 @@ def _of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     name = str(action.get("action", ""))
     types = [value for _, value in source_types_in(action)]
     agent = software_of(action) or ""
-    description = " ".join(
-        str(action.get("description") or _dict(action.get("parameters")).get("description") or "").split()
-    )
+    described = str(action.get("description") or _dict(action.get("parameters")).get("description") or "")
+    description = " ".join(described[:_LONGEST_DESCRIPTION].split())
     # A change to what was there before makes a part of it.
     partly = name == "c2pa.placed" or (parented and name not in _WHOLE)
     claims = [claim_of_source_type(value) for value in types]
@@ -268,7 +273,7 @@ def _of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
             claims.append(Claim.GENERATED)
     if partly:
         claims = [Claim.PARTLY_GENERATED if claim == Claim.GENERATED else claim for claim in claims]
-    if _WATERMARK.search(description):
+    if _WATERMARK.search(description) and _BY_HAND.isdisjoint(map(source_type_name, types)):
         claims = [claim for claim in claims if claim != Claim.EDITED]
     elif name in _EDITS:
         claims.append(Claim.EDITED)

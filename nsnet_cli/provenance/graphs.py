@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeGuard
 
 from nsnet_cli.provenance.findings import Claim
 from nsnet_cli.provenance.settings import Settings
 
-_MOST_NODES, _FARTHEST, _MOST_NAMES = 2_000, 20, 60
+_MOST_NODES, _MOST_INPUTS, _FARTHEST, _MOST_NAMES = 2_000, 200, 20, 60
 # Links are followed from so many samplers, and to so many nodes: a graph can have each linked to each.
 _MOST_FOLLOWED, _MOST_SEEN = 40, 200
 _SAMPLER_INPUTS = {
@@ -50,7 +51,7 @@ def graph_of(found: dict[str, Any]) -> Settings | None:
     if isinstance(found.get("nodes"), list):
         return _workflow(found)
     nodes = {
-        str(number): node
+        str(number): {"class_type": node["class_type"], "inputs": dict(islice(_inputs(node).items(), _MOST_INPUTS))}
         for number, node in list(found.items())[:_MOST_NODES]
         if isinstance(node, dict) and isinstance(node.get("class_type"), str)
     }
@@ -131,8 +132,12 @@ def _upstream_texts(nodes: Nodes, link: Any, side: str, seen: set[str], depth: i
         return
     _, links, own = _SIDES[side]
     if any(isinstance(inputs.get(name), str) for _, _, names in _SIDES.values() for name in names if name != "prompt"):
-        # A node that holds both: each side has its own.
-        yield from _strings(node, own)
+        # A node that holds both: each side has its own, here or at the end of a link.
+        for value in [inputs[name] for name in dict.fromkeys((*links, *own)) if name in inputs]:
+            if isinstance(value, str) and value.strip():
+                yield value
+            else:
+                yield from _upstream_texts(nodes, value, side, seen, depth + 1)
         return
     if any(_is_link(inputs.get(name)) for name in ("positive", "negative")):
         yield from _upstream_texts(nodes, next((inputs[n] for n in links if n in inputs), None), side, seen, depth + 1)

@@ -29,7 +29,8 @@ _UNMISTAKABLE = re.compile(
 )
 _KEY = re.compile(r"\s*,?\s*([A-Za-z][\w \-/.()]{0,60}?):[ \t]*")
 _NEXT = re.compile(r",\s*[A-Za-z][\w \-/.()]{0,60}?:(?:\s|$)|\n")
-_NEGATIVE = re.compile(r"(?:^|\n)\s*Negative prompt:[ \t]*| Negative prompt:[ \t]*(?=[^\n]*\Z)", re.IGNORECASE)
+_NEGATIVE = re.compile(r"(?:^|\n)[^\S\n]*Negative prompt:[ \t]*", re.IGNORECASE)
+_NEGATIVE_IN_ONE_LINE = re.compile(r" Negative prompt:[ \t]*", re.IGNORECASE)
 _NAMES = {
     "steps": "steps", "sampler": "sampler", "cfg scale": "cfg scale", "seed": "seed", "size": "size", "model": "model",
     "model hash": "model hash", "hashes": "hashes", "lora hashes": "lora hashes", "schedule type": "scheduler",
@@ -41,7 +42,7 @@ _MOCHI_NAMES = {
     "Guidance Scale": "cfg scale", "Seed": "seed", "Size": "size", "Scheduler": "scheduler",
 }  # fmt: skip
 _MOCHI = re.compile(
-    rf"(?:^|;[ \t]*|\n)[ \t]*({'|'.join(_MOCHI_NAMES)}|Upscaler|ML Compute Unit|Generator|Date|Metadata Version):[ \t]*"
+    rf"(?:^|[;\n])[ \t]*({'|'.join(_MOCHI_NAMES)}|Upscaler|ML Compute Unit|Generator|Date|Metadata Version):[ \t]*"
 )
 _MOST_KEYS, _MOST_STEPS, _LONGEST_SETTINGS = 80, 500, 100_000
 
@@ -56,7 +57,7 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     if line is None and not known:
         return None
     head = text if line is None else text[: line.start(1)].rstrip(" ,\n")
-    negative = _NEGATIVE.search(head)
+    negative = _NEGATIVE.search(head) or (None if "\n" in head else _NEGATIVE_IN_ONE_LINE.search(head))
     values = {
         "prompt": (head if negative is None else head[: negative.start()]).strip(),
         "negative prompt": "" if negative is None else head[negative.end() :].strip(),

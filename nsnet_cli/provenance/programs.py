@@ -131,4 +131,5 @@ def _names(text: str, name: str) -> bool:
     return re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", text) is not None
 
 
-_NAMES = tuple(dict.fromkeys(map(_plain, _GENERATORS)))
+# The longest first: a credit is the whole of a name.
+_NAMES = tuple(sorted(dict.fromkeys(map(_plain, _GENERATORS)), key=len, reverse=True))

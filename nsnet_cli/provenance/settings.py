@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nsnet_cli.provenance.findings import Claim, Finding, cut
+from nsnet_cli.provenance.programs import claim_of_software
 
 # Our names of settings, and theirs without case, blanks, dashes and underscores.
 _NAMES = {
@@ -42,11 +43,11 @@ _WORDS = frozenset({
 })  # fmt: skip
 # What must stand there for it to be meant: a worksheet has steps and a model, too, and a geologist a sampler.
 _MEANT = {
-    "seed": re.compile(r"\A\s*-?\d"),
+    "seed": re.compile(r"\A\s*(?:-?\d|random)"),
     "steps": re.compile(r"\A\s*\d"),
-    "cfg scale": re.compile(r"\A\s*\d"),
+    "cfg scale": re.compile(r"\A\s*\.?\d"),
     "sampler": re.compile(
-        r"euler|dpm|ddim|ddpm|lms|heun|plms|uni_?pc|lcm|\bk_|ancestral|sde|pndm|restart|res_|deis|tcd|flow|gradient"
+        r"euler|dpm|ddim|ddpm|lms|heun|plms|uni_?pc|lcm|\bk_|ancestral|sde|pndm|restart|res_|deis|tcd|flow|gradient|sa_solver|seeds_|edm"
         r"|karras|default|automatic|sgm|ays|\A\s*\d+\s*\Z",
         re.IGNORECASE,
     ),
@@ -110,7 +111,10 @@ def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | Non
     _collect(found, values, 0)
     program = program or _program(found)
     certain = names_in(found) if not known else _SUPPORTING
-    if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or certain == {"prompt", "steps"} or not values:
+    if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or not values:
+        return None
+    # A worksheet has a prompt and steps, and no size in pixels.
+    if certain == {"prompt", "steps"} and "size" not in values:
         return None
     return Settings(program, values)
 
@@ -124,9 +128,15 @@ def names_in(found: Mapping[str, Any]) -> frozenset[str]:
         for key, value in list(one.items())[:500]:
             plain = re.sub(r"[\s_\-]", "", str(key)).casefold()
             ours = _OURS.get(plain, "")
-            if ours and plain not in _WORDS and (ours not in _MEANT or _MEANT[ours].search(_text(value))):
+            if ours and plain not in _WORDS and _is_meant(ours, _text(value)):
                 names.add(ours)
     return frozenset(names)
+
+
+def _is_meant(ours: str, value: str) -> bool:
+    if ours == "model" and claim_of_software(value) == Claim.GENERATED:
+        return True
+    return ours not in _MEANT or _MEANT[ours].search(value[:1_000]) is not None
 
 
 def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> None:

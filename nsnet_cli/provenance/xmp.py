@@ -67,15 +67,17 @@ _CAPTIONS = frozenset({
 })  # fmt: skip
 # What people write into a field that they must fill and have nothing for.
 _NOTHING = re.compile(
-    r"(?:none|no|n/?a|nil|null|nothing|unknown|false|0|[-–.]+|not (?:applicable|used|available)"
-    r"|no (?:gen(?:erative)? ?)?ai(?: (?:was )?used| involved| system)?)\W*",
+    r"(?:none|no|n/?a|nil|null|nothing|unknown|false|0|[-–.]++|not (?:applicable|used|available)"
+    r"|no (?:gen(?:erative)? ?)?ai(?: (?:was )?used| involved| system)?)\W*+",
     re.IGNORECASE,
 )
 _LOOSE = re.compile(
-    r"\b(?:[\w.-]+:)?(DigitalSource(?:File)?Type|AIGC|CreatorTool|Credit|Software|AISystem(?:Version)?Used"
-    r"|AIPromptInformation)\s*(?:=\s*(?:\"([^\"<]*)\"|'([^'<]*)')|>([^<]*)<)"
+    r"(?<![A-Za-z])(DigitalSource(?:File)?Type|AIGC|CreatorTool|Credit|Software|AISystem(?:Version)?Used"
+    r"|AIPromptInformation)\s{0,9}(?:=\s{0,9}(?:\"([^\"<]{0,4000})\"|'([^'<]{0,4000})')|>([^<>]{0,4000})<)"
 )
 _MOST_LOOSE = 50
+_ANOTHER = re.compile(r"<(?:[\w.-]{1,40}:)?(?:Pantry|Ingredients|DerivedFrom)\b")
+_ANOTHER_ENDS = re.compile(r"</(?:[\w.-]{1,40}:)?(?:Pantry|Ingredients|DerivedFrom)\b")
 _PROMPT = re.compile(r"(?:^|_|[a-z](?=P))prompt", re.IGNORECASE)
 _HIDDEN = re.compile(r"AIGC|Steps: ?\d|\"class_type\"|\"(?:negative_?)?prompt\"", re.IGNORECASE)
 
@@ -88,12 +90,16 @@ def read_xmp(block: Block) -> Iterator[Finding]:
     label: dict[str, str] = {}  # China's, whose fields may be properties of their own
     try:
         yield from _parsed(iterparse(BytesIO(packet), events=("start", "end")), carrier, label)
-    except ParseError as error:
-        yield from _behind(packet, error.position, carrier, label)
+    except Exception as error:
+        if isinstance(error, ParseError):
+            yield from _behind(packet, error.position, carrier, label)
+        yield from _labelled(label, carrier)
         raise
-    finally:
-        found = label_in("xmp", json.dumps(label), carrier, known=True) if label else []
-    yield from found
+    yield from _labelled(label, carrier)
+
+
+def _labelled(label: dict[str, str], carrier: str) -> list[Finding]:
+    return label_in("xmp", json.dumps(label), carrier, known=True) if label else []
 
 
 def _parsed(events: Iterator[Any], carrier: str, label: dict[str, str]) -> Iterator[Finding]:
@@ -124,10 +130,17 @@ def _parsed(events: Iterator[Any], carrier: str, label: dict[str, str]) -> Itera
 def _behind(packet: bytes, position: tuple[int, int], carrier: str, label: dict[str, str]) -> Iterator[Finding]:
     """What speaks of origin behind the place where a packet stops being XML, by its names alone."""
     line, column = position
-    lines = packet.split(b"\n")
-    start = sum(len(one) + 1 for one in lines[: line - 1]) + column
+    # As the parser counts: characters, and a line ends as it may.
+    whole = re.sub(r"\r\n?", "\n", packet.decode("utf-8", "replace"))
+    start = sum(len(one) + 1 for one in whole.split("\n")[: line - 1]) + column
+    before = whole[:start]
+    opened = max((found.start() for found in _ANOTHER.finditer(before)), default=-1)
+    closed = max((found.start() for found in _ANOTHER_ENDS.finditer(before)), default=-1)
+    if opened > closed:
+        return  # what follows may be said of another picture
     # From the last bracket before it: the fault may lie in the very property.
-    text = packet[max(0, packet.rfind(b"<", 0, start)) :].decode("utf-8", "replace")
+    text = whole[max(0, before.rfind("<")) :]
+    text = text[: min((at for name in _OTHERS if (at := text.find(name)) >= 0), default=len(text))]
     for found in itertools.islice(_LOOSE.finditer(text), _MOST_LOOSE):
         name, value = found.group(1), next(filter(None, found.groups()[1:]), "")
         yield from _property([name], html.unescape(value), carrier, label)

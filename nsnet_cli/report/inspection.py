@@ -54,6 +54,6 @@ def _say(console: Console, name: str, value: str) -> None:
     text = " ".join(value.split())
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… (--json has all of it)"
     line = Text(f"{printable(name)}: ", style="dim") + Text(printable(shown))
-    for number, part in enumerate(line.wrap(console, console.width - _INDENT, overflow="fold")):
+    for number, part in enumerate(line.wrap(console, max(1, console.width - _INDENT), overflow="fold")):
         part.rstrip()
         console.print(Text(" " * _INDENT * bool(number)) + part)

@@ -279,7 +279,7 @@ class Summary:
 
 
 def _says_generated(provenance: dict[str, Any] | None) -> bool:
-    return provenance is not None and not {"generated", "partly_generated"}.isdisjoint(provenance["claims"])
+    return provenance is not None and not {"generated", "partly_generated"}.isdisjoint(provenance.get("claims") or ())
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 
 _LENGTH = 8  # bytes that say how long the header is
-_TYPES = {"I8": np.int8, "U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64}
+_TYPES = {
+    "I8": np.int8,
+    "U8": np.uint8,
+    "I32": np.int32,
+    "I64": np.int64,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+}
 
 
 @dataclass(frozen=True)
