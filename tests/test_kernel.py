@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.kernel import Beside, fit_kernel, nystroem_regression, ridge_regression, smoothing, whitened
-from nsnet_cli.weights.quantised import multiplied_out
+from nsnet_cli.weights.quantised import held
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
 TOWER = VitConfig(width=16, layers=3, heads=2, mlp_width=32, embed_dim=12)
@@ -183,7 +184,7 @@ def test_what_is_stored_gives_the_same_scores_and_misfits_are_refused() -> None:
     head, _, seen = fitted()
     stored = head.stored()
     assert stored["anchors"].dtype == torch.int8
-    whole = {k: torch.from_numpy(v) for k, v in multiplied_out({k: v.numpy() for k, v in stored.items()}).items()}
+    whole = {k: torch.from_numpy(np.asarray(v)) for k, v in held({k: v.numpy() for k, v in stored.items()}).items()}
     again = KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], whole)
     assert torch.allclose(again.score(seen), head.score(seen), atol=1e-5)
     del whole["kinds.window.components"]

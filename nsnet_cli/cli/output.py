@@ -56,17 +56,11 @@ def write_outputs(
     document: dict[str, Any], outputs: Sequence[Path], render: Mapping[str, Callable[[dict[str, Any]], str]]
 ) -> None:
     """Write ``document`` to each of ``outputs`` as its suffix says, whole or not at all.  Raises `UsageError`."""
+    from nsnet_cli.report.convert import write_bytes_whole
+
     for path in outputs:
-        real = real_path(path)
-        partial = real.with_name(f".{real.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(render[path.suffix.lower()](document).encode("utf-8", "backslashreplace"))
-            partial.replace(real)
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from error
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+        text = render[path.suffix.lower()](document)
+        write_bytes_whole(path, text.encode("utf-8", "backslashreplace"))
         say(f"written to {path}")
 
 

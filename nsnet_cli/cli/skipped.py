@@ -32,14 +32,9 @@ def check_skipped(path: Path | None, output: Path | None, overwrite: bool, input
 def write_skipped(path: Path | None, count: WalkCount) -> None:
     """Write the list, and say where something was passed over that its owner may miss.  Raises `UsageError`."""
     if path is not None:
-        from nsnet_cli.report.convert import write_whole
+        from nsnet_cli.report.convert import write_bytes_whole
 
-        text = _rendered(count.listed, path.suffix.lower())
-
-        def write(partial: Path) -> None:
-            partial.write_bytes(text)
-
-        write_whole(path, write)
+        write_bytes_whole(path, _rendered(count.listed, path.suffix.lower()))
         say(f"{count.skipped:,} skipped file{'s are' if count.skipped != 1 else ' is'} listed in {path}")
     if count.misnamed:
         where = "" if path is not None else "; --skipped FILE lists them"

@@ -12,8 +12,9 @@ from typing import TextIO
 from nsnet_cli.cli.options import Format
 from nsnet_cli.cli.output import check_output
 from nsnet_cli.cli.state import say
-from nsnet_cli.disk import real_path
+from nsnet_cli.disk import real_path, sync_folder
 from nsnet_cli.errors import UsageError
+from nsnet_cli.results.writer import only_writer
 
 _JOURNAL_SUFFIX = ".journal.jsonl"
 
@@ -85,33 +86,23 @@ def opened(output: Path | None, stdout: TextIO, quiet: bool = False) -> Iterator
     if output is None:
         yield stdout
         return
-    from filelock import FileLock, Timeout
-
-    from nsnet_cli.disk import sync_folder
-
     partial = output.with_name(f".{output.name}.partial")
-    lock = FileLock(output.with_name(f".{output.name}.lock"))
     try:
-        lock.acquire(timeout=0)
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as stream:
-                try:
-                    yield stream
-                except KeyboardInterrupt:
+        with only_writer(output):
+            try:
+                with partial.open("w", encoding="utf-8", newline="") as stream:
+                    try:
+                        yield stream
+                    except KeyboardInterrupt:
+                        stream.flush()
+                        partial.replace(output)
+                        raise
                     stream.flush()
-                    partial.replace(output)
-                    raise
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(output)
-            sync_folder(output)
-        finally:
-            partial.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                Path(lock.lock_file).unlink()
-            lock.release()
-    except Timeout as error:
-        raise UsageError(f"{output}: another scan is writing to it") from error
+                    os.fsync(stream.fileno())
+                partial.replace(output)
+                sync_folder(output)
+            finally:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}") from error
     if not quiet:

@@ -76,8 +76,8 @@ _LOOSE = re.compile(
     r"|AIPromptInformation)\s{0,9}(?:=\s{0,9}(?:\"([^\"<]{0,4000})\"|'([^'<]{0,4000})')|>([^<>]{0,4000})<)"
 )
 _MOST_LOOSE = 50
-_ANOTHER = re.compile(r"<(?:[\w.-]{1,40}:)?(?:Pantry|Ingredients|DerivedFrom)\b")
-_ANOTHER_ENDS = re.compile(r"</(?:[\w.-]{1,40}:)?(?:Pantry|Ingredients|DerivedFrom)\b")
+# Where what is said of others begins, and, with the stroke, where it ends.
+_ANOTHER = re.compile(rf"<(/?)(?:[\w.-]{{1,40}}:)?(?:{'|'.join(sorted(_OTHERS))})\b")
 _PROMPT = re.compile(r"(?:^|_|[a-z](?=P))prompt", re.IGNORECASE)
 _HIDDEN = re.compile(r"AIGC|Steps: ?\d|\"class_type\"|\"(?:negative_?)?prompt\"", re.IGNORECASE)
 
@@ -134,9 +134,8 @@ def _behind(packet: bytes, position: tuple[int, int], carrier: str, label: dict[
     whole = re.sub(r"\r\n?", "\n", packet.decode("utf-8", "replace"))
     start = sum(len(one) + 1 for one in whole.split("\n")[: line - 1]) + column
     before = whole[:start]
-    opened = max((found.start() for found in _ANOTHER.finditer(before)), default=-1)
-    closed = max((found.start() for found in _ANOTHER_ENDS.finditer(before)), default=-1)
-    if opened > closed:
+    marks = _ANOTHER.findall(before)
+    if marks and not marks[-1]:
         return  # what follows may be said of another picture
     # From the last bracket before it: the fault may lie in the very property.
     text = whole[max(0, before.rfind("<")) :]

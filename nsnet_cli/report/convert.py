@@ -118,3 +118,12 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_bytes_whole(path: Path, data: bytes) -> None:
+    """The same of ``data``."""
+
+    def write(partial: Path) -> None:
+        partial.write_bytes(data)
+
+    write_whole(path, write)

@@ -12,7 +12,7 @@ import os
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.inputs.sources import read_source, stat_source
 from nsnet_cli.results.document import DIED_OF_IT, SCHEMA, PictureResult, RowContext, nanoseconds_utc
 from nsnet_cli.results.escaping import to_json
+from nsnet_cli.results.writer import only_writer
 
 _SECONDS_TO_DISK = 1.0
 _TRANSIENT = frozenset({"timeout", "permission", "changed_while_reading", "network"})
@@ -50,27 +51,20 @@ class Journal:
         unchanged: Callable[[Row], bool] = lambda row: True,
         on_kept: Callable[[Row], None] = lambda row: None,
     ) -> None:
-        from filelock import FileLock, Timeout  # a scan of one picture to a terminal need not wait for it
-
         self.path, self.done = path, Counter[str]()
         self._context = context
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UsageError(f"{path}: another scan is writing to it") from error
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from error
+        self._alone = ExitStack()
+        self._alone.enter_context(only_writer(path))
         try:
             if resume and path.exists():
                 self._go_on(unchanged, on_kept)
             self._file = path.open("ab" if resume else "wb", buffering=0)
             sync_folder(path)
         except OSError as error:
-            self._unlock()
+            self._alone.close()
             raise UsageError(f"{path}: {error.strerror}") from error
         except BaseException:
-            self._unlock()
+            self._alone.close()
             raise
         self._ended = threading.Event()
         self._dirty = threading.Event()
@@ -86,7 +80,7 @@ class Journal:
         with suppress(OSError):
             os.fsync(self._file.fileno())
         self._file.close()
-        self._unlock()
+        self._alone.close()
 
     def write(self, result: PictureResult, index: int) -> None:
         """Append one row.  Raises `OutputError` where it cannot be written; the rows before it stay whole."""
@@ -151,12 +145,6 @@ class Journal:
                 )
         if row.get("shard") != self._context.shard:
             raise UsageError(f"{self.path}: its rows are of shard {row.get('shard')}, not {self._context.shard}")
-
-    def _unlock(self) -> None:
-        # Before letting go: whoever opened the file that is unlinked here sees that it is no longer there.
-        with suppress(OSError):
-            Path(self._lock.lock_file).unlink()
-        self._lock.release()
 
 
 def _refuse_foreign(path: Path) -> None:

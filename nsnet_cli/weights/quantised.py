@@ -75,8 +75,3 @@ def held(tensors: Mapping[str, NDArray[Any]]) -> dict[str, HeldTensor]:
         for name, values in tensors.items()
         if not (name.endswith(SCALE) and name.removesuffix(SCALE) in tensors)
     }
-
-
-def multiplied_out(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The same in float32."""
-    return {name: np.asarray(x) for name, x in held(tensors).items()}
