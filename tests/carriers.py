@@ -9,10 +9,14 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pillow_heif
 from conftest import textured
 from PIL import Image, PngImagePlugin
+
+from nsnet_cli.provenance import ProvenanceReader
+from nsnet_cli.results.document import json_schema
 
 pillow_heif.register_heif_opener()
 PICTURE = Image.fromarray(textured(240, 232))
@@ -21,6 +25,18 @@ A1111 = (
     "a lighthouse\nNegative prompt: fog\n"
     "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x512, Model: dreams"
 )
+GRAPH = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {"seed": 42, "steps": 20, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal",
+                   "positive": ["6", 0], "negative": ["7", 0], "model": ["4", 0], "latent_image": ["5", 0]},
+    },
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "dreams.safetensors"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 768}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a lighthouse", "clip": ["4", 1]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "fog", "clip": ["4", 1]}},
+}  # fmt: skip
+WORKFLOW = {"nodes": [{"id": 6, "type": "CLIPTextEncode", "widgets_values": ["a lighthouse"]}], "links": []}
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
@@ -131,3 +147,20 @@ def stealthy(text: str, form: str = "stealth_pngcomp", size: tuple[int, int] = (
     height, width, n = channels.shape
     channels[:] = down.reshape(width, height, n).transpose(1, 0, 2)
     return Image.fromarray(pixels)
+
+
+SCHEMA = {"$ref": "#/$defs/provenance", "$defs": json_schema()["$defs"]}
+
+
+def provenance_of(data: bytes, form: str = "JPEG") -> dict[str, Any]:
+    """What is read of a file, which keeps to the schema."""
+    found = ProvenanceReader()(data, form)
+    jsonschema.validate(found, SCHEMA)
+    return found
+
+
+def whole_provenance_of(data: bytes, form: str = "PNG") -> dict[str, Any]:
+    """The same where nothing could not be read."""
+    found = provenance_of(data, form)
+    assert found["errors"] == []
+    return found

@@ -1,4 +1,4 @@
-"""Whole files of unusual make, written by hand."""
+"""Whole files of unusual make, written by hand, and what they are decoded to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,24 @@ import struct
 import zlib
 
 import numpy as np
+import pytest
 from conftest import textured
 from PIL import Image
+
+from nsnet_cli.inputs.decode import Picture, decode
+from nsnet_cli.inputs.limits import DecodeLimits
+
+BASE = textured(125, 82)
+GREY = BASE.mean(axis=2).round().astype(np.uint8)
+
+
+def read(data: bytes, **limits: int) -> Picture:
+    return decode(data, DecodeLimits(**limits))
+
+
+def difference(picture: Picture, expected: np.ndarray = BASE) -> int:
+    assert picture.pixels is not None
+    return int(np.abs(picture.pixels.astype(int) - expected).max())
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -88,3 +104,10 @@ def dng(width: int = 320, height: int = 200, preview: bytes | None = None) -> by
         at += len(blob)
     directory = b"".join(struct.pack("<HHII", tag, kind, n, places.get(value, value)) for tag, kind, n, value in sensor)  # type: ignore[call-overload]
     return struct.pack("<2sHIH", b"II", 42, 8, len(sensor)) + directory + bytes(4) + b"".join(blobs)
+
+
+def tiff_of(values: np.ndarray, **options: object) -> bytes:
+    tifffile = pytest.importorskip("tifffile")
+    out = io.BytesIO()
+    tifffile.imwrite(out, values, **options)
+    return out.getvalue()
