@@ -12,6 +12,7 @@ import json
 import re
 from typing import Any
 
+from nsnet_cli.provenance.denials import says_nothing
 from nsnet_cli.provenance.findings import Claim, Finding, cut
 
 _LABELS = {
@@ -36,6 +37,8 @@ def label_in(source: str, value: str, carrier: str, known: bool = False) -> list
     if fields is None:
         if not known:
             return []
+        if says_nothing(text):
+            return [Finding(source, "AIGC", cut(value), carrier=carrier)]
         return [Finding(source, "AIGC", cut(value) or "(empty)", Claim.POSSIBLY_GENERATED, carrier=carrier)]
     label = str(fields.get("label", "")).strip()
     # Without a number (Tencent's form has none) the label's being there is what it says.
@@ -71,8 +74,11 @@ def _fields(text: str, known: bool) -> dict[str, Any] | None:
 
 
 def _object(text: str) -> dict[str, Any] | None:
+    text = text.lstrip()
+    if '"' not in text:
+        text = text.replace("'", '"')  # as Python writes it
     try:
-        found = json.JSONDecoder().raw_decode(text.lstrip())[0]
+        found = json.JSONDecoder().raw_decode(text)[0]
         if isinstance(found, str):
             found = json.loads(found)
     except (ValueError, RecursionError):

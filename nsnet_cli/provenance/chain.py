@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nsnet_cli.provenance.denials import denies_ai, says_nothing
 from nsnet_cli.provenance.findings import Backing, Claim, Finding, cut
 from nsnet_cli.provenance.programs import claim_of_software
 from nsnet_cli.provenance.source_types import claim_of_source_type, source_type_name
@@ -33,20 +34,12 @@ _EDITS = frozenset({
 _BY_AI = re.compile(
     r"\bgenerative\b|\bsynthid\b|\bai[- ]?generat|\btext[- ]to[- ]image\b|"
     r"\b(?:created|generated|made|imagined|produced) (?:by|with|using) [^.]{0,40}"
-    r"\b(?:ai|model|diffusion|dall|gpt|imagen|gemini|firefly)\b",
+    r"\b(?:ai|(?:image|generative|language|foundation)[ -]models?|diffusion|dall|gpt|imagen|gemini|firefly)\b",
     re.IGNORECASE,
 )
 _CHANGED_BY_AI = re.compile(
     r"\b(?:edited|removed|erased|filled|expanded|extended|retouched|modified|replaced|enhanced|moved)\b[^.]{0,60}"
     r"\b(?:ai|generative|firefly|gemini)\b|\bgenerative (?:fill|expand|remove|erase|edit)",
-    re.IGNORECASE,
-)
-# "Captured by a camera, no generative AI used", "edited with non-AI tools", "AI-free".
-_DENIED = re.compile(
-    r"\b(?:no|not|without|never|nor|isn't|wasn't)\s+"
-    r"(?:(?:any|use|usage|used|of|generated|created|made|edited|with|using|by|the|help|an?)\s+){0,4}"
-    r"(?:ai|generative|synthid|firefly|gemini|imagen)\b"
-    r"|\bnon[- ](?:ai|generative)\b|\bai[- ]free\b|\bfree of (?:generative )?ai\b",
     re.IGNORECASE,
 )
 # Source types that say that somebody edited, whatever mark a program sets beside.
@@ -58,6 +51,8 @@ _OF_ITS_OWN = frozenset({
     "ingredient.manifest.mismatch", "ingredient.manifest.missing", "ingredient.claimSignature.mismatch",
     "ingredient.claimSignature.missing", "ingredient.hashedURI.mismatch",
 })  # fmt: skip
+# IPTC's, which signed metadata may hold as XMP does.
+_AI_FIELDS = frozenset({"AISystemUsed", "AISystemVersionUsed", "AIPromptInformation", "AIPromptWriterName"})
 _AI_ASSERTIONS = ("c2pa.ai_generated_content", "c2pa.ai-generated", "com.adobe.generative-ai")
 
 
@@ -135,10 +130,7 @@ def _of_the_whole(finding: Finding) -> bool:
 def _makers(manifest: Mapping[str, Any]) -> Iterator[Maker]:
     """Of the actions of one manifest those that generate."""
     for assertion in _list(manifest.get("assertions")):
-        if not str(assertion.get("label", "")).startswith("c2pa.actions"):
-            continue
-        for action in _list(_dict(assertion.get("data")).get("actions"))[:_MOST_ACTIONS]:
-            action = _with_agent(action, assertion)
+        for action in actions_of(assertion):
             types = [value for _, value in source_types_in(action)]
             if _of_action(action, False)[1] in (Claim.GENERATED, Claim.PARTLY_GENERATED):
                 yield Maker(generator_of(manifest), software_of(action), types[0] if types else None)
@@ -225,16 +217,21 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
         shown = f"{where} of {place.name}" if place.name else where
         return Finding(SOURCE, shown, cut(value), _scoped(claim, place.scope), place.backing)
 
+    parented = any(i.get("relationship") == _PARENT for i in _list(manifest.get("ingredients")))
     generator = generator_of(manifest)
     if generator:
-        yield finding("claim generator", generator, claim_of_software(generator))
-    parented = any(i.get("relationship") == _PARENT for i in _list(manifest.get("ingredients")))
+        claim = claim_of_software(generator)
+        # It says who signed.  What was done to a picture that was there before, actions say.
+        silent = claim == Claim.GENERATED and (parented or _tells_its_source(manifest))
+        yield finding("claim generator", generator, Claim.NONE if silent else claim)
     for assertion in _list(manifest.get("assertions"))[:_MOST_FOUND]:
         label, data = str(assertion.get("label", "")), assertion.get("data")
         if label.startswith("c2pa.actions"):
-            for action in _list(_dict(data).get("actions"))[:_MOST_ACTIONS]:
-                words = _of_action(_with_agent(action, assertion), parented)
-                yield finding(f"action {action.get('action', '')}".strip(), *words)
+            for action in actions_of(assertion):
+                words, claim = _of_action(action, parented)
+                yield finding(f"action {action.get('action', '')}".strip(), words, claim)
+                # What was made otherwise is there before, as a parent is.
+                parented = parented or claim in (Claim.CAPTURED, Claim.MADE_DIGITALLY)
         elif label.startswith(_AI_ASSERTIONS):
             yield finding(label, str(data), Claim.GENERATED)
             for name in ("prompt", "model"):
@@ -243,10 +240,35 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
         elif not label.startswith(("c2pa.thumbnail", "c2pa.hash")):
             for key, value in source_types_in(data):
                 yield finding(f"{label} {key}", value, claim_of_source_type(value))
+            for key, value in _dict(data).items():
+                system = key.rsplit(":", 1)[-1].removeprefix("Iptc4xmpExt.")
+                if system in _AI_FIELDS and isinstance(value, str):
+                    yield finding(system, value, Claim.NONE if says_nothing(value) else Claim.GENERATED)
+
+
+def _tells_its_source(manifest: Mapping[str, Any]) -> bool:
+    """Whether an action of a manifest says by a source type how the picture came to be."""
+    assertions = _list(manifest.get("assertions"))[:_MOST_FOUND]
+    actions = [action for assertion in assertions for action in actions_of(assertion)]
+    return any(claim_of_source_type(value) != Claim.NONE for a in actions for _, value in source_types_in(a))
+
+
+def actions_of(assertion: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The actions of an assertion, none of one of another kind: each with what its template says of all of its name
+    (C2PA 2.1, ``templates``), and with its program, which may stand in a list beside them."""
+    if not str(assertion.get("label", "")).startswith("c2pa.actions"):
+        return []
+    data = _dict(assertion.get("data"))
+    templates = {str(t.get("action", "")): t for t in _list(data.get("templates"))[:_MOST_ACTIONS]}
+    every = templates.get("*", {})  # of actions of any name
+    return [
+        _with_agent({**every, **templates.get(str(action.get("action", "")), {}), **action}, assertion)
+        for action in _list(data.get("actions"))[:_MOST_ACTIONS]
+    ]
 
 
 def _with_agent(action: dict[str, Any], assertion: Mapping[str, Any]) -> dict[str, Any]:
-    """The action with its program, which may stand in a list beside all actions (C2PA 2.1, ``softwareAgentIndex``)."""
+    """The action with its program, by ``softwareAgentIndex`` (C2PA 2.1)."""
     agents, index = _dict(assertion.get("data")).get("softwareAgents"), action.get("softwareAgentIndex")
     if "softwareAgent" in action or not isinstance(agents, list) or type(index) is not int:
         return action
@@ -266,7 +288,8 @@ def _of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     claims = [claim_of_source_type(value) for value in types]
     if claim_of_software(agent) == Claim.GENERATED and not types:
         claims.append(Claim.GENERATED if name == "c2pa.created" else Claim.PARTLY_GENERATED)
-    if Claim.CAPTURED not in claims and not _DENIED.search(description):
+    # A source type outranks words.
+    if set(map(claim_of_source_type, types)) <= {Claim.NONE} and not denies_ai(description):
         if _CHANGED_BY_AI.search(description):
             claims.append(Claim.PARTLY_GENERATED)
         elif _BY_AI.search(description):
@@ -274,7 +297,7 @@ def _of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     if partly:
         claims = [Claim.PARTLY_GENERATED if claim == Claim.GENERATED else claim for claim in claims]
     if _WATERMARK.search(description) and _BY_HAND.isdisjoint(map(source_type_name, types)):
-        claims = [claim for claim in claims if claim != Claim.EDITED]
+        claims = [claim for claim in claims if claim not in (Claim.EDITED, Claim.POSSIBLY_GENERATED)]
     elif name in _EDITS:
         claims.append(Claim.EDITED)
     claim = next((kind for kind in _STRONGEST if kind in claims), Claim.NONE)
@@ -302,13 +325,22 @@ def source_types_in(data: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
         return
     if isinstance(data, dict):
         for key, value in list(data.items())[:_MOST_FOUND]:
-            if _SOURCE_TYPE_KEY.search(str(key)) and isinstance(value, str):
-                yield str(key), value
+            if _SOURCE_TYPE_KEY.search(str(key)) and (named := _term(value)):
+                yield str(key), named
             elif isinstance(value, dict | list):
                 yield from source_types_in(value, depth + 1)
     elif isinstance(data, list):
         for value in data[:_MOST_FOUND]:
             yield from source_types_in(value, depth + 1)
+
+
+def _term(value: Any) -> str:
+    """A source type that is given as it is, or as JSON-LD gives a resource or a value; "" for anything else."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        value = value.get("@id", value.get("@value"))
+    return value if isinstance(value, str) else ""
 
 
 def software_of(action: Mapping[str, Any]) -> str | None:

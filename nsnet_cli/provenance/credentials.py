@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from nsnet_cli.provenance.chain import SOURCE, Maker, generator_of, software_of, source_types_in, walk_chain
+from nsnet_cli.provenance.chain import SOURCE, Maker, actions_of, generator_of, software_of, source_types_in, walk_chain
 from nsnet_cli.provenance.containers.carried import Carried
 from nsnet_cli.provenance.containers.jumbf import holds_credentials
 from nsnet_cli.provenance.detailed import with_dropped
@@ -27,7 +27,7 @@ _MOST_ACTIONS = 20
 _LARGEST_STORE = 32 * 1024 * 1024
 # Of these errors of the reader it is not the file's fault that nothing can be said.
 _NOT_THE_FILES = ("NotSupported", "FileNotFound", "Io", "Encoding", "Other", "C2paError")
-_IDENTITY = ("cawg.identity", "cawg.")
+_IDENTITY = "cawg.identity"
 
 
 @dataclass
@@ -199,9 +199,7 @@ def _detail(
 def _actions(manifest: Mapping[str, Any]) -> list[dict[str, str | None]]:
     found = []
     for assertion in manifest.get("assertions") or []:
-        if not str(assertion.get("label", "")).startswith("c2pa.actions"):
-            continue
-        for action in (assertion.get("data") or {}).get("actions") or []:
+        for action in actions_of(assertion):
             types = [value for _, value in source_types_in(action)]
             found.append(
                 {

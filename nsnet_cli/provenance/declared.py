@@ -60,6 +60,8 @@ def declared(
     types += [f.value for f in sound if f.source == "xmp" and f.where.casefold() in _SOURCE_TYPES]
     if c2pa is not None and c2pa["integrity"] != "broken":
         types += [action["source_type"] for action in c2pa["actions"] if action["source_type"]]
+        # Of the picture itself: what is said of an ingredient ends with whose it is.
+        types += [f.value for f in sound if f.source == "c2pa" and f.where.casefold().endswith(_SOURCE_TYPES)]
     types = [value for value in types if value.strip().casefold() not in _NO_TYPE]
     said = next(filter(is_source_type, types), types[0] if types else None)
     found["source_type"] = None if said is None else source_type_name(said)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from nsnet_cli.provenance.containers.carried import Tag, text_of
 from nsnet_cli.provenance.containers.tiff import numbers_of
 from nsnet_cli.provenance.findings import Claim, Finding, cut
-from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software, is_word
+from nsnet_cli.provenance.programs import calls_itself_generated, claim_of_credit, claim_of_software, is_word
 from nsnet_cli.provenance.settings import json_object
 from nsnet_cli.provenance.texts import claim_of_text, read_text
 
@@ -32,6 +32,8 @@ _NOBODY = frozenset(
     {"", "unknown", "none", "n/a", "na", "null", "undefined", "default", "0", "-", "camera", "model", "make"}
 )
 _LONGEST_NAME = 64
+# A tag that stands there again says something of its own; so often it is looked at.
+_MOST_LAYERS = 8
 # Grok's form: a signature that only xAI can check, and the picture's UUID.
 _SIGNATURE = re.compile(r"Signature:\s*[A-Za-z0-9+/=]{40,}\s*\Z")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
@@ -46,7 +48,24 @@ def read_exif(tags: Iterable[Tag]) -> Iterator[Finding]:
     for where, listed in blocks.items():
         # The first directory speaks of the picture, the second of its thumbnail.
         own = [tag for tag in listed if tag.directory in ("IFD0", "EXIF") or not tag.directory.startswith("IFD")]
-        yield from _block(own, f"EXIF of {where}")
+        for layer in _layers(own):
+            yield from _block(layer, f"EXIF of {where}")
+
+
+def _layers(tags: list[Tag]) -> list[list[Tag]]:
+    """Tags so that none stands twice in a layer: a file may have two blocks, or a tag in two directories."""
+    layers: list[list[Tag]] = []
+    times: dict[tuple[str, int], set[bytes]] = {}
+    for tag in tags:
+        apart = tag.directory if tag.directory in ("GPS", "interoperability") else ""
+        told = times.setdefault((apart, tag.number), set())
+        if tag.data in told or len(told) >= _MOST_LAYERS:
+            continue
+        if len(told) == len(layers):
+            layers.append([])
+        layers[len(told)].append(tag)
+        told.add(tag.data)
+    return layers
 
 
 def _block(tags: list[Tag], carrier: str) -> Iterator[Finding]:
@@ -97,6 +116,11 @@ def _program(name: str, text: str, claim: Claim, carrier: str) -> Iterator[Findi
 def _camera(texts: dict[int, str], carrier: str) -> Iterator[Finding]:
     """Make and Model: a camera's, unless what stands there is a generator's name or its parameters."""
     names = {"Make": texts.get(_MAKE, ""), "Model": texts.get(_MODEL, "")}
+    if calls_itself_generated(texts.get(0x0131, "")):
+        for name, text in (("Make", names["Make"]), ("model", names["Model"])):
+            if text:
+                yield Finding("exif", name, cut(text), Claim.GENERATED, carrier=carrier)
+        return
     generated = False
     for name, text in names.items():
         if not text:
@@ -119,14 +143,22 @@ def _camera(texts: dict[int, str], carrier: str) -> Iterator[Finding]:
 def is_camera(text: str) -> bool:
     """Whether ``text`` can be the name of a camera: short, in one line, with a letter or a digit, and no JSON."""
     plain = " ".join(text.split())
+    if plain.startswith("<") and plain.endswith(">"):
+        plain = plain[1:-1].strip()  # "<KENOX D5  / Digimax D5>", Samsung's cameras of 2004
     return (
         len(plain) <= _LONGEST_NAME
         and "\n" not in text.strip()
         and plain.casefold() not in _NOBODY
         and any(c.isalnum() for c in plain)
         and not any(c in '{}[]<>"' for c in plain)
-        and claim_of_software(plain) == Claim.NONE
+        and not _is_program(plain)
     )
+
+
+def _is_program(name: str) -> bool:
+    """Whether a name is a generator's, or an editor's and nothing else: DxO made a camera, and Meitu telephones."""
+    claim = claim_of_software(name)
+    return claim == Claim.GENERATED or (claim == Claim.EDITED and len(name.split()) == 1)
 
 
 def _shot(first: dict[int, Tag], texts: dict[int, str], carrier: str) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ _SIDES = {
 }
 _TEXT_INPUTS = (
     "text", "prompt", "text_g", "text_l", "clip_l", "t5xxl", "string", "value", "wildcard_text", "populated_text",
+    "string_a", "string_b",
 )  # fmt: skip
 # What flows through a graph beside conditions and texts: behind it lie other samplers, and their texts.
 _NO_TEXT = frozenset({
@@ -57,7 +58,10 @@ def graph_of(found: dict[str, Any]) -> Settings | None:
     }
     if not nodes:
         return None
-    return Settings("ComfyUI", _prompt(nodes))
+    told = _prompt(nodes)
+    # A graph that loads a picture, scales and saves it has run, and generated nothing that can be seen.
+    generates = {"prompt", "model", "sampler", "seed"} & told.keys() or any(map(_samples, nodes.values()))
+    return Settings("ComfyUI", told, Claim.GENERATED if generates else Claim.POSSIBLY_GENERATED)
 
 
 Nodes = dict[str, dict[str, Any]]

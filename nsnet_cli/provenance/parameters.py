@@ -13,20 +13,23 @@ from __future__ import annotations
 import json
 import re
 
-from nsnet_cli.provenance.settings import Settings
+from nsnet_cli.provenance.settings import SAMPLERS, Settings
 
 _LONGEST = 1_000_000
 # The settings' line: steps, and something else that only a sampler has.
 # Some programs make blanks of line breaks.
 _LINE = re.compile(r"(?:^|[\n,]|[^\s:] )[ \t]*(Steps: ?\d{1,6}\s*,)", re.IGNORECASE)
+# Civitai leaves steps out where a model has none, and others write alike.
+_WITHOUT_STEPS = re.compile(r"(?:^|\n)[ \t]*((?:Seed|Sampler|CFG scale|Size): ?[^\n]{1,20000})", re.IGNORECASE)
+_CIVITAI = re.compile(r"\bCivitai (?:resources|metadata): ?[\[{]")
 _CERTAIN = re.compile(
     r"\b(?:Sampler|Seed|CFG scale|Size|Model|Schedule type|Guidance|Denoising strength): ?\S", re.IGNORECASE
 )
-# Those that nobody writes of a walk ("Steps: 12000, Size: L").
+# Those that nobody writes of a walk ("Steps: 12000, Size: L"); samplers have names ("Sampler: Niskin bottle").
 _UNMISTAKABLE = re.compile(
-    r"\b(?:(?:Sampler|Schedule type): ?\S|(?:Seed|CFG scale|Denoising strength): ?-?\d|Model hash: ?[0-9a-f]{6})",
-    re.IGNORECASE,
+    r"\b(?:(Schedule type): ?\S|(Seed|CFG scale|Denoising strength): ?-?\d|(Model hash): ?[0-9a-f]{6})", re.IGNORECASE
 )
+_SAMPLER = re.compile(r"\bSampler: ?([^,\n]{1,60})", re.IGNORECASE)
 _KEY = re.compile(r"\s*,?\s*([A-Za-z][\w \-/.()]{0,60}?):[ \t]*")
 _NEXT = re.compile(r",\s*[A-Za-z][\w \-/.()]{0,60}?:(?:\s|$)|\n")
 _NEGATIVE = re.compile(r"(?:^|\n)[^\S\n]*Negative prompt:[ \t]*", re.IGNORECASE)
@@ -52,8 +55,9 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     text = text[:_LONGEST].replace("\r\n", "\n").strip("\0 \n")
     lines = list(_LINE.finditer(text))
     line = lines[-1] if lines else None
-    if line is not None and not (_CERTAIN if known else _UNMISTAKABLE).search(text, line.start(1)):
+    if line is not None and not (_CERTAIN.search(text, line.start(1)) if known else _unmistakable(text, line.start(1))):
         line = None
+    line = line or _without_steps(text)
     if line is None and not known:
         return None
     head = text if line is None else text[: line.start(1)].rstrip(" ,\n")
@@ -66,6 +70,22 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     for key, value in settings.items():
         values.setdefault(_NAMES.get(key.casefold(), key), value)
     return Settings(_program(settings) if settings else None, values)
+
+
+def _unmistakable(text: str, at: int) -> set[str]:
+    """Names of settings in ``text`` from ``at`` on that can be nothing else."""
+    found = {next(filter(None, mark.groups())).casefold() for mark in _UNMISTAKABLE.finditer(text, at)}
+    sampler = _SAMPLER.search(text, at)
+    return found | ({"sampler"} if sampler is not None and SAMPLERS.search(sampler.group(1)) else set())
+
+
+def _without_steps(text: str) -> re.Match[str] | None:
+    """The settings' line of a model that takes no steps: Civitai's, or one with two settings that say it."""
+    lines = list(_WITHOUT_STEPS.finditer(text))
+    line = lines[-1] if lines else None
+    if line is None:
+        return None
+    return line if _CIVITAI.search(text, line.start(1)) or len(_unmistakable(text, line.start(1))) > 1 else None
 
 
 def mochi_of(text: str) -> Settings | None:

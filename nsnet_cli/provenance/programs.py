@@ -42,6 +42,8 @@ _WORDS = frozenset({
     "imagen", "gemini", "flux", "firefly", "leonardo", "sora", "grok", "runway", "emu", "whisk", "kling", "ernie",
     "reve", "krea", "recraft", "openai", "diffusers", "dalle", "generative fill", "xai", "hunyuan", "kandinsky",
 })  # fmt: skip
+# Of companies, who have photographers as well: a credit is theirs, a program is not named by it.
+_COMPANIES = frozenset({"google ai", "meta ai", "stability ai", "stability.ai", "black forest labs", "byteplus"})
 _EDITORS = (
     "photoshop", "lightroom", "gimp", "affinity photo", "capture one", "snapseed", "pixelmator", "darktable",
     "rawtherapee", "paint.net", "canva", "luminar", "topaz", "facetune", "vsco", "picsart", "krita", "polarr", "dxo",
@@ -55,6 +57,9 @@ _BEHIND = (
 )
 _LONGEST_NAME = 200
 _MAKERS = r"(?:google |adobe |openai |bfl |black forest labs |xai |bytedance |baidu |tencent |kuaishou |meta )?"
+
+# What Black Forest Labs' code and its descendants call themselves: "AI generated;txt2img;flux".
+_SELF = re.compile(r"ai[- ]generated\s*(?:[;,:|]|\Z)", re.IGNORECASE)
 
 # What a label says that is nothing but a label.  A sentence that only has such words in it is none.
 _MADE = r"(?:made|created|generated|imagined|produced|made entirely|drawn)"
@@ -84,11 +89,16 @@ _CHANGED_LABEL = re.compile(
 def claim_of_software(value: str) -> Claim:
     """What the name of a program claims: a generator, an editor, or nothing that is known here."""
     text = _plain(value[:_LONGEST_NAME])
-    if any(_names(text, name) for name in _NAMES):
+    if calls_itself_generated(value) or any(_names(text, name) for name in _NAMES):
         return Claim.GENERATED
     if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in _EDITORS):
         return Claim.EDITED
     return claim_of_label(value)
+
+
+def calls_itself_generated(value: str) -> bool:
+    """Whether a program says in place of its name that the picture is generated; maker and model are then its own."""
+    return _SELF.match(value.strip()) is not None
 
 
 def is_word(value: str) -> bool:
@@ -109,9 +119,10 @@ def claim_of_label(value: str) -> Claim:
 
 
 def claim_of_credit(value: str) -> Claim:
-    """What a credit line claims: a label, or the name of a generator and nothing else."""
+    """What a credit line claims: a label, or the name of a generator, not of a company, and nothing else."""
     text = _plain(value[:_LONGEST_NAME])
-    named = next((name for name in _NAMES if name not in _WORDS and text.startswith(name)), None)
+    products = (name for name in _NAMES if name not in _WORDS and name not in _COMPANIES)
+    named = next((name for name in products if text.startswith(name)), None)
     if named is not None and re.fullmatch(rf"{re.escape(named)}{_BEHIND}", text):
         return Claim.GENERATED
     return claim_of_label(value)

@@ -41,16 +41,17 @@ _SUPPORTING = frozenset({*_STRONG, "seed", "steps", "model"})
 _WORDS = frozenset({
     "scale", "strength", "guidance", "positive", "negative", "c", "sampling", "lora", "models", "size", "resolution",
 })  # fmt: skip
+SAMPLERS = re.compile(
+    r"euler|dpm|ddim|ddpm|lms|heun|plms|uni_?pc|lcm|\bk_|ancestral|sde|pndm|restart|res_|deis|tcd|flow|gradient"
+    r"|sa_solver|seeds_|edm|karras|default|automatic|sgm|ays|\A\s*\d+\s*\Z",
+    re.IGNORECASE,
+)
 # What must stand there for it to be meant: a worksheet has steps and a model, too, and a geologist a sampler.
 _MEANT = {
     "seed": re.compile(r"\A\s*(?:-?\d|random)"),
     "steps": re.compile(r"\A\s*\d"),
     "cfg scale": re.compile(r"\A\s*\.?\d"),
-    "sampler": re.compile(
-        r"euler|dpm|ddim|ddpm|lms|heun|plms|uni_?pc|lcm|\bk_|ancestral|sde|pndm|restart|res_|deis|tcd|flow|gradient|sa_solver|seeds_|edm"
-        r"|karras|default|automatic|sgm|ays|\A\s*\d+\s*\Z",
-        re.IGNORECASE,
-    ),
+    "sampler": SAMPLERS,
     "model": re.compile(r"\.(?:safetensors|ckpt|gguf|pth?|bin)\b|diffusion|dream|xl\b|[a-z]/[a-z]|\d", re.IGNORECASE),
 }
 # Objects that hold the settings of the program that is named beside them.
@@ -58,6 +59,7 @@ WRAPPERS = {
     "sui_image_params": "SwarmUI", "invokeai_metadata": "InvokeAI", "sd-metadata": "InvokeAI",
     "generation_data": "Tensor.Art", "fooocus_scheme": "Fooocus",
 }  # fmt: skip
+_OF_LANGUAGE = frozenset({"temperature", "max_tokens", "max_new_tokens", "top_p", "messages", "completion"})
 _INNER = ("image", "parameters", "params", "metadata", "settings", "input", "data", "v2")
 _LONGEST_TEXT = 1_000_000
 _MOST_SETTINGS = 60
@@ -113,8 +115,11 @@ def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | Non
     certain = names_in(found) if not known else _SUPPORTING
     if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or not values:
         return None
-    # A worksheet has a prompt and steps, and no size in pixels.
-    if certain == {"prompt", "steps"} and "size" not in values:
+    # A worksheet has a prompt and steps, an experiment one and a seed, and neither a size in pixels.
+    if certain in ({"prompt", "steps"}, {"prompt", "seed"}) and "size" not in values:
+        return None
+    # What is asked of a model of language has a prompt and a model, and a temperature.
+    if certain <= {"prompt", "model"} and _OF_LANGUAGE & {str(key).casefold() for key in found}:
         return None
     return Settings(program, values)
 
@@ -150,7 +155,9 @@ def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> No
             height = _text(value)
         elif plain in _OURS:
             text = _text(value)
-            if text:
+            if text and plain == "prompt":
+                values["prompt"] = text  # the user's own, whatever a program made of it
+            elif text:
                 values.setdefault(_OURS[plain], text)
         elif str(key).casefold() in _INNER and depth < 3:
             inner = _as_object(value)

@@ -18,8 +18,9 @@ _CLAIMS = {
     # At least one element is generated.
     "compositeWithTrainedAlgorithmicMedia": Claim.PARTLY_GENERATED,
     "compositeSynthetic": Claim.PARTLY_GENERATED,
-    # "based on Generative AI and/or captured elements"
+    # "based on Generative AI and/or captured elements"; elements "any of which may or may not be generative AI"
     "virtualRecording": Claim.POSSIBLY_GENERATED,
+    "composite": Claim.POSSIBLY_GENERATED,
     "digitalCapture": Claim.CAPTURED,
     "computationalCapture": Claim.CAPTURED,
     "multiFrameComputationalCapture": Claim.CAPTURED,
@@ -30,7 +31,6 @@ _CLAIMS = {
     "humanEdits": Claim.EDITED,
     "minorHumanEdits": Claim.EDITED,
     "algorithmicallyEnhanced": Claim.EDITED,
-    "composite": Claim.EDITED,
     "compositeCapture": Claim.EDITED,
     # By people with programs that do not generate: drawings, diagrams, screenshots.
     "digitalCreation": Claim.MADE_DIGITALLY,
@@ -42,6 +42,10 @@ _CLAIMS = {
     "empty": Claim.NONE,
 }
 _SPELT = {re.sub(r"\W|_", "", name).casefold(): name for name in _CLAIMS}
+# C2PA's guidance (2.2 to 2.4) writes a "d" more, and so do those who copied it.
+_SPELT["compositedwithtrainedalgorithmicmedia"] = "compositeWithTrainedAlgorithmicMedia"
+# schema.org's names of the same terms (IPTCDigitalSourceEnumeration) end so.
+_SCHEMA_ORG = "digitalsource"
 
 
 def claim_of_source_type(value: str) -> Claim:
@@ -58,4 +62,4 @@ def source_type_name(value: str) -> str:
     """The term that is meant, as the vocabulary spells it: Google writes ``TrainedAlgorithmicMedia``.  Of what
     the vocabulary has not, the last part as it stands."""
     last = re.split(r"[/:#]", value.strip().rstrip("/"))[-1]
-    return _SPELT.get(re.sub(r"\W|_", "", last).casefold(), last)
+    return _SPELT.get(re.sub(r"\W|_", "", last).casefold().removesuffix(_SCHEMA_ORG), last)

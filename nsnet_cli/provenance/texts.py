@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from nsnet_cli.provenance.aigc import exported_in, label_in
 from nsnet_cli.provenance.containers.carried import Text
+from nsnet_cli.provenance.denials import says_nothing
 from nsnet_cli.provenance.findings import Claim, Finding, cut
 from nsnet_cli.provenance.graphs import graph_of
 from nsnet_cli.provenance.parameters import mochi_of, parameters_of
@@ -25,9 +26,12 @@ CLAIMING_KEYS = frozenset({
 # Of one text; a workflow of ComfyUI that carries pictures has some megabytes.
 _LONGEST = 16_000_000
 _PROMPT_KEY = re.compile(r"(?:^|[^a-z])prompts?(?:$|[^a-z])", re.IGNORECASE)
+# Of forms that have a field for it whether there is something to say or not.
+_MUST_BE_FILLED = re.compile(r"(?:iptc[\w.:]*)?ai[ _-]?(?:prompt|system)[\w -]*", re.IGNORECASE)
 _PREFIX = re.compile(r"\s*(prompt|workflow|parameters|extra_pnginfo)\s*:\s*(?=[{\[\"])", re.IGNORECASE)
-# In an object that is cut off, or written by nobody that is known: fields that only generators have.
+# Fields that only generators have: in an object that is cut off, and in one that nobody known has written.
 _UNFINISHED = re.compile(r'"(?:class_type|sui_image_params|negative_?prompt|sampler_name|cfg_scale|ckpt_name)"\s*:')
+_UNMISTAKABLE = re.compile(r'"(?:class_type|sui_image_params|negative_?prompt|ckpt_name)"\s*:')
 _PROGRAMS = frozenset(key.casefold() for key in PROGRAM_KEYS)
 _CREDITS = frozenset({"source", "credit", "author", "creator", "artist", "copyright", "publisher"})
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -40,7 +44,8 @@ _SPACE = re.compile(r"(?:huggingface\.co/spaces/|\bhf\.space\b|hugging ?face spa
 _DREAM = re.compile(r'^\s*"(.*?)"((?:\s+-\S+.*)?)$', re.DOTALL)
 _DREAM_NAMES = {"s": "steps", "S": "seed", "C": "cfg scale", "A": "sampler", "W": "width", "H": "height"}
 # Galaxy phones' editor leaves this where one of its tools that generate was used; 0 where none was.
-_SAMSUNG = re.compile(r'genAI\w*"?\s*[:=]\s*"?(\d+)', re.IGNORECASE)
+_SAMSUNG = re.compile(r'genAI(?!Version)\w*\\?"?\s*[:=]\s*\\?"?(\d+)', re.IGNORECASE)
+_SAMSUNG_CARRIER = "Samsung trailer"
 _POSTPROCESSING = frozenset({"postprocessing", "extras"})
 
 
@@ -68,13 +73,15 @@ def read_text(source: str, key: str, value: str, carrier: str) -> list[Finding]:
     if not text:
         return []
     name = key.casefold()
+    if _MUST_BE_FILLED.fullmatch(name) and says_nothing(text):
+        return [Finding(source, key, cut(text), carrier=carrier)]
     found = label_in(source, text, carrier, known=name == "aigc") or exported_in(source, text, carrier)
     found = found or _by_generator(source, name, text, carrier)
     if found:
         return found
-    samsung = _SAMSUNG.search(text)
-    if samsung is not None:
-        claim = Claim.PARTLY_GENERATED if samsung.group(1).strip("0") else Claim.NONE
+    tools = _SAMSUNG.findall(text) if carrier == _SAMSUNG_CARRIER else []
+    if tools:
+        claim = Claim.PARTLY_GENERATED if any(tool.strip("0") for tool in tools) else Claim.NONE
         return [Finding(source, key or "text", cut(text), claim, carrier=carrier)]
     return [Finding(source, key or "text", cut(text), claim_of_text(name, text), carrier=carrier)]
 
@@ -100,7 +107,11 @@ def claim_of_text(name: str, text: str) -> Claim:
 def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Finding]:
     prefix = _PREFIX.match(text)
     if prefix is not None:
-        name, text = prefix.group(1).casefold(), text[prefix.end() :]
+        # A caption may begin so ("Prompt: "Blue hour", a challenge"): only a graph or settings behind it make it one.
+        behind = text[prefix.end() :]
+        if _settings("", behind, known=False) is None and not _UNFINISHED.search(behind):
+            return []
+        name, text = prefix.group(1).casefold(), behind
     known = name in CLAIMING_KEYS
     settings = _settings(name, text, known)
     if settings is not None:
@@ -110,14 +121,15 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
         if not settings.values:
             found.append(Finding(source, name, cut(text), settings.claim, carrier=carrier))
         return found
-    if prefix is not None or (text.startswith(("{", "[")) and (known or _UNFINISHED.search(text))):
+    marks = _UNFINISHED if json_object(text) is None else _UNMISTAKABLE
+    if prefix is not None or (text.startswith(("{", "[")) and (known or marks.search(text))):
         # What nobody could take apart is no prompt, whatever it stands under.
         if name == "workflow":
             return [Finding(source, name, cut(text), Claim.POSSIBLY_GENERATED, carrier=carrier)]
         return [Finding(source, "text", cut(text), Claim.GENERATED, carrier=carrier)]
     job = _JOB.search(text)
     # Agencies number their jobs, too: in a caption Midjourney's options must stand beside it.
-    if job is not None and (source == "text" or _OPTIONS.search(text)):
+    if job is not None and _OPTIONS.search(text):
         prompt = text[: job.start()].strip()
         values = {"prompt": prompt, "job id": job.group(0)}
         version = _VERSION.search(prompt)

@@ -13,9 +13,10 @@ from xml.etree.ElementTree import ParseError
 
 from nsnet_cli.provenance.aigc import label_in
 from nsnet_cli.provenance.containers.carried import Block
+from nsnet_cli.provenance.denials import says_nothing
 from nsnet_cli.provenance.exif import is_camera
 from nsnet_cli.provenance.findings import Claim, Finding, cut
-from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software
+from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software, is_word
 from nsnet_cli.provenance.source_types import claim_of_source_type
 from nsnet_cli.provenance.texts import read_text
 
@@ -27,10 +28,11 @@ _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
 _DEEPEST, _MOST, _MOST_FINDINGS = 100, 40_000, 300
 # Of other pictures than this one: what went into it.
 _OTHERS = frozenset({"Pantry", "Ingredients", "DerivedFrom"})
+_REGION = "ImageRegion"  # IPTC's: of a part of this one
 
 
 def _generated(value: str) -> Claim:
-    return Claim.NONE if _NOTHING.fullmatch(value.strip()) else Claim.GENERATED
+    return Claim.NONE if says_nothing(value) else Claim.GENERATED
 
 
 def _nothing(value: str) -> Claim:
@@ -38,7 +40,10 @@ def _nothing(value: str) -> Claim:
 
 
 def _camera(value: str) -> Claim:
-    return Claim.CAPTURED if is_camera(value) else claim_of_software(value)
+    if is_camera(value):
+        return Claim.CAPTURED
+    # "Gemini Pro" is a telephone, too; here nobody knows who made it.
+    return Claim.NONE if is_word(value) else claim_of_software(value)
 
 
 # By local name in lower case; those of IPTC's Photo Metadata Standard 2025.1 among them.
@@ -56,21 +61,21 @@ _FIELDS: dict[str, Callable[[str], Claim]] = {
     "aisystemversionused": _generated,
     "aipromptinformation": _generated,
     "aipromptwritername": _generated,
+    "digimageguid": _nothing,
+}
+# In the namespaces of cameras alone: a shop has models, too, and a prompt has one.
+_OF_CAMERAS: dict[str, Callable[[str], Claim]] = {
     "make": lambda value: Claim.GENERATED if claim_of_software(value) == Claim.GENERATED else Claim.NONE,
     "model": _camera,
-    "digimageguid": _nothing,
-    "provenance": _nothing,
 }
+_CAMERAS = re.compile(r"\{http://(?:ns\.adobe\.com/(?:tiff|exif)|cipa\.jp/exif)/")
+# Where credentials are that are not in the file (C2PA, "External manifests"); museums say there whose a painting was.
+_PROVENANCE = "{http://purl.org/dc/terms/}provenance"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}:/{1,3}\S+", re.IGNORECASE)
 _CAPTIONS = frozenset({
     "description", "title", "headline", "imagedescription", "usercomment", "instructions", "caption", "comment",
     "label", "rights", "usageterms", "alttextaccessibility", "extdescraccessibility",
 })  # fmt: skip
-# What people write into a field that they must fill and have nothing for.
-_NOTHING = re.compile(
-    r"(?:none|no|n/?a|nil|null|nothing|unknown|false|0|[-–.]++|not (?:applicable|used|available)"
-    r"|no (?:gen(?:erative)? ?)?ai(?: (?:was )?used| involved| system)?)\W*+",
-    re.IGNORECASE,
-)
 _LOOSE = re.compile(
     r"(?<![A-Za-z])(DigitalSource(?:File)?Type|AIGC|CreatorTool|Credit|Software|AISystem(?:Version)?Used"
     r"|AIPromptInformation)\s{0,9}(?:=\s{0,9}(?:\"([^\"<]{0,4000})\"|'([^'<]{0,4000})')|>([^<>]{0,4000})<)"
@@ -177,8 +182,13 @@ def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) 
         found = label_in("xmp", text, carrier, known=True)
     elif "tc260.org.cn" in tag:
         label[local] = text
-    elif tag.startswith("{http://purl.org/dc/terms/}") and key != "provenance":
+    elif tag == _PROVENANCE and _ADDRESS.fullmatch(text):
+        found = [Finding("xmp", local, cut(text), carrier=carrier)]
+    elif tag.startswith("{http://purl.org/dc/terms/}"):
         pass
+    elif key in _OF_CAMERAS:
+        if _CAMERAS.match(tag):
+            found = [Finding("xmp", local, cut(text), _OF_CAMERAS[key](text), carrier=carrier)]
     elif key in _FIELDS:
         found = [Finding("xmp", local, cut(text), _FIELDS[key](text), carrier=carrier)]
     elif key in _CAPTIONS:
@@ -188,14 +198,17 @@ def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) 
     elif len(text) > 20 and _HIDDEN.search(text):
         found = [f for f in read_text("xmp", local, text, carrier) if f.claim != Claim.NONE]
     for finding in found:
-        yield _of_another(finding) if _OTHERS & set(names) else finding
+        if _OTHERS & set(names):
+            yield _in_part(finding, "an ingredient")
+        else:
+            yield _in_part(finding, "a region") if _REGION in names else finding
 
 
-def _of_another(finding: Finding) -> Finding:
-    """What is said of a picture that went into this one."""
+def _in_part(finding: Finding, whose: str) -> Finding:
+    """What is said of a picture that went into this one, or of a part of it."""
     claim = {
         Claim.GENERATED: Claim.PARTLY_GENERATED,
         Claim.PARTLY_GENERATED: Claim.PARTLY_GENERATED,
         Claim.POSSIBLY_GENERATED: Claim.POSSIBLY_GENERATED,
     }.get(finding.claim, Claim.NONE)
-    return Finding(finding.source, f"{finding.where} of an ingredient", finding.value, claim, carrier=finding.carrier)
+    return Finding(finding.source, f"{finding.where} of {whose}", finding.value, claim, carrier=finding.carrier)

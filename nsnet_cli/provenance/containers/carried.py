@@ -115,7 +115,7 @@ class Carried:
             self.texts.append(Text(where, key, value))
 
     def inflate(self, data: bytes) -> bytes:
-        """What zlib holds, within `MOST_INFLATED` for the whole file.  Raises `ValueError`."""
+        """What zlib holds, up to where it is cut off, `MOST_INFLATED` at most of one file.  Raises `ValueError`."""
         room = MOST_INFLATED - self.inflated
         if room <= 0:
             raise ValueError("more compressed text than anybody writes")
@@ -128,7 +128,7 @@ class Carried:
         if decompressor.unconsumed_tail:
             raise ValueError("more compressed text than anybody writes")
         if not decompressor.eof:
-            raise ValueError("compressed text that is cut off")
+            self.trouble("text", "compressed text that is cut off")
         return found
 
 

@@ -69,7 +69,7 @@ def _walk(data: bytes, at: int, end: int, into: list[Part], carried: Carried, it
             carried.block("jumbf", "jumb box", data[start:stop], start)
         elif kind == b"Exif":  # JPEG XL
             skip = 4 + int.from_bytes(data[body : body + 4], "big")
-            carried.block("exif", "Exif box", data[body + skip : stop].removeprefix(b"Exif\0\0"))
+            carried.block("exif", "Exif box", data[body + skip : stop])
         elif kind == b"xml ":
             carried.block("xmp", "xml box", data[body:stop], body)
         elif kind == b"brob":
@@ -103,7 +103,7 @@ def _uuid(data: bytes, body: int, stop: int, part: Part, carried: Carried) -> No
     elif uuid == _IPTC_UUID:
         carried.block("iim", "IPTC uuid box", data[content:stop], content)
     elif uuid == _EXIF_UUID:
-        carried.block("exif", "EXIF uuid box", data[content:stop].removeprefix(b"Exif\0\0"))
+        carried.block("exif", "EXIF uuid box", data[content:stop])
     elif uuid == _C2PA_UUID:
         # A full box: version and flags, what it is for, a place, then the manifest store.
         part.note = "C2PA"

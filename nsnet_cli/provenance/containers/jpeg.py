@@ -98,7 +98,7 @@ def _sort(
     if marker == _COM:
         carried.text(where, "comment", text_of(body))
     elif marker == 0xE1 and body.startswith(_EXIF):
-        carried.block("exif", where, body[6:], (part.offset or 0) + 10)
+        carried.block("exif", where, body, (part.offset or 0) + 4)
     elif marker == 0xE1 and body.startswith(_XMP):
         carried.block("xmp", where, body[len(_XMP) :], (part.offset or 0) + 4 + len(_XMP))
     elif marker == 0xE1 and body.startswith(_XMP_EXTENSION):

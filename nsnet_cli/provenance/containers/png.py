@@ -46,8 +46,7 @@ def walk_png(data: bytes, carried: Carried) -> None:
 
 def _sort(kind: bytes, body: bytes, part: Part, carried: Carried) -> None:
     if kind == b"eXIf":
-        exif = body.removeprefix(_EXIF_HEAD)
-        carried.block("exif", "eXIf", exif, (part.offset or 0) + 8 + len(body) - len(exif))
+        carried.block("exif", "eXIf", body, (part.offset or 0) + 8)
     elif kind == b"caBX":
         carried.block("jumbf", "caBX", body, (part.offset or 0) + 8)
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
@@ -97,7 +96,7 @@ def _raw_profile(kind: str, value: bytes, where: str, carried: Carried) -> None:
         if raw.startswith(_XMP_HEAD):
             carried.block("xmp", where, raw.removeprefix(_XMP_HEAD))
         else:
-            carried.block("exif", where, raw.removeprefix(_EXIF_HEAD))
+            carried.block("exif", where, raw)
     elif kind == "xmp":
         carried.block("xmp", where, raw)
     elif kind in ("iptc", "8bim", "app13"):

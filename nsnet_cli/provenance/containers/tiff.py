@@ -16,11 +16,13 @@ _XMP, _IPTC, _PHOTOSHOP, _C2PA = 700, 33723, 34377, 52545
 _THUMBNAIL, _THUMBNAIL_LENGTH = 513, 514
 # Tags that say something of a picture's origin, and whose loss is told; half-written others are everywhere.
 _TOLD = {270, 271, 272, 305, 315, _XMP, _IPTC, _PHOTOSHOP, 37510, 40092, _C2PA}
+_HEADS = (b"Exif\0\0", b"Exif\0\xff")
 _MOST_DIRECTORIES, _MOST_TAGS = 32, 2_000
 
 
 def walk_exif(block: Block, into: list[Part], carried: Carried) -> None:
     """All tags of all directories of ``block``, and the blocks that stand in tags."""
+    block = _without_head(block)
     data = block.data
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     magic = struct.unpack(order + "H", data[2:4])[0] if order is not None and len(data) >= 8 else 0
@@ -64,6 +66,14 @@ def walk_exif(block: Block, into: list[Part], carried: Carried) -> None:
                 carried.block("thumbnails", f"{block.where} {name}", thumbnail, _place(block, int(start[0])))
 
 
+def _without_head(block: Block) -> Block:
+    """The block from its TIFF header on.  In JPEG a head stands before that; some put it there twice, or elsewhere."""
+    start = 0
+    while block.data.startswith(_HEADS, start):
+        start += len(_HEADS[0])
+    return Block(block.where, block.data[start:], _place(block, start)) if start else block
+
+
 def walk_tiff(data: bytes, carried: Carried) -> None:
     """A TIFF file: an EXIF block that holds pixels, too."""
     walk_exif(Block("TIFF", data, 0), carried.parts, carried)
@@ -105,7 +115,8 @@ def _directory(
             continue
         size = n * _SIZES[kind]
         offset = inline if size <= wide else _number(data, inline, order, big)
-        if size > LARGEST_BLOCK or carried.kept + size > MOST_KEPT:
+        there = min(size, max(0, len(data) - offset))
+        if there > LARGEST_BLOCK or carried.kept + there > MOST_KEPT:
             if number in _TOLD:
                 carried.trouble("exif", f"{where}: tag {number:#06x} has {size:,} bytes, too many to be read")
             continue
