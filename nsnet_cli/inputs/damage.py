@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from nsnet_cli.errors import InputError
+from nsnet_cli.inputs.formats.tiff import is_tiff, read_layout
 from nsnet_cli.inputs.kinds import FORMATS, HEAD, begins_like_picture, is_text, other_format
 
 # What Pillow's plugins say of a variant that they do not read.
@@ -31,7 +32,8 @@ def reason_of(data: bytes, error: Exception) -> InputError:
         error = _said_by_plugin(data) or error
     # Pillow's plugins raise nearly anything on a damaged file: struct.error, SyntaxError, KeyError ...
     text = " ".join(str(error).split())[:200] or type(error).__name__
-    if _UNREAD.search(text):
+    # What a directory lacks that is cut off is no variant.
+    if _UNREAD.search(text) and not (is_tiff(data) and read_layout(data) is None):
         return InputError("unsupported_format", f"a variant that is not read ({text}): save it as PNG and scan that")
     cut = "truncated" in text.lower() or isinstance(error, EOFError) or "end of file" in text.lower()
     if cut:

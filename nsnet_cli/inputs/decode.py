@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.damage import reason_of
+from nsnet_cli.inputs.formats.amended import amended
 from nsnet_cli.inputs.formats.bmp import bitmap_size, decode_bitmap, has_masks
-from nsnet_cli.inputs.formats.heif import is_avif, largest_size, without_gain_map
-from nsnet_cli.inputs.formats.jpeg import has_gain_map, is_jpeg, unread_variant, without_metadata
+from nsnet_cli.inputs.formats.heif import is_avif, largest_size, under_known_brand, without_extras
+from nsnet_cli.inputs.formats.jp2 import in_full_range, misread
+from nsnet_cli.inputs.formats.jpeg import has_gain_map, is_jpeg, scans, unread_variant, without_metadata
 from nsnet_cli.inputs.formats.jpeg import jpeg_quality as jpeg_quality
 from nsnet_cli.inputs.formats.jxl import decode_jxl, is_jxl
 from nsnet_cli.inputs.formats.jxl_header import read_header
@@ -58,12 +60,13 @@ if TYPE_CHECKING:
 _ANIMATED, GAIN_MAP = "animated", "gain_map"
 # Training pictures were square; compression in training went down to quality 50.
 EXTREME_ASPECT = 4
-_PNG_DEPTH = 24  # where the header has the bits of a sample
 # Side in pixels of the thumbnails that the content control looks at.
 THUMBNAIL_SIDE = 32
 # Rows that are made RGB at a time.
 _STRIP = 256
 LOW_JPEG_QUALITY = 50
+# Each goes through all pixels: a small file of thousands keeps a core busy for minutes.
+_MOST_SCANS = 500
 
 
 @dataclass(frozen=True)
@@ -203,23 +206,26 @@ def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
         if pillow_misreads(tags) and (layout := read_layout(data)) is not None:
             pixels, said = decode_tiff(data, layout)
             return _picture(pixels, file_format, (*flags, *said))
+    if file_format == "JPEG2000" and (odd := misread(data)) is not None:
+        raise InputError("unsupported_format", f"{odd}, which is not read: save it as PNG and scan that")
+    if is_jpeg(data) and scans(data, _MOST_SCANS) > _MOST_SCANS:
+        raise InputError("too_large", f"a JPEG of more than {_MOST_SCANS} scans, which nobody writes: save it as PNG")
     quality = jpeg_quality(getattr(opened, "quantization", None) or {})
     if quality is not None and quality < LOW_JPEG_QUALITY:
         flags.append("low_quality_jpeg")
     if has_gain_map(data, file_format):
         flags.append(GAIN_MAP)
-    opened.seek(0)
+    if file_format != "HEIF":  # which is opened at the picture that it calls its primary one
+        opened.seek(0)
     opened.load()
-    clear = opened.info.get("transparency")
-    if file_format == "PNG" and opened.mode == "L" and isinstance(clear, int) and data[_PNG_DEPTH] in (2, 4):
-        # Pillow spreads the samples over 8 bits, and not the one that is clear.
-        opened.info["transparency"] = clear * 255 // (2 ** data[_PNG_DEPTH] - 1)
+    opened = amended(opened, data)
     # A damaged EXIF block must not cost the picture; without it there is nothing to turn.
     with suppress(Exception):
         ImageOps.exif_transpose(opened, in_place=True)  # else what need not be turned is copied
     if opened.mode == "F" or (opened.mode == "I" and file_format == "TIFF"):
         flags.append(RANGE_CHOSEN)
-    return _picture(_to_rgb(opened), file_format, flags)
+    pixels = _to_rgb(opened)
+    return _picture(in_full_range(pixels, data) if file_format == "JPEG2000" else pixels, file_format, flags)
 
 
 def _by_other_means(data: bytes, limits: DecodeLimits, error: Exception) -> Picture:
@@ -253,12 +259,12 @@ def _by_other_means(data: bytes, limits: DecodeLimits, error: Exception) -> Pict
 
 
 def _plain(data: bytes) -> bytes:
-    """The file without metadata that Pillow may stumble over."""
+    """The file without metadata that Pillow may stumble over, and under a name that it knows."""
     if is_png(data):
         return within_bounds(data)
     if is_jpeg(data):
         return without_metadata(data)
-    return without_gain_map(data) if is_avif(data) else data
+    return under_known_brand(without_extras(data) if is_avif(data) else data)
 
 
 def _foreign(data: bytes, kind: Kind, limits: DecodeLimits) -> Picture:

@@ -27,7 +27,7 @@ FORMATS = (
 )  # fmt: skip
 MISNAMED = "named like a picture, but none by its content"
 # So many first bytes tell what a file is.
-HEAD = 512
+HEAD = 4096
 
 
 class Sort(StrEnum):
@@ -169,6 +169,9 @@ def foreign_kind(head: bytes) -> Kind | None:
         end = min(int.from_bytes(head[:4], "big"), len(head))
         brands = [head[k : k + 4] for k in range(16, end - 3, 4)]
         return None if any(brand.startswith((b"mif1", b"avif", b"heic")) for brand in brands) else _MP4
+    # Before `ftyp` there was none; the first byte of a size is 0, and of a text it is not.
+    if head.startswith(b"\0") and head[4:8] in (b"wide", b"free", b"skip", b"pnot"):
+        return _MP4
     if _is_transport_stream(head):
         return _MPEG_TS
     # Beside its first bytes, which others share, an icon says how many pictures it holds, and where the first is.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 # Sum of the luminance table of ITU-T T.81, annex K.1: quality 50 in the scale of the IJG.
 _QUALITY_50_SUM = 3688
 _SOI, _SOS, _EOI = 0xD8, 0xDA, 0xD9
+# In compressed data a marker's first byte is followed by 0, or by one of those that stand within a scan.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, *_HIERARCHICAL, 0xC9, 0xCA, 0xCB)
 # What says that a second picture in the file makes the first brighter: Adobe, Google and ISO 21496-1; Apple.
 _GAIN_MAPS = (b"http://ns.adobe.com/hdr-gain-map/", b"urn:iso:std:iso:ts:21496:-1", b"http://ns.apple.com/HDRGainMap/")
 _APPLE_AUXILIARY, _TONE_MAPPED = b"urn:com:apple:photo:2020:aux:hdrgainmap", b"tmap"
+# What a decoder looks at beside the pixels, and how long it is at least.
+_TELLING = {b"JFIF\0": 14, b"Adobe": 12, b"Exif": 14}
 _HEIF_HEADER = 1 << 20
 
 
@@ -56,13 +61,25 @@ def unread_variant(data: bytes) -> str | None:
     return None
 
 
+def scans(data: bytes, most: int) -> int:
+    """Scans of the picture, up to ``most`` and one more; what stands behind its end, videos too, is none of it."""
+    at = next((start for marker, start, _ in segments(data) if marker == _SOS), len(data))
+    count = 0
+    while at + 4 <= len(data) and count <= most and data[at + 1] != _EOI:
+        count += data[at + 1] == _SOS
+        behind = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        following = _MARKER.search(data, behind)
+        at = len(data) if following is None else following.start()
+    return count
+
+
 def without_metadata(data: bytes) -> bytes:
-    """The file with JFIF, Adobe and EXIF segments alone of all that are no pixels."""
+    """The file with JFIF, Adobe and EXIF segments alone of all that are no pixels, and those where they are whole."""
     kept = [data[:2]]
     for marker, start, end in segments(data):
-        body = data[start + 4 : start + 10]
+        body = data[start + 4 : end]
         application = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        if not application or body.startswith((b"JFIF", b"Adobe", b"Exif")):
+        if not application or any(body.startswith(name) and len(body) >= least for name, least in _TELLING.items()):
             kept.append(data[start:end])
     return b"".join(kept)
 

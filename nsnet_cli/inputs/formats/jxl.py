@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.formats.jxl_colour import told_srgb
-from nsnet_cli.inputs.formats.jxl_header import JXL_CODESTREAM, JXL_CONTAINER, JxlHeader, ends_whole
+from nsnet_cli.inputs.formats.jxl_header import JXL_CODESTREAM, JXL_CONTAINER, JxlHeader, codestream, ends_whole
 
 LINEAR_LIGHT = "linear_light"
 # For finding the place behind a profile; it takes a fraction of one.
@@ -30,7 +30,10 @@ def decode_jxl(data: bytes, header: JxlHeader) -> tuple[NDArray[Any] | bytes, tu
 
     Of a JPEG that was packed without loss the bytes of that JPEG.  Raises `InputError`.
     """
+    # Whoever edits the metadata of a JPEG that was packed makes it one that cannot be put together again.
     decoded = _decoded(data)
+    if decoded is None and data.startswith(JXL_CONTAINER):
+        decoded = _decoded(codestream(data, len(data))[0])
     if decoded is None:
         # libjxl does not tell the two apart; a container whose last box is there to its end has not been cut.
         if ends_whole(data):

@@ -17,6 +17,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Bounds within which text and profiles are read; Pillow refuses the whole file where one goes beyond its own.
 _LONGEST, _ALL = 1 << 20, 16 << 20
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT")
+# Bytes of chunks that have one length.
+_EXACTLY = {b"gAMA": 4, b"sRGB": 1, b"cHRM": 32, b"pHYs": 9}
 # Where the passes of Adam7 begin, and how far apart their pixels are: x, y, dx, dy.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -66,6 +68,8 @@ def within_bounds(data: bytes, pixels: tuple[bytes, ...] = _PIXELS) -> bytes:
             continue
         if chunk.kind not in pixels:
             size = _unfolded(chunk.kind, data[chunk.start + 8 : chunk.end - 4]) if chunk.sound else None
+            if chunk.end - chunk.start - 12 != _EXACTLY.get(chunk.kind, chunk.end - chunk.start - 12):
+                continue
             if size is None or size > min(_LONGEST, left):
                 continue
             left -= size

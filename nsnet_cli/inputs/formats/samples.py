@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 RANGE_CHOSEN = "sample_range"
 _PIECE = 1 << 20
+# Brighter than anything in a picture: infinite light is white.
+_BEYOND = 1e30
 
 
 def grey_to_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -54,17 +56,17 @@ def wide_integers_to_8bit(values: NDArray[Any]) -> NDArray[np.uint8]:
 def _scaled(values: NDArray[Any], to_8bit: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.uint8]:
     out = np.empty(values.shape, np.uint8)
     rows = 0
-    for v in _pieces(values):
+    for v in _pieces(values, infinite=_BEYOND):
         out[rows : rows + len(v)] = to_8bit(v).round().clip(0, 255)
         rows += len(v)
     return out
 
 
-def _pieces(values: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+def _pieces(values: NDArray[Any], infinite: float = 0.0) -> Iterator[NDArray[np.float64]]:
     """Rows as float64, a few megabytes at a time: a large picture would not fit eightfold."""
     step = max(1, _PIECE * len(values) // max(1, values.size))
     for row in range(0, len(values), step):
-        yield np.nan_to_num(values[row : row + step].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        yield np.nan_to_num(values[row : row + step].astype(np.float64), nan=0.0, posinf=infinite, neginf=0.0)
 
 
 def integers_to_8bit(values: NDArray[Any], top: int) -> NDArray[np.uint8]:

@@ -43,6 +43,8 @@ _BY_PILLOW = (2, 3, 4, 6, 7, 34676, 34677)
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 # Rows whose bits are unpacked together hold about so many samples.
 _PIECE = 1 << 20
+# A strip or a tile, unpacked: a picture may be one strip, and a pixel may have many samples.
+_LARGEST_CHUNK = 2 << 30
 _CLASSIC = {b"II": b"*\0", b"MM": b"\0*"}
 
 
@@ -101,11 +103,25 @@ def pillow_misreads(tags: Any) -> bool:
     # It lays planes of plain 16-bit samples beside each other, and takes 12 bits for the lower ones of 16.
     if depth in (10, 12, 14, 24) or (tags.get(284, 1) == 2 and depth > 8 and tags.get(259, 1) == _PLAIN):
         return True
-    # Where white is 0 it shows the negative, and of 32 bits it takes the highest for a sign.
+    if tags.get(284, 1) == 2 and tags.get(262) in _LAB:
+        return True
+    # Where white is 0 it shows the negative, of 32 bits it takes the highest for a sign, and of signs for a bit.
     grey = tags.get(277, 1) == 1
     kinds = tags.get(339, (1,))
-    whole = (kinds[0] if isinstance(kinds, tuple) else kinds) == 1
-    return grey and ((tags.get(262) == 0 and depth > 8) or (depth == 32 and whole))
+    kind = kinds[0] if isinstance(kinds, tuple) else kinds
+    signed, whole = kind == _INT and depth <= 16, kind == _UINT
+    # What libtiff has unpacked is in the machine's order already, and is turned once more.
+    turned = tags.prefix == b"MM" and tags.get(259, 1) != _PLAIN and depth == 32
+    return grey and ((tags.get(262) == 0 and depth > 8) or (depth == 32 and whole) or signed or turned)
+
+
+def narrow_palette(tags: Any) -> bytes | None:
+    """The palette of a TIFF that gives its colours 8 bits where 16 belong, and so is black; None of any other."""
+    values = tags.get(320, ())
+    if not isinstance(values, tuple) or len(values) % 3 or not 0 < max(values, default=0) < 256:
+        return None
+    third = len(values) // 3
+    return bytes(value for k in range(third) for value in values[k::third])
 
 
 def may_be_read_apart(t: TiffLayout) -> bool:
@@ -124,11 +140,15 @@ def decode_tiff(data: bytes, t: TiffLayout) -> tuple[NDArray[np.uint8], tuple[st
     Whoever asks has seen to it that width and height are within the limits.
     """
     _check(t)
-    values = np.zeros((t.height, t.width, t.samples), _kept_dtype(t))
+    # Colour, and alpha where there is some; whatever else there is of a pixel is nothing to be seen.
+    seen = min(t.samples, _CHANNELS[t.photometric] + 1)
+    values = np.zeros((t.height, t.width, seen), _kept_dtype(t))
     for plane, y, x, place in _chunks(data, t):
+        if plane >= seen:
+            break
         rows, columns = min(place.shape[0], t.height - y), min(place.shape[1], t.width - x)
         into = slice(plane, plane + 1) if t.planes > 1 else slice(None)
-        values[y : y + rows, x : x + columns, into] = place[:rows, :columns]
+        values[y : y + rows, x : x + columns, into] = place[:rows, :columns, :seen]
     wide = t.kind == _FLOAT or t.bits > 16
     if t.photometric in _LAB:
         pixels = lab_to_rgb(_lab_values(values, t))
@@ -228,6 +248,8 @@ def _chunks(data: bytes, t: TiffLayout) -> Iterator[tuple[int, int, int, NDArray
     index = 0
     tiled = columns != t.width or rows > t.height
     row_bytes = -(-columns * t.in_a_plane * t.bits // 8)
+    if min(rows, t.height) * row_bytes > _LARGEST_CHUNK:
+        raise InputError("too_large", f"{t.says}, in strips or tiles of more than {_LARGEST_CHUNK >> 30} GB")
     for plane in range(t.planes):
         for y in range(0, t.height, rows):
             # The last strip may be shorter; a tile never is.
@@ -247,7 +269,10 @@ def _unpacked(data: bytes, t: TiffLayout, index: int, rows: int, row_bytes: int)
     if t.compression == _PLAIN:
         plain = packed[:wanted]
     elif t.compression in _DEFLATE:
-        plain = zlib.decompressobj().decompress(packed, wanted)
+        try:
+            plain = zlib.decompressobj().decompress(packed, wanted)
+        except zlib.error as error:
+            raise InputError("decode_failed", f"damaged: strip or tile {index + 1} cannot be inflated") from error
     else:
         plain = _by_libtiff(packed, t.compression, rows, row_bytes)
     if len(plain) < wanted:
@@ -328,7 +353,9 @@ def _kept_dtype(t: TiffLayout) -> Any:
 
 def _to_8bit(values: NDArray[Any], t: TiffLayout) -> NDArray[np.uint8]:
     if t.kind == _FLOAT:
-        return floats_to_8bit(values)
+        # Alpha has a range of its own: light may be brighter than white, and nothing is denser than opaque.
+        colour = _CHANNELS[t.photometric]
+        return np.concatenate([floats_to_8bit(part) for part in (values[..., :colour], values[..., colour:])], axis=2)
     if t.bits > 16:
         return wide_integers_to_8bit(values)
     if t.bits == 16 and t.kind == _UINT and t.photometric not in _GREY:

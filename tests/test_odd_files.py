@@ -1,0 +1,234 @@
+"""Sound files that decoders show otherwise than they are, or refuse; and small ones that cost far too much."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+from unusual import BASE, GREY, chunk, difference, read, tiff_of
+
+from nsnet_cli.errors import InputError
+from nsnet_cli.inputs.decode import decode
+from nsnet_cli.inputs.formats.jp2 import in_full_range, misread
+from nsnet_cli.inputs.formats.jxl_header import JXL_CONTAINER
+from nsnet_cli.inputs.kinds import foreign_kind
+from nsnet_cli.inputs.limits import DecodeLimits
+
+GREYS = np.repeat(GREY[:, :, None], 3, axis=2)
+
+
+def encoded(form: str, image: Image.Image | None = None, **options: object) -> bytes:
+    out = io.BytesIO()
+    (Image.fromarray(BASE) if image is None else image).save(out, form, **options)
+    return out.getvalue()
+
+
+def refused(data: bytes) -> InputError:
+    with pytest.raises(InputError) as raised:
+        decode(data, DecodeLimits())
+    return raised.value
+
+
+def jp2(bits: int = 8, across: int = 1, image: Image.Image | None = None) -> bytes:
+    """JPEG 2000 whose codestream says that its components have so many bits, all but the first so coarse."""
+    data = bytearray(encoded("JPEG2000", image))
+    at = data.index(b"\xff\x4f\xff\x51") + 42
+    for k in range(int.from_bytes(data[at - 2 : at], "big")):
+        data[at + 3 * k] = bits - 1
+        data[at + 3 * k + 1] = across if k else 1
+    return bytes(data)
+
+
+def test_jpeg_2000_that_would_be_shown_in_false_colours_is_refused() -> None:
+    assert difference(read(jp2())) <= 1 and misread(jp2()) is None
+    grey = Image.fromarray(GREY)
+    for data in (jp2(12), jp2(16), jp2(9, image=grey), jp2(across=2)):
+        error = refused(data)
+        assert error.code == "unsupported_format" and "JPEG 2000" in str(error)
+    assert misread(jp2(16, image=grey)) is None
+
+
+@pytest.mark.parametrize(
+    ("box", "body"),
+    [
+        (b"cdef", struct.pack(">H9H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1)),  # blue first
+        (b"cdef", struct.pack(">H12H", 4, 0, 0, 1, 1, 0, 2, 2, 0, 3, 3, 2, 0)),  # multiplied in
+        (b"pclr", b"\0\x02\1\7" + bytes(2)),
+    ],
+)
+def test_headers_of_jpeg_2000_that_pillow_does_not_obey(box: bytes, body: bytes) -> None:
+    data = jp2()
+    at = data.index(b"jp2h") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    added = struct.pack(">I", len(body) + 8) + box + body
+    grown = data[:at] + struct.pack(">I", size + len(added)) + data[at + 4 : at + size] + added + data[at + size :]
+    assert refused(grown).code == "unsupported_format"
+    usual = struct.pack(">H9H", 3, 0, 0, 1, 1, 0, 2, 2, 0, 3)
+    if box == b"cdef" and len(body) == len(usual):
+        assert difference(read(grown.replace(body, usual))) <= 1
+
+
+def test_few_bits_of_jpeg_2000_reach_white() -> None:
+    for bits, held in ((1, 128), (2, 192), (4, 240), (8, 255)):
+        assert in_full_range(np.array([[[0, held, held]]], np.uint8), jp2(bits)).tolist() == [[[0, 255, 255]]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "uint32", "int16", "uint16", "int8"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"compression": "zlib", "tile": (16, 16)}], ids=str)
+def test_grey_tiff_is_the_same_in_either_order_and_however_packed(dtype: str, options: dict[str, object]) -> None:
+    kind = np.dtype(dtype)
+    top = {"f": 1.0, "i": 2.0 ** (8 * kind.itemsize - 1) - 1, "u": 2.0 ** (8 * kind.itemsize) - 1}[kind.kind]
+    values = (GREY / 255.0 * top).astype(kind)
+    expected = GREYS if dtype not in ("int32", "uint32") else (GREYS * (255.0 / GREY.max())).round()
+    for order in "<>":
+        found = read(tiff_of(values, photometric="minisblack", byteorder=order, **options))
+        assert difference(found, expected) <= 2
+
+
+def test_negative_samples_are_black() -> None:
+    found = read(tiff_of(-(GREY // 2).astype(np.int8), photometric="minisblack")).pixels
+    assert found is not None and found.max() == 0
+
+
+def test_alpha_of_floats_has_a_range_of_its_own() -> None:
+    light = BASE / 255.0 * 20.0
+    for alpha in (1.0, 255.0):
+        data = np.concatenate([light, np.full((*light.shape[:2], 1), alpha)], axis=2).astype(np.float32)
+        found = read(tiff_of(data, photometric="rgb", extrasamples=["unassalpha"]))
+        plain = read(tiff_of(light.astype(np.float32), photometric="rgb"))
+        assert plain.pixels is not None and difference(found, plain.pixels) <= 1
+
+
+def test_infinite_light_is_white() -> None:
+    values = (GREY / 255.0).astype(np.float32)
+    values[0, 0], values[0, 1], values[0, 2] = np.inf, -np.inf, np.nan
+    found = read(tiff_of(values, photometric="minisblack")).pixels
+    assert found is not None and found[0, :3, 0].tolist() == [255, 0, 0]
+
+
+def test_samples_beyond_colour_and_alpha_take_no_memory() -> None:
+    many = np.repeat(BASE[:, :, :1], 20, axis=2)
+    many[:, :, :3] = BASE
+    assert difference(read(tiff_of(many, photometric="rgb", planarconfig="contig"))) == 0
+
+
+def test_a_palette_of_8_bits_where_16_belong() -> None:
+    colours = np.arange(256)
+    palette = np.stack([colours, 255 - colours, colours // 2]).astype(np.uint16)
+    expected = palette.T[GREY].astype(np.uint8)
+    for scale in (1, 257):
+        assert difference(read(tiff_of(GREY, photometric="palette", colormap=palette * scale)), expected) <= 1
+
+
+def test_a_directory_that_is_cut_off_is_no_variant() -> None:
+    data = encoded("TIFF", compression="tiff_lzw")
+    assert refused(data[:-1]).code in ("truncated", "decode_failed")
+
+
+@pytest.mark.parametrize("colour", [(1234, 22136, 39612), (65535, 0, 0)])
+def test_the_clear_colour_of_16_bit_png(colour: tuple[int, int, int]) -> None:
+    samples = np.full((40, 40, 3), (0x3434, 0x7878, 0xBCBC), np.uint16)
+    samples[:, 20:] = colour
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    head = struct.pack(">IIBBBBB", 40, 40, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"tRNS", struct.pack(">3H", *colour)) + chunk(b"IDAT", zlib.compress(rows))
+    found = read(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")).pixels
+    assert found is not None
+    assert found[0, 0].tolist() == [0x34, 0x78, 0xBC] and found[0, 30].tolist() == [255, 255, 255]
+
+
+def test_alpha_that_nobody_declared_is_none() -> None:
+    clear = np.concatenate([BASE, np.zeros((*BASE.shape[:2], 1), np.uint8)], axis=2)
+    half = np.concatenate([BASE, np.full((*BASE.shape[:2], 1), 128, np.uint8)], axis=2)
+    tga = bytearray(encoded("TGA", Image.fromarray(half)))
+    assert difference(read(bytes(tga))) > 50  # eight bits of alpha are declared
+    tga[17] &= 0xF0
+    for data in (bytes(tga), encoded("TGA", Image.fromarray(clear)), encoded("BMP", Image.fromarray(clear))):
+        assert difference(read(data)) == 0
+
+
+def test_a_dark_pgm_of_16_bits_is_dark() -> None:
+    data = b"P5 125 82 65535\n" + GREY.astype(">u2").tobytes()
+    found = read(data).pixels
+    assert found is not None and found.max() <= 1
+
+
+def test_heic_is_opened_at_its_primary_picture() -> None:
+    file = pillow_heif.HeifFile()
+    for pixels in (255 - BASE, BASE):
+        file.add_from_pillow(Image.fromarray(pixels))
+    out = io.BytesIO()
+    file.save(out, quality=90, primary_index=1)
+    assert difference(read(out.getvalue())) < 60
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+@pytest.mark.parametrize("brand", [b"miaf", b"1pic"])
+def test_a_first_brand_that_nobody_knows_costs_nothing(form: str, brand: bytes) -> None:
+    data = encoded(form, quality=90)
+    own = data[8:12]
+    assert own in data[16 : int.from_bytes(data[:4], "big")]
+    assert difference(read(data[:8] + brand + data[12:]), read(data).pixels) == 0
+
+
+def test_xmp_does_not_turn_an_avif() -> None:
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    assert difference(read(encoded("AVIF", quality=95, xmp=packet)), read(encoded("AVIF", quality=95)).pixels) == 0
+
+
+@pytest.mark.parametrize("kind", [b"Exif", b"brob"])
+def test_metadata_that_is_damaged_costs_jpeg_xl_nothing(kind: bytes) -> None:
+    plain = encoded("JXL", lossless=True, use_container=False) if "JXL" in Image.SAVE else pytest.skip("no encoder")
+    box = struct.pack(">I", 20) + kind + b"Exif" + bytes(8)
+    packed = struct.pack(">I", len(plain) + 8) + b"jxlc" + plain
+    assert (
+        difference(read(JXL_CONTAINER + struct.pack(">I4s4sI4s", 20, b"ftyp", b"jxl ", 0, b"jxl ") + box + packed)) == 0
+    )
+
+
+def test_short_segments_cost_a_jpeg_nothing() -> None:
+    data = encoded("JPEG", quality=95)
+    assert data[2:4] == b"\xff\xe0"
+    behind = data[4 + int.from_bytes(data[4:6], "big") :]
+    expected = read(data).pixels
+    assert expected is not None
+    for marker, body in ((0xE0, b"JFIF\0"), (0xE0, b"JFIF\0\1\1"), (0xEE, b"Adobe\0")):
+        short = data[:2] + struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body + behind
+        assert difference(read(short), expected) == 0
+
+
+@pytest.mark.parametrize("kind", [b"gAMA", b"sRGB", b"cHRM", b"pHYs"])
+def test_short_chunks_cost_a_png_nothing(kind: bytes) -> None:
+    data = encoded("PNG")
+    assert difference(read(data[:33] + chunk(kind, b"") + data[33:])) == 0
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_at_once() -> None:
+    data = encoded("JPEG", quality=90, progressive=True)
+    last = data.rindex(b"\xff\xda")
+    bomb = data[:-2] + data[last:-2] * 3_000 + b"\xff\xd9"
+    began = time.monotonic()
+    assert refused(bomb).code == "too_large" and time.monotonic() - began < 2.0
+    # What stands behind the picture is none of it.
+    assert difference(read(data + b"\xff\xda" * 3_000), read(data).pixels) == 0
+
+
+@pytest.mark.parametrize("first", [b"wide", b"free", b"skip"])
+def test_quicktime_without_a_brand_is_a_video(first: bytes) -> None:
+    kind = foreign_kind(struct.pack(">I", 8) + first + struct.pack(">I", 100) + b"mdat")
+    assert kind is not None and "video" in kind.name
+    assert foreign_kind(b"Set free at last") is None
+
+
+def test_a_drawing_behind_a_long_comment() -> None:
+    kind = foreign_kind(b'<?xml version="1.0"?><!-- ' + b"x" * 2_000 + b' --><svg width="1"/>')
+    assert kind is not None and "SVG" in kind.name
