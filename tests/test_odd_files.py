@@ -232,3 +232,28 @@ def test_quicktime_without_a_brand_is_a_video(first: bytes) -> None:
 def test_a_drawing_behind_a_long_comment() -> None:
     kind = foreign_kind(b'<?xml version="1.0"?><!-- ' + b"x" * 2_000 + b' --><svg width="1"/>')
     assert kind is not None and "SVG" in kind.name
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_half_a_jpeg_is_no_picture_though_it_ends_as_a_whole_one(subsampling: int) -> None:
+    whole = encoded("JPEG", quality=90, subsampling=subsampling)
+    grey = Image.new("RGB", (125, 82), (128, 128, 128))
+    grey.paste(Image.fromarray(BASE).crop((0, 0, 125, 40)))
+    sound = encoded("JPEG", grey, quality=90, subsampling=subsampling)
+    assert read(sound).size == (125, 82)  # grey by itself, and all there
+    for data in (whole, sound):
+        at = data.rindex(b"\xff\xda") + 14
+        assert refused(data[: at + (len(data) - at) // 3] + b"\xff\xd9").code == "truncated"
+
+
+def test_a_png_of_fewer_rows_than_it_says_is_no_picture() -> None:
+    head = struct.pack(">IIBBBBB", 125, 82, 8, 2, 0, 0, 0)
+
+    def png(rows: int, black: int) -> bytes:
+        pixels = BASE.copy()
+        pixels[82 - black :] = 0
+        body = b"".join(b"\0" + row.tobytes() for row in pixels[:rows])
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+    assert read(png(82, 30)).size == (125, 82)
+    assert refused(png(40, 0)).code == "truncated"

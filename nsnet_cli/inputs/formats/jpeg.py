@@ -73,6 +73,15 @@ def scans(data: bytes, most: int) -> int:
     return count
 
 
+def with_more_behind(data: bytes) -> bytes:
+    """The file with bytes behind those of its last scan: a decoder that has had enough passes over them."""
+    end, at = len(data), next((start for marker, start, _ in segments(data) if marker == _SOS), len(data))
+    while at + 4 <= len(data) and data[at + 1] != _EOI:
+        following = _MARKER.search(data, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big"))
+        end = at = len(data) if following is None else following.start()
+    return data[:end] + b"\xa5" * 64 + data[end:]
+
+
 def without_metadata(data: bytes) -> bytes:
     """The file with JFIF, Adobe and EXIF segments alone of all that are no pixels, and those where they are whole."""
     kept = [data[:2]]

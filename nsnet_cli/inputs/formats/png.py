@@ -17,6 +17,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Bounds within which text and profiles are read; Pillow refuses the whole file where one goes beyond its own.
 _LONGEST, _ALL = 1 << 20, 16 << 20
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT")
+_PIECE = 1 << 20  # bytes that are inflated at a time where they are only counted
 # Bytes of chunks that have one length.
 _EXACTLY = {b"gAMA": 4, b"sRGB": 1, b"cHRM": 32, b"pHYs": 9}
 # Where the passes of Adam7 begin, and how far apart their pixels are: x, y, dx, dy.
@@ -78,6 +79,19 @@ def within_bounds(data: bytes, pixels: tuple[bytes, ...] = _PIXELS) -> bytes:
             end = len(data)
     kept.append(data[end:])
     return b"".join(kept)
+
+
+def lacks_rows(data: bytes) -> bool:
+    """Whether what a PNG holds unfolds to fewer rows than its header says, though the stream ends as it should."""
+    header, wanted = data[16:29], _raw_size(data[16:29])
+    inflate = zlib.decompressobj()
+    for chunk in chunks(data):
+        if chunk.kind == b"IDAT":
+            rest = data[chunk.start + 8 : chunk.end - 4]
+            while rest and wanted > 0 and not inflate.eof:
+                wanted -= len(inflate.decompress(rest, _PIECE))
+                rest = inflate.unconsumed_tail
+    return wanted > 0 and len(header) == 13
 
 
 def decode_cgbi(data: bytes) -> NDArray[np.uint8]:
