@@ -65,7 +65,9 @@ def test_many_tags_of_one_number_are_read_in_a_moment() -> None:
 @pytest.mark.parametrize(
     "said",
     ["No AI system used", "AI was not used", "N.A.", "无", "No prompt was used", "None used", "Keine", "Aucun", "なし",
-     "Not AI-generated", "None (photograph)", "Generative AI was never used."],
+     "Not AI-generated", "None (photograph)", "Generative AI was never used.", "none - original photo", "AI-free",
+     "No AI was used in the creation of this image", "Without AI", "Keine KI verwendet", "Aucune IA utilisée",
+     "生成AI不使用", "Human", "No AI-generated content"],
 )  # fmt: skip
 def test_fields_that_must_be_filled_and_deny(said: str) -> None:
     data = packet(f'Iptc4xmpExt:AISystemUsed="{said}" Iptc4xmpExt:AIPromptInformation="{said}"')
@@ -73,7 +75,21 @@ def test_fields_that_must_be_filled_and_deny(said: str) -> None:
     assert read(with_text({"AI Prompt": said}, international=True))["claims"] == ["unknown"]
 
 
-@pytest.mark.parametrize("said", ["Midjourney", "No. 5 Diffusion", "a lighthouse, not used", "Nonesuch 2", "NovelAI"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Midjourney",
+        "No. 5 Diffusion",
+        "a lighthouse, not used",
+        "Nonesuch 2",
+        "NovelAI",
+        "No-Name Diffusion",
+        "AI",
+        "None of it is real: AI made it",
+        "not a photo, AI generated",
+        "Nothing Phone AI",
+    ],
+)
 def test_fields_that_only_begin_like_a_denial_claim(said: str) -> None:
     assert read(packet(f'Iptc4xmpExt:AISystemUsed="{said}"'), "JPEG")["claims"] == ["generated"]
 
@@ -90,6 +106,14 @@ def test_fields_that_only_begin_like_a_denial_claim(said: str) -> None:
         '{"prompt": "Describe the plot", "model": "gpt-4o", "temperature": 0}',
         '{"prompt": "Press the space bar", "seed": 7}',
         "Steps: 4, Sampler: Niskin bottle, Depth: 200 m",
+        "Steps: 12, Sampler: automatic ISCO 6712",
+        "Steps: 1000, Seed: 12345",
+        '{"sampler": "K. Edmunds", "model": "6712", "steps": 4}',
+        '{"sampler": "Euler-Maruyama sde", "steps": 1000, "seed": 3}',
+        '{"cfg": 0.9, "steps": 1000, "model": "k-omega SST 2003"}',
+        '{"prompt": "Press the space bar", "seed": 7, "size": "large"}',
+        '{"prompt": "Write alt text", "model": "llava-1.5-7b", "response": "A dog"}',
+        '{"class_type": "vehicle", "bbox": [1, 2, 3, 4]}',
     ],
 )
 def test_captions_and_objects_of_other_trades(caption: str) -> None:
@@ -112,6 +136,37 @@ def test_settings_without_steps(text: str) -> None:
     assert found["declared"]["seed"] == "1"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Steps: 20, Sampler: Kohaku_LoNyu_Yog, Size: 512x512, Model: x",
+        "Steps: 20, Sampler: [Forge] Flux Realistic, Size: 896x1152, Model: flux",
+        "Steps: 8, Sampler: Ralston, Clip skip: 2",
+        'Steps: 8, Sampler: ttm, Lora hashes: "a: 1234"',
+        "Negative prompt: fog\nSteps: 8, Sampler: Midpoint",
+    ],
+)
+def test_settings_of_samplers_that_are_seldom_met(line: str) -> None:
+    found = read(jpeg({}, f"a lighthouse\n{line}"), "JPEG")
+    assert found["claims"] == ["generated"] and found["declared"]["prompt"] == "a lighthouse"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"model": "gemini-2.5-flash-image", "temperature": 1},
+        {"model": "gpt-image-1", "messages": []},
+        {"seed": 1, "image_size": "square_hd"},
+        {"seed": 1, "aspect_ratio": "16:9", "style_preset": "anime"},
+        {"num_inference_steps": 4},
+        {"seed": 1, "width": 512, "height": 512},
+    ],
+)
+def test_what_services_are_asked(told: dict[str, object]) -> None:
+    found = read(jpeg({}, json.dumps({"prompt": "a lighthouse", **told})), "JPEG")
+    assert found["claims"] == ["generated"] and found["declared"]["prompt"] == "a lighthouse"
+
+
 @pytest.mark.parametrize("text", ["Size: L\nSeed: of a maple", "Sampler: Niskin bottle", "Size: 12x9, Seed: wheat"])
 def test_lines_of_other_things_are_no_settings(text: str) -> None:
     assert read(jpeg({}, f"found on a walk\n{text}"), "JPEG")["claims"] == ["unknown"]
@@ -124,6 +179,9 @@ def test_lines_of_other_things_are_no_settings(text: str) -> None:
         ({MODEL: "<KENOX D5  / Digimax D5>"}, ["captured"]),
         ({MODEL: "<unknown>"}, ["unknown"]),
         ({MODEL: "Photoshop"}, ["unknown"]),
+        ({MAKE: "Firefly", MODEL: "DE400"}, ["captured"]),
+        ({MAKE: "Google", MODEL: "Gemini 2.5 Flash Image"}, ["generated"]),
+        ({MAKE: "fal.ai", MODEL: "flux-pro"}, ["generated"]),
     ],
 )
 def test_names_of_cameras(tags: dict[int, str], claims: list[str]) -> None:
@@ -136,6 +194,8 @@ def test_names_of_cameras(tags: dict[int, str], claims: list[str]) -> None:
         ("<tiff:Model>EOS R5</tiff:Model>", ["captured"]),
         ("<tiff:Model>Gemini Pro</tiff:Model>", ["unknown"]),
         ("<tiff:Make>Midjourney</tiff:Make>", ["generated"]),
+        ("<tiff:Make>Leonardo</tiff:Make><tiff:Model>DRS 4</tiff:Model>", ["captured"]),
+        ('<ai:model xmlns:ai="http://ai.example/">Midjourney v6</ai:model>', ["generated"]),
         ('<shop:Model xmlns:shop="http://shop.example/">Billy bookcase 80x202</shop:Model>', ["unknown"]),
     ],
 )
@@ -168,7 +228,10 @@ def test_a_paintings_provenance_is_no_address_of_credentials(said: str, remote: 
     assert provenance_of(other)["c2pa"] is None
 
 
-@pytest.mark.parametrize(("credit", "generated"), [("Google AI", False), ("Stability AI", False), ("Midjourney", True)])
+@pytest.mark.parametrize(
+    ("credit", "generated"),
+    [("Google AI", False), ("Stability AI", False), ("Midjourney", True), ("Google Gemini", True)],
+)
 def test_a_company_has_photographers_too(credit: str, generated: bool) -> None:
     found = read(jpeg({MAKE: "Canon", MODEL: "EOS R5", ARTIST: credit}), "JPEG")
     assert ("generated" in found["claims"]) == generated
@@ -202,7 +265,16 @@ def test_a_chunk_behind_the_length_that_a_webp_gives() -> None:
     assert read(short, "WEBP")["claims"] == ["generated"]
 
 
-@pytest.mark.parametrize(("behind", "claims"), [(" --ar 3:2 --v 6.1", ["generated"]), (".", ["unknown"])])
+@pytest.mark.parametrize(
+    ("behind", "claims"),
+    [
+        (" --ar 3:2 --v 6.1", ["generated"]),
+        (" --Version 6", ["generated"]),
+        (" --tile", ["generated"]),
+        (".", ["unknown"]),
+        (" -- he left", ["unknown"]),
+    ],
+)
 def test_a_job_needs_midjourneys_options(behind: str, claims: list[str]) -> None:
     text = f"The minister in Paris{behind} Job ID: 12345678-1234-1234-1234-123456789012"
     assert read(with_text({"Description": text}))["claims"] == claims

@@ -6,6 +6,7 @@ Seconds of the processor: other tests run beside these.
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Callable
 
@@ -37,9 +38,27 @@ WORST: dict[str, Callable[[], bytes]] = {
     "attributes": lambda: xmp(b"<a " + b" ".join(b'x%d="AIGC"' % k for k in range(200_000)) + b"/>"),
     "elements": lambda: xmp(b"<a>" + b"<b>AIGC Steps: 1</b>" * 150_000 + b"</a>"),
     "packets": lambda: encoded() + b"<x:xmpmeta" * 300_000,
+    "blanks before a key": lambda: text("parameters", A1111_LINE + b" " * 60_000 + b"1"),
+    "a label far from its brace": lambda: text("Comment", b"AIGC" + b" " * 60_000 + b"x"),
+    "labels behind the picture": lambda: encoded() + b"AIGC" + b" " * 100_000 + b"x",
+    "declarations": lambda: xmp(("\ufeff" + "<?xml" * 100_000 + ">").encode("utf-16-le")),
+    "entries of Samsung": lambda: samsung(b"genAI" * 10_000),
+    "a list of objects": lambda: text("prompt", b"[" + b"{}," * 1_000_000),
+    "digits apart": lambda: text("Raw profile type exif", b"\nexif\n 9\n" + b"00 " * 1_000_000),
     "segments": lambda: many_segments(),
     "chunks": lambda: many_chunks(),
 }
+
+
+A1111_LINE = b"a\nSteps: 20, Sampler: Euler a, Seed: 1\n"
+
+
+def samsung(value: bytes) -> bytes:
+    """A trailer with two hundred entries that all name the same bytes."""
+    block = b"\0\0\1\0" + struct.pack("<I", 4) + b"Edit" + value
+    entries = b"".join(struct.pack("<HHII", 0, 1, len(block), len(block)) for _ in range(200))
+    head = b"SEFH" + struct.pack("<II", 1, 200) + entries
+    return encoded() + block + head + struct.pack("<I", len(head)) + b"SEFT"
 
 
 def dense_graph() -> bytes:

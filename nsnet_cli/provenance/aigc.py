@@ -25,7 +25,7 @@ _FIELDS = frozenset({
     "label", "contentproducer", "produceid", "contentpropagator", "propagateid", "reservedcode1", "serviceprovider",
     "serviceuser",
 })  # fmt: skip
-_KEY = re.compile(r"""["']?(?<![A-Za-z])AIGC["']?\s*[:=]?\s*(?=[{"'])""")
+_KEY = re.compile(r"""["']?(?<![A-Za-z])AIGC["']?+\s*+[:=]?+\s*+(?=[{"'])""")
 _PLAIN = re.compile(r"""["']?(Label|ContentProducer|ProduceID)["']?\s*[:=]\s*["']?([^"',}]*)""", re.IGNORECASE)
 _LARGEST = 65_536
 

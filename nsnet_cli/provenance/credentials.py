@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from nsnet_cli.provenance.chain import SOURCE, Maker, actions_of, generator_of, software_of, source_types_in, walk_chain
+from nsnet_cli.provenance.actions import actions_of, software_of, source_types_in
+from nsnet_cli.provenance.chain import SOURCE, Maker, generator_of, walk_chain
 from nsnet_cli.provenance.containers.carried import Carried
 from nsnet_cli.provenance.containers.jumbf import holds_credentials
 from nsnet_cli.provenance.detailed import with_dropped

@@ -32,6 +32,7 @@ _NOBODY = frozenset(
     {"", "unknown", "none", "n/a", "na", "null", "undefined", "default", "0", "-", "camera", "model", "make"}
 )
 _LONGEST_NAME = 64
+_OF_AI = re.compile(r"(?:\.|\b)ai\s*\Z", re.IGNORECASE)  # "fal.ai", "HiDream-ai"
 # A tag that stands there again says something of its own; so often it is looked at.
 _MOST_LAYERS = 8
 # Grok's form: a signature that only xAI can check, and the picture's UUID.
@@ -99,9 +100,10 @@ def _block(tags: list[Tag], carrier: str) -> Iterator[Finding]:
     if _has_position(tags):
         yield Finding("exif", "GPSInfo", "a position is given", carrier=carrier)
     told = {*_PROGRAMS, *_CAPTIONS, *_CREDITS, *_SHOT, _MAKE, _MODEL}
-    for number, text in texts.items():
+    others = {text: number for number, text in texts.items() if number not in told}  # tags may share one value
+    for text, number in others.items():
         # Programs hide JSON and parameters in tags that are meant for something else.
-        if number not in told and len(text) > 20 and (json_object(text) or "Steps: " in text or "AIGC" in text):
+        if len(text) > 20 and (json_object(text) or "Steps: " in text or "AIGC" in text):
             found = read_text("exif", f"tag {number:#06x}", text, carrier)
             yield from (finding for finding in found if finding.claim != Claim.NONE)
 
@@ -127,7 +129,7 @@ def _camera(texts: dict[int, str], carrier: str) -> Iterator[Finding]:
             continue
         found = [f for f in read_text("exif", name, text, f"{carrier}, {name}") if f.claim != Claim.NONE]
         # Orbbec's depth camera "Gemini 2" has a maker: a name that is a word is no generator's there.
-        camera = name == "Model" and is_word(text) and is_camera(names["Make"])
+        camera = is_word(text) and _is_camera_of(names, name)
         if not found and claim_of_software(text) == Claim.GENERATED and not camera:
             found = [Finding("exif", name, cut(text), Claim.GENERATED, carrier=carrier)]
         generated = generated or bool(found)
@@ -138,6 +140,14 @@ def _camera(texts: dict[int, str], carrier: str) -> Iterator[Finding]:
         captured = name == "Model" and not generated and (is_camera(text) or is_word(text))
         if not generated:
             yield Finding("exif", name, cut(text), Claim.CAPTURED if captured else Claim.NONE, carrier=carrier)
+
+
+def _is_camera_of(names: dict[str, str], name: str) -> bool:
+    """Whether maker and model, one of which is a word that generators have for a name, can be a camera's."""
+    make, model = names["Make"], names["Model"]
+    if name == "Make":
+        return is_camera(model)
+    return is_camera(make) and not _OF_AI.search(make) and claim_of_software(f"{make} {model}") != Claim.GENERATED
 
 
 def is_camera(text: str) -> bool:

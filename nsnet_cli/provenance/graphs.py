@@ -54,7 +54,7 @@ def graph_of(found: dict[str, Any]) -> Settings | None:
     nodes = {
         str(number): {"class_type": node["class_type"], "inputs": dict(islice(_inputs(node).items(), _MOST_INPUTS))}
         for number, node in list(found.items())[:_MOST_NODES]
-        if isinstance(node, dict) and isinstance(node.get("class_type"), str)
+        if isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
     }
     if not nodes:
         return None

@@ -27,11 +27,15 @@ _CERTAIN = re.compile(
 )
 # Those that nobody writes of a walk ("Steps: 12000, Size: L"); samplers have names ("Sampler: Niskin bottle").
 _UNMISTAKABLE = re.compile(
-    r"\b(?:(Schedule type): ?\S|(Seed|CFG scale|Denoising strength): ?-?\d|(Model hash): ?[0-9a-f]{6})", re.IGNORECASE
+    r"\b(?:(Schedule type): ?[A-Z]|(CFG scale|Denoising strength|Clip skip): ?-?\d|(Model hash): ?[0-9a-f]{6}"
+    r"|((?:Lora|TI) hashes): ?\")",
+    re.IGNORECASE,
 )
 _SAMPLER = re.compile(r"\bSampler: ?([^,\n]{1,60})", re.IGNORECASE)
-_KEY = re.compile(r"\s*,?\s*([A-Za-z][\w \-/.()]{0,60}?):[ \t]*")
-_NEXT = re.compile(r",\s*[A-Za-z][\w \-/.()]{0,60}?:(?:\s|$)|\n")
+# Of these three stand beside each other only where a generator wrote them; a sampler is as good as two.
+_ORDINARY = re.compile(r"\b(?:(Seed): ?-?\d|(Size): ?\d{2,5}x\d{2,5}|(Model|Version): ?\S)", re.IGNORECASE)
+_KEY = re.compile(r"\s*+,?+\s*+([A-Za-z][\w \-/.()]{0,60}?):[ \t]*")
+_NEXT = re.compile(r",\s*+[A-Za-z][\w \-/.()]{0,60}?:(?:\s|$)|\n")
 _NEGATIVE = re.compile(r"(?:^|\n)[^\S\n]*Negative prompt:[ \t]*", re.IGNORECASE)
 _NEGATIVE_IN_ONE_LINE = re.compile(r" Negative prompt:[ \t]*", re.IGNORECASE)
 _NAMES = {
@@ -55,8 +59,9 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     text = text[:_LONGEST].replace("\r\n", "\n").strip("\0 \n")
     lines = list(_LINE.finditer(text))
     line = lines[-1] if lines else None
-    if line is not None and not (_CERTAIN.search(text, line.start(1)) if known else _unmistakable(text, line.start(1))):
-        line = None
+    if line is not None:
+        told = _NEGATIVE.search(text) is not None or _means_settings(text, line.start(1))
+        line = line if told or (known and _CERTAIN.search(text, line.start(1))) else None
     line = line or _without_steps(text)
     if line is None and not known:
         return None
@@ -72,20 +77,27 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     return Settings(_program(settings) if settings else None, values)
 
 
-def _unmistakable(text: str, at: int) -> set[str]:
-    """Names of settings in ``text`` from ``at`` on that can be nothing else."""
-    found = {next(filter(None, mark.groups())).casefold() for mark in _UNMISTAKABLE.finditer(text, at)}
+def _means_settings(text: str, at: int) -> bool:
+    """Whether what stands in ``text`` from ``at`` on can be nothing but a generator's settings."""
+    if _UNMISTAKABLE.search(text, at):
+        return True
     sampler = _SAMPLER.search(text, at)
-    return found | ({"sampler"} if sampler is not None and SAMPLERS.search(sampler.group(1)) else set())
+    if sampler is not None and SAMPLERS.search(sampler.group(1)):
+        return True
+    ordinary = {next(filter(None, found.groups())).casefold() for found in _ORDINARY.finditer(text, at)}
+    return len(ordinary) + (2 if sampler is not None else 0) >= 3
 
 
 def _without_steps(text: str) -> re.Match[str] | None:
-    """The settings' line of a model that takes no steps: Civitai's, or one with two settings that say it."""
+    """The settings' line of a model that takes no steps: Civitai's, or one that names its sampler, and more."""
     lines = list(_WITHOUT_STEPS.finditer(text))
     line = lines[-1] if lines else None
     if line is None:
         return None
-    return line if _CIVITAI.search(text, line.start(1)) or len(_unmistakable(text, line.start(1))) > 1 else None
+    told = len(_ORDINARY.findall(text, line.start(1))) + len(_UNMISTAKABLE.findall(text, line.start(1)))
+    sampler = _SAMPLER.search(text, line.start(1))
+    named = sampler is not None and SAMPLERS.search(sampler.group(1)) is not None
+    return line if _CIVITAI.search(text, line.start(1)) or told + named > 2 else None
 
 
 def mochi_of(text: str) -> Settings | None:

@@ -34,7 +34,7 @@ _GENERATORS = (
     "kling ai", "hunyuan", "hailuo", "ernie", "wanxiang", "kandinsky", "shedevrum", "vqgan", "disco diffusion",
     "latent diffusion", "deepai", "starryai", "artbreeder", "hotpot.ai", "titan image generator", "nova canvas",
     "freepik ai", "mage.space", "seaart", "pixai", "yodayo", "mochi diffusion", "diffusionbee", "nmkd", "getimg.ai",
-    "photosonic",
+    "photosonic", "amazon titan", "amazon nova", "grok imagine", "stable image ultra", "stable image core",
 )  # fmt: skip
 # Words of other things too ("Captura de Imagen", "Runway 27L", "Flux capacitor"): only as the whole name of a program,
 # with a version behind it, or behind its maker's name.
@@ -56,7 +56,11 @@ _BEHIND = (
     r"\[\w++\]|\(\w++\)))*+"
 )
 _LONGEST_NAME = 200
-_MAKERS = r"(?:google |adobe |openai |bfl |black forest labs |xai |bytedance |baidu |tencent |kuaishou |meta )?"
+_MAKER = (
+    r"(?:google |adobe |photoshop |adobe photoshop |openai |bfl |black forest labs |xai |bytedance |baidu |tencent "
+    r"|kuaishou |meta )"
+)
+_MAKERS = rf"{_MAKER}?"
 
 # What Black Forest Labs' code and its descendants call themselves: "AI generated;txt2img;flux".
 _SELF = re.compile(r"ai[- ]generated\s*(?:[;,:|]|\Z)", re.IGNORECASE)
@@ -121,6 +125,8 @@ def claim_of_label(value: str) -> Claim:
 def claim_of_credit(value: str) -> Claim:
     """What a credit line claims: a label, or the name of a generator, not of a company, and nothing else."""
     text = _plain(value[:_LONGEST_NAME])
+    if any(re.fullmatch(rf"{_MAKER}{re.escape(name)}{_BEHIND}", text) for name in _WORDS if name in text):
+        return Claim.GENERATED
     products = (name for name in _NAMES if name not in _WORDS and name not in _COMPANIES)
     named = next((name for name in products if text.startswith(name)), None)
     if named is not None and re.fullmatch(rf"{re.escape(named)}{_BEHIND}", text):

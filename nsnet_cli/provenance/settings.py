@@ -41,9 +41,10 @@ _SUPPORTING = frozenset({*_STRONG, "seed", "steps", "model"})
 _WORDS = frozenset({
     "scale", "strength", "guidance", "positive", "negative", "c", "sampling", "lora", "models", "size", "resolution",
 })  # fmt: skip
+# As words begin, and the short ones whole: "ISCO automatic" and "K. Edmunds" take samples, too.
 SAMPLERS = re.compile(
-    r"euler|dpm|ddim|ddpm|lms|heun|plms|uni_?pc|lcm|\bk_|ancestral|sde|pndm|restart|res_|deis|tcd|flow|gradient"
-    r"|sa_solver|seeds_|edm|karras|default|automatic|sgm|ays|\A\s*\d+\s*\Z",
+    r"(?<![a-z])(?:k_|k-)?(?:euler|dpm|ddim|ddpm|heun|plms|uni_?pc|ancestral|i?pndm|deis|flow_?match|sa[_ -]solver"
+    r"|res_\w|er_sde|gradient_estimation|seeds_\d|kohaku|karras|undefined|(?:lms|lcm|tcd|edm|sgm|ays|sde)(?![a-z]))",
     re.IGNORECASE,
 )
 # What must stand there for it to be meant: a worksheet has steps and a model, too, and a geologist a sampler.
@@ -52,15 +53,31 @@ _MEANT = {
     "steps": re.compile(r"\A\s*\d"),
     "cfg scale": re.compile(r"\A\s*\.?\d"),
     "sampler": SAMPLERS,
-    "model": re.compile(r"\.(?:safetensors|ckpt|gguf|pth?|bin)\b|diffusion|dream|xl\b|[a-z]/[a-z]|\d", re.IGNORECASE),
+    "model": re.compile(
+        r"\.(?:safetensors|ckpt|gguf|pth?|bin)\b|diffusion|dream|xl\b|turbo|[a-z]/[a-z]|\d", re.IGNORECASE
+    ),
 }
 # Objects that hold the settings of the program that is named beside them.
 WRAPPERS = {
     "sui_image_params": "SwarmUI", "invokeai_metadata": "InvokeAI", "sd-metadata": "InvokeAI",
     "generation_data": "Tensor.Art", "fooocus_scheme": "Fooocus",
 }  # fmt: skip
-_OF_LANGUAGE = frozenset({"temperature", "max_tokens", "max_new_tokens", "top_p", "messages", "completion"})
+_OF_LANGUAGE = frozenset({
+    "temperature", "maxtokens", "maxnewtokens", "topp", "messages", "completion", "choices", "response", "answer",
+    "caption", "alt", "alttext",
+})  # fmt: skip
+_LANGUAGE_MODEL = re.compile(r"gpt-?[345](?!.*image)|llava|llama|qwen[\d.]*-?vl|claude", re.IGNORECASE)
+# What only a picture has, beside a prompt and a number.
+_OF_PICTURES = frozenset({
+    "imagesize", "aspectratio", "stylepreset", "numinferencesteps", "guidancescale", "numimages", "outputformat",
+})  # fmt: skip
+_OF_SIMULATIONS = frozenset({"cfg scale", "steps", "seed", "sampler", "model"})
+_MODEL_FILE = re.compile(
+    r"\.(?:safetensors|ckpt|gguf)\b|diffusion|sdxl|\bsd[-_ ]?\d|turbo|dream(?:shaper)?|pony|illustrious", re.IGNORECASE
+)
+_PIXELS = re.compile(r"\d{2,5}\s?[x×*]\s?\d{2,5}")
 _INNER = ("image", "parameters", "params", "metadata", "settings", "input", "data", "v2")
+_LIST = re.compile(r"\[\s*+(?=\{)")
 _LONGEST_TEXT = 1_000_000
 _MOST_SETTINGS = 60
 
@@ -88,12 +105,11 @@ def json_object(text: str) -> dict[str, Any] | None:
     start = text.strip().lstrip("\ufeff").strip("\0")
     if not start.startswith(("{", "[")) or len(start) > _LONGEST_TEXT * 16:
         return None
+    first = _LIST.match(start)  # the rest of a list may be megabytes
     try:
-        found = json.JSONDecoder(strict=False).raw_decode(start)[0]
+        found = json.JSONDecoder(strict=False).raw_decode(start, 0 if first is None else first.end())[0]
     except (ValueError, RecursionError):
         return None
-    if isinstance(found, list) and found:
-        found = found[0]
     return found if isinstance(found, dict) else None
 
 
@@ -115,13 +131,22 @@ def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | Non
     certain = names_in(found) if not known else _SUPPORTING
     if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or not values:
         return None
-    # A worksheet has a prompt and steps, an experiment one and a seed, and neither a size in pixels.
-    if certain in ({"prompt", "steps"}, {"prompt", "seed"}) and "size" not in values:
-        return None
-    # What is asked of a model of language has a prompt and a model, and a temperature.
-    if certain <= {"prompt", "model"} and _OF_LANGUAGE & {str(key).casefold() for key in found}:
+    if not _of_a_picture(certain, values, frozenset(map(_plain, found))):
         return None
     return Settings(program, values)
+
+
+def _of_a_picture(certain: frozenset[str], values: Mapping[str, str], names: frozenset[str]) -> bool:
+    """Whether settings are of a picture where so few are certain that they could be of something else."""
+    if _OF_PICTURES & names or _PIXELS.search(values.get("size", "")):
+        return True
+    model = values.get("model", "")
+    of_generator = _MODEL_FILE.search(model) is not None or claim_of_software(model) == Claim.GENERATED
+    # What is asked of a model of language has a prompt and a model, and an answer.
+    if certain <= {"prompt", "model"}:
+        return of_generator and not (_OF_LANGUAGE & names and _LANGUAGE_MODEL.search(model))
+    # A worksheet has a prompt and steps, an experiment one and a seed, a simulation steps, a seed and a sampler.
+    return of_generator or not (certain <= {"prompt", "steps", "seed"} or certain <= _OF_SIMULATIONS)
 
 
 def names_in(found: Mapping[str, Any]) -> frozenset[str]:
@@ -131,11 +156,16 @@ def names_in(found: Mapping[str, Any]) -> frozenset[str]:
     names: set[str] = set()
     for one in objects:
         for key, value in list(one.items())[:500]:
-            plain = re.sub(r"[\s_\-]", "", str(key)).casefold()
+            plain = _plain(key)
             ours = _OURS.get(plain, "")
             if ours and plain not in _WORDS and _is_meant(ours, _text(value)):
                 names.add(ours)
     return frozenset(names)
+
+
+def _plain(key: object) -> str:
+    """A name without case, blanks, dashes and underscores."""
+    return re.sub(r"[\s_\-]", "", str(key)).casefold()
 
 
 def _is_meant(ours: str, value: str) -> bool:
@@ -148,7 +178,7 @@ def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> No
     """Our settings out of an object, and out of those that some programs put them into."""
     width = height = ""
     for key, value in list(found.items())[:500]:
-        plain = re.sub(r"[\s_\-]", "", str(key)).casefold()
+        plain = _plain(key)
         if plain == "width":
             width = _text(value)
         elif plain == "height":

@@ -31,20 +31,20 @@ _MUST_BE_FILLED = re.compile(r"(?:iptc[\w.:]*)?ai[ _-]?(?:prompt|system)[\w -]*"
 _PREFIX = re.compile(r"\s*(prompt|workflow|parameters|extra_pnginfo)\s*:\s*(?=[{\[\"])", re.IGNORECASE)
 # Fields that only generators have: in an object that is cut off, and in one that nobody known has written.
 _UNFINISHED = re.compile(r'"(?:class_type|sui_image_params|negative_?prompt|sampler_name|cfg_scale|ckpt_name)"\s*:')
-_UNMISTAKABLE = re.compile(r'"(?:class_type|sui_image_params|negative_?prompt|ckpt_name)"\s*:')
+_UNMISTAKABLE = re.compile(r'"(?:sui_image_params|negative_?prompt|ckpt_name)"\s*:')
 _PROGRAMS = frozenset(key.casefold() for key in PROGRAM_KEYS)
 _CREDITS = frozenset({"source", "credit", "author", "creator", "artist", "copyright", "publisher"})
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _JOB = re.compile(rf"\bJob ID:\s*({_UUID})", re.IGNORECASE)
-_VERSION = re.compile(r"\s--(?:v|version) (\d[\d.]{0,4})\b")
-_OPTIONS = re.compile(r"\s--(?:v|ar|niji|style|stylize|chaos|seed|q|raw|sref|iw|no|s|c|w|p)\b")
+_VERSION = re.compile(r"(?:^|\s)--(?:v|version) (\d[\d.]{0,4})\b", re.IGNORECASE)
+_OPTIONS = re.compile(r"(?:^|\s)--[a-z]{1,16}\b", re.IGNORECASE)
 # A UUID, in the chunk that Hugging Face's jobs and Spaces write: it says where, not that a generator ran there.
 _HOSTED = frozenset({"hf-job-id", "hf_job_id", "hf-space-id", "hf-space", "hf_space", "huggingface_space", "space_id"})
 _SPACE = re.compile(r"(?:huggingface\.co/spaces/|\bhf\.space\b|hugging ?face spaces?\b)", re.IGNORECASE)
 _DREAM = re.compile(r'^\s*"(.*?)"((?:\s+-\S+.*)?)$', re.DOTALL)
 _DREAM_NAMES = {"s": "steps", "S": "seed", "C": "cfg scale", "A": "sampler", "W": "width", "H": "height"}
 # Galaxy phones' editor leaves this where one of its tools that generate was used; 0 where none was.
-_SAMSUNG = re.compile(r'genAI(?!Version)\w*\\?"?\s*[:=]\s*\\?"?(\d+)', re.IGNORECASE)
+_SAMSUNG = re.compile(r'genAI(?!Version)\w{0,40}+\\?"?\s{0,4}[:=]\s{0,4}\\?"?(\d{1,9})', re.IGNORECASE)
 _SAMSUNG_CARRIER = "Samsung trailer"
 _POSTPROCESSING = frozenset({"postprocessing", "extras"})
 

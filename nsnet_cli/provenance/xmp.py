@@ -46,6 +46,10 @@ def _camera(value: str) -> Claim:
     return Claim.NONE if is_word(value) else claim_of_software(value)
 
 
+def _maker(value: str) -> Claim:
+    return Claim.GENERATED if claim_of_software(value) == Claim.GENERATED and not is_word(value) else Claim.NONE
+
+
 # By local name in lower case; those of IPTC's Photo Metadata Standard 2025.1 among them.
 _FIELDS: dict[str, Callable[[str], Claim]] = {
     "digitalsourcetype": claim_of_source_type,
@@ -65,7 +69,7 @@ _FIELDS: dict[str, Callable[[str], Claim]] = {
 }
 # In the namespaces of cameras alone: a shop has models, too, and a prompt has one.
 _OF_CAMERAS: dict[str, Callable[[str], Claim]] = {
-    "make": lambda value: Claim.GENERATED if claim_of_software(value) == Claim.GENERATED else Claim.NONE,
+    "make": _maker,
     "model": _camera,
 }
 _CAMERAS = re.compile(r"\{http://(?:ns\.adobe\.com/(?:tiff|exif)|cipa\.jp/exif)/")
@@ -83,7 +87,7 @@ _LOOSE = re.compile(
 _MOST_LOOSE = 50
 # Where what is said of others begins, and, with the stroke, where it ends.
 _ANOTHER = re.compile(rf"<(/?)(?:[\w.-]{{1,40}}:)?(?:{'|'.join(sorted(_OTHERS))})\b")
-_PROMPT = re.compile(r"(?:^|_|[a-z](?=P))prompt", re.IGNORECASE)
+_PROMPT = re.compile(r"(?:^|_|[a-z](?=P))[Pp]rompts?(?![a-z])")
 _HIDDEN = re.compile(r"AIGC|Steps: ?\d|\"class_type\"|\"(?:negative_?)?prompt\"", re.IGNORECASE)
 
 
@@ -164,7 +168,7 @@ def _packet(data: bytes) -> bytes:
 
 
 def _trimmed(text: str) -> bytes:
-    text = re.sub(r"<\?xml[^>]*\?>", "", text[max(0, text.find("<")) : text.rfind(">") + 1], count=1)
+    text = re.sub(r"<\?xml[^<>?]*+\?>", "", text[max(0, text.find("<")) : text.rfind(">") + 1], count=1)
     return text.encode("utf-8", "replace")
 
 
@@ -187,14 +191,15 @@ def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) 
     elif tag.startswith("{http://purl.org/dc/terms/}"):
         pass
     elif key in _OF_CAMERAS:
-        if _CAMERAS.match(tag):
-            found = [Finding("xmp", local, cut(text), _OF_CAMERAS[key](text), carrier=carrier)]
+        claim = (_OF_CAMERAS[key] if _CAMERAS.match(tag) else claim_of_software)(text)
+        if _CAMERAS.match(tag) or claim == Claim.GENERATED:
+            found = [Finding("xmp", local, cut(text), claim, carrier=carrier)]
     elif key in _FIELDS:
         found = [Finding("xmp", local, cut(text), _FIELDS[key](text), carrier=carrier)]
     elif key in _CAPTIONS:
         found = read_text("xmp", local, text, carrier)
     elif _PROMPT.search(local) and not tag.startswith(_EVENT):
-        found = [Finding("xmp", local, cut(text), Claim.GENERATED, carrier=carrier)]
+        found = [Finding("xmp", local, cut(text), _generated(text), carrier=carrier)]
     elif len(text) > 20 and _HIDDEN.search(text):
         found = [f for f in read_text("xmp", local, text, carrier) if f.claim != Claim.NONE]
     for finding in found:

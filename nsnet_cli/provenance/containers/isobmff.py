@@ -25,6 +25,14 @@ class _Items:
     data: tuple[int, int] | None = None
 
 
+def _tiff_header(body: bytes) -> int:
+    """Where in an Exif item or box the TIFF header is: four bytes say how far off, or nobody says it."""
+    skip = 4 + int.from_bytes(body[:4], "big")
+    if body[skip : skip + 2] in (b"II", b"MM"):
+        return skip
+    return min((at for at in (body.find(b"II*\0"), body.find(b"MM\0*")) if at >= 0), default=skip)
+
+
 def walk_boxes(data: bytes, carried: Carried) -> None:
     """All boxes, and the items of meta boxes that say something."""
     items = _Items()
@@ -36,10 +44,7 @@ def walk_boxes(data: bytes, carried: Carried) -> None:
         part = carried.part(carried.parts, Part(f"item {number} {text_of(kind).strip()}", place, len(body)))
         part.note = text_of(content or name)[:80]
         if kind == b"Exif":
-            # Four bytes say how far the TIFF header is off; what stands before it is "Exif" and zeros, or nothing.
-            skip = 4 + int.from_bytes(body[:4], "big")
-            if body[skip : skip + 2] not in (b"II", b"MM"):
-                skip = min((at for at in (body.find(b"II*\0"), body.find(b"MM\0*")) if at >= 0), default=skip)
+            skip = _tiff_header(body)
             carried.block("exif", "Exif item", body[skip:], None if place is None else place + skip)
         elif content.split(b";")[0].strip() in _XMP_TYPES or b"<x:xmpmeta" in body[:4096]:
             carried.block("xmp", "XMP item", body, place)
@@ -68,8 +73,7 @@ def _walk(data: bytes, at: int, end: int, into: list[Part], carried: Carried, it
         elif kind == b"jumb":
             carried.block("jumbf", "jumb box", data[start:stop], start)
         elif kind == b"Exif":  # JPEG XL
-            skip = 4 + int.from_bytes(data[body : body + 4], "big")
-            carried.block("exif", "Exif box", data[body + skip : stop])
+            carried.block("exif", "Exif box", data[body + _tiff_header(data[body:stop]) : stop])
         elif kind == b"xml ":
             carried.block("xmp", "xml box", data[body:stop], body)
         elif kind == b"brob":

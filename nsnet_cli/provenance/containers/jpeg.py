@@ -25,7 +25,7 @@ _LARGEST_EXTENSION = 64 * 1024 * 1024
 _BINARY = (b"JFIF\0", b"JFXX\0", b"ICC_PROFILE\0", b"MPF\0", b"Adobe", b"FPXR\0", b"Ducky", b"urn:iso:std:iso:ts:21496")
 _MOST_IMAGES = 8
 # A label of generated content without a key of its own (GB 45438-2025, as some write it).
-_LABEL = re.compile(rb'AIGC"?\s*[:=]?\s*\{')
+_LABEL = re.compile(rb'AIGC"?+\s*+[:=]?+\s*+\{')
 
 
 def walk_jpeg(data: bytes, carried: Carried) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 
 from nsnet_cli.provenance.containers.carried import Carried, Part, text_of
@@ -12,7 +13,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEY = "XML:com.adobe.xmp"
 _PROFILE_KEY = "Raw profile type "
 # A line with a name of one word or more ("IPTC profile" by Google), the length, and the digits.
-_PROFILE = re.compile(r"\s*+(?:(?!\d++\s*+\n)[^\n]*+\n)?\s*+(?P<length>\d++)\s++(?P<digits>[0-9a-fA-F\s]*+)\Z")
+_PROFILE = re.compile(rb"\s*+(?:(?!\d++\s*+\n)[^\n]*+\n)?\s*+(?P<length>\d++)\s++(?P<digits>[0-9a-fA-F\s]*+)\Z")
 _EXIF_HEAD = b"Exif\0\0"
 # Some writers leave the digits out and put the profile there as it is.
 _RAW = (b"\x1c\x02", b"8BIM", b"Photoshop 3.0\0", _EXIF_HEAD, b"II*\0", b"MM\0*", b"<?xpacket", b"<x:xmpmeta")
@@ -82,10 +83,10 @@ def _sort_text(key: str, value: bytes, where: str, carried: Carried) -> None:
 
 def _raw_profile(kind: str, value: bytes, where: str, carried: Carried) -> None:
     """ImageMagick's form (coders/png.c): the name, the length, and hexadecimal digits in lines."""
-    found = _PROFILE.match(value.decode("latin-1"))
+    found = _PROFILE.match(value)
     if found is not None:
-        digits, length = re.sub(r"\s", "", found["digits"]), int(found["length"])
-        raw = bytes.fromhex(digits[: len(digits) // 2 * 2])
+        digits, length = found["digits"].translate(None, b" \t\r\n\v\f"), int(found["length"])
+        raw = binascii.unhexlify(digits[: len(digits) // 2 * 2])
         if len(raw) < length:
             carried.trouble("text", f"{where}: {len(raw):,} of {length:,} bytes are there")
     elif value.startswith(_RAW):

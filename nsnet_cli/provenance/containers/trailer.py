@@ -9,8 +9,8 @@ from nsnet_cli.provenance.containers.carried import Carried, Part, text_of
 _XMP_START, _XMP_END = b"<x:xmpmeta", b"</x:xmpmeta>"
 # Samsung's trailer (ExifTool's Samsung.pm): data blocks, SEFH with a directory of them, its length, SEFT.
 _SEF_HEAD, _SEF_END = b"SEFH", b"SEFT"
-_MOST_ENTRIES, _LARGEST_VALUE = 200, 65_536
-_LABEL = re.compile(rb'"?AIGC"?\s*[:=]?\s*\{')
+_MOST_ENTRIES, _LARGEST_VALUE, _ALL_VALUES = 200, 65_536, 262_144
+_LABEL = re.compile(rb'"?AIGC"?+\s*+[:=]?+\s*+\{')
 
 
 def walk_trailer(data: bytes, at: int, carried: Carried) -> None:
@@ -42,6 +42,7 @@ def _samsung(data: bytes, part: Part, carried: Carried) -> None:
         return
     part.note = "Samsung"
     count = int.from_bytes(data[head + 8 : head + 12], "little")
+    left = _ALL_VALUES
     for k in range(min(count, _MOST_ENTRIES, (size - 12) // 12)):
         entry = data[head + 12 + 12 * k : head + 24 + 12 * k]
         offset, length = int.from_bytes(entry[4:8], "little"), int.from_bytes(entry[8:12], "little")
@@ -54,5 +55,6 @@ def _samsung(data: bytes, part: Part, carried: Carried) -> None:
         value = data[start + 8 + name_size : start + length]
         label = name.decode("latin-1") if name.isascii() else "?"
         carried.part(part.parts, Part(f"Samsung {label}", start, length))
-        if len(value) <= _LARGEST_VALUE and not value.startswith((b"\xff\xd8", b"\0\0\0")):
+        if len(value) <= min(_LARGEST_VALUE, left) and not value.startswith((b"\xff\xd8", b"\0\0\0")):
+            left -= len(value)  # entries may all name the same bytes
             carried.text("Samsung trailer", label, text_of(value))
