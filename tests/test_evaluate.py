@@ -339,6 +339,14 @@ def test_other_splits_of_a_manifest_need_no_labels(tmp_path: Path) -> None:
     assert len(find_labelled(path, "val").pictures) == 1
 
 
+def test_a_manifest_without_splits_is_all_to_learn_from(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("path,label\na.jpg,1\nb.jpg,0\n")
+    assert len(find_labelled(path, "train").pictures) == len(find_labelled(path).pictures) == 2
+    with pytest.raises(UsageError, match="lacks the columns split"):
+        find_labelled(path, "val")
+
+
 def test_the_html_page_is_self_contained_and_escapes_everything(pictures: list[tuple[Path, int]]) -> None:
     evil = "<script>alert(1)</script>"
     made = tuple(LabelledPicture(path, path.name, label, evil, "", "") for path, label in pictures)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import signal
@@ -9,11 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Call
 from filelock import FileLock
+
+from nsnet_cli.results.escaping import csv_writer
+from nsnet_cli.tower.blas import ending_at_once
 
 Picture = Callable[..., Path]
 
@@ -181,3 +187,41 @@ def test_what_is_done_is_written_when_a_scan_is_interrupted(
     assert "a.png" in text and "b.png" in text
     if form == "json":
         assert json.loads(text)["summary"]["total"] == 2
+
+
+def test_no_name_and_no_prompt_breaks_a_row_of_csv() -> None:
+    rows = [["a\rb", "=1", "é"], ["c\r\nd", "e\nf", ""], ['"', ",", "\r=HYPERLINK(A1)"]]
+    out = io.StringIO(newline="")
+    csv_writer(out).writerows(rows)
+    assert list(csv.reader(io.StringIO(out.getvalue(), newline=""))) == rows
+    assert out.getvalue().endswith("\n") and not out.getvalue().endswith("\r\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_a_carriage_return_in_a_name_stays_in_its_cell(
+    scan: Callable[..., tuple[int, str]], picture: Picture, tmp_path: Path
+) -> None:
+    path = picture("a.png").rename(tmp_path / "a\r=1+1\r.png")
+    assert scan(path, "-o", tmp_path / "rows.csv")[0] == 0
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"] == str(path)
+
+
+def test_a_dash_is_no_file(scan: Callable[..., tuple[int, str]], picture: Picture) -> None:
+    code, said = scan(picture("a.png"), "-o", "-", "--format", "csv")
+    assert code == 2 and "standard output" in said and not Path("-").exists()
+
+
+def test_a_single_error_in_a_file_is_said(scan: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, said = scan(tmp_path / "nope.jpg", "-o", tmp_path / "rows.csv")
+    assert code == 3 and "1 could not be read" in " ".join(said.split())
+
+
+def test_ctrl_c_leaves_nothing_to_wait_for() -> None:
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt), ending_at_once(pool):
+        for _ in range(100):
+            pool.submit(time.sleep, 0.2)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 5.0

@@ -218,3 +218,20 @@ def test_a_file_that_does_not_say_its_detector_is_refused(run_nsnet: Run, tmp_pa
     old.write_text("path,probability\n" + "".join(f"{k},0.{k:03d}\n" for k in range(200)))
     run = run_nsnet("calibrate", str(old), "--fpr", "0.05", "--name", "x")
     assert run.returncode == 2 and b"do not say which weights, views and precision" in run.stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_scores_of_the_fast_precision_make_no_threshold(run_nsnet: Run, tmp_path: Path, suffix: str) -> None:
+    made_by = {"weights_sha256": "a" * 64, "views": 2, "precision": "fp32"}
+    rows = [
+        {"schema": "nsnet.scan/1", "path": f"{k}.jpg", "probability": k / 300, "score_precision": precision, **made_by}
+        for k, precision in zip(range(200), ["fp32", "bf16"] * 100, strict=True)
+    ]
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "csv":
+        lines = [",".join(map(str, row.values())) for row in rows]
+        path.write_text("\n".join([",".join(rows[0]), *lines]) + "\n")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = run_nsnet("calibrate", str(path), "--fpr", "0.05", "--name", "x")
+    assert run.returncode == 2 and b"settles verdicts but no threshold" in run.stderr

@@ -105,6 +105,8 @@ def explain_warning(
 def main() -> None:
     """Entry point of the console script."""
     keep_freed_memory()
+    if sys.stdout is None:  # closed by who called us: there is nobody to write to
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if os.environ.get("COLUMNS", "").strip() == "0":
         del os.environ["COLUMNS"]  # some shells say so of a window that they do not know; nothing would be shown
     sys.exit(_run())
@@ -133,6 +135,11 @@ def _run() -> int:
             raise
         _complain(str(error))
         return error.exit_code
+    except PermissionError as error:
+        if STATE.debug:
+            raise
+        _complain(f"{error.filename}: no permission ({error.strerror})")
+        return ExitCode.USAGE
     except OSError as error:
         if STATE.debug or error.errno not in _FULL:
             return _internal(error)

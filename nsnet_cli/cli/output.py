@@ -39,6 +39,8 @@ def check_outputs(
 
 def check_output(path: Path, inputs: Iterable[str | Path | None]) -> None:
     """Refuse what cannot be written, or what must not be overwritten whatever is forced.  Raises `UsageError`."""
+    if str(path) == "-":
+        raise UsageError("-: leave --output out, and results go to standard output; a file of that name is ./-")
     real = real_path(path)
     if not real.parent.is_dir():
         raise UsageError(f"{path}: no directory {real.parent}")

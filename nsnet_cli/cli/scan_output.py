@@ -93,7 +93,8 @@ class ScanRun:
             except KeyboardInterrupt:
                 say(f"interrupted: {_rows(self.summary.total)} written to {target.output or 'standard output'}")
                 raise
-        if self.summary.total > 1 and target != Target(Format.TABLE, None, None):
+        unseen = self.summary.errors and target.output is not None  # its row is in a file
+        if (self.summary.total > 1 or unseen) and target != Target(Format.TABLE, None, None):
             self._say_counts()
 
     def _say_counts(self) -> None:

@@ -43,17 +43,16 @@ def write_skipped(path: Path | None, count: WalkCount) -> None:
 
 
 def _rendered(listed: Sequence[Skipped], suffix: str) -> bytes:
-    import csv
     import io
 
-    from nsnet_cli.results.escaping import printable, spreadsheet_cell, to_json
+    from nsnet_cli.results.escaping import csv_writer, printable, spreadsheet_cell, to_json
 
     if suffix in (".jsonl", ".ndjson"):
         lines = [to_json({"path": item.path, "what": item.what}) + "\n" for item in listed]
         return "".join(lines).encode("utf-8")
     if suffix == ".csv":
         table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
+        writer = csv_writer(table)
         writer.writerow(("path", "what"))
         writer.writerows((spreadsheet_cell(item.path), item.what) for item in listed)
         return table.getvalue().encode("utf-8")

@@ -68,7 +68,8 @@ class Target:
             raise UsageError("--resume goes on with what is there, --force overwrites it: give one of them")
         if not (resume or force):
             if there:
-                raise UsageError(f"{output} exists; choose another name, overwrite it with --force, or --resume it")
+                going_on = ", or --resume it" if journal is not None and journal.exists() else ""
+                raise UsageError(f"{output} exists; choose another name, or overwrite it with --force{going_on}")
             if journal is not None and journal.exists():
                 raise UsageError(f"{journal} is there from a scan that was stopped: --resume it, or --force")
         return cls(style, output, journal)

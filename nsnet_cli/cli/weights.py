@@ -95,7 +95,7 @@ def bound(
     from nsnet_cli.cli.progress import counting
     from nsnet_cli.disk import sha256_of
     from nsnet_cli.evaluation.drift import bound_of, score_twice
-    from nsnet_cli.evaluation.labelled import find_labelled
+    from nsnet_cli.evaluation.labelled import TRAIN, find_labelled
     from nsnet_cli.evaluation.robustness import take_sample
     from nsnet_cli.weights.fast import fast_path, read_fast, write_fast
     from nsnet_cli.weights.store import find_weights
@@ -109,7 +109,8 @@ def bound(
         read_fast(found, sha256)
     except WeightsError:
         fast_path(found).unlink()  # of other weights, it would keep these from being loaded
-    sample = take_sample(find_labelled(dataset, split).pictures, pictures)
+    labelled = find_labelled(dataset, None if dataset.is_dir() and split == TRAIN else split)
+    sample = take_sample(labelled.pictures, pictures)
     with counting("scoring twice", len(sample)) as advance:
         scores = score_twice(weights, sample, kept, advance)
     fast = bound_of(scores, sample, margin)
@@ -141,6 +142,8 @@ def convert(
     if output.exists():
         raise UsageError(f"{output} exists; choose another name")
     if source.endswith(".onnx"):
+        if not Path(source).is_file():
+            raise UsageError(f"{source}: no such file")
         state, config, origin = tower_from_onnx(Path(source))
     else:
         state, config, origin = tower_from_open_clip(source, pretrained, int8)

@@ -34,6 +34,10 @@ WITHOUT_GENERATORS = "manifest without a column generator: all generated picture
 _CLASS_FOLDERS = {name: label for pair in _LAYOUTS for label, name in enumerate(pair)}
 
 
+# The rows that are learnt from; where a manifest has no splits, all of them.
+TRAIN = "train"
+
+
 @dataclass(frozen=True)
 class LabelledPicture:
     """One row of a manifest.  ``label`` is 1 for generated; ``group`` is its generator or source."""
@@ -50,7 +54,8 @@ def read_manifest(path: Path, split: str | None) -> list[LabelledPicture]:
     """Read a manifest: a table with ``path`` (relative to it or absolute), ``label``, maybe ``generator``, ``split``.
 
     Cells lie between commas, semicolons or tabs; ``file_name``, ``filename``, ``image`` and ``file`` are other names
-    of ``path``.  Without ``generator`` all generated pictures are one group.  Without ``split`` all rows are read.
+    of ``path``.  Without ``generator`` all generated pictures are one group.  Without ``split`` all rows are read, and
+    so they are by ``train`` of a manifest that has no such column.
     Raises `UsageError` naming the line for a missing column, an empty path, or a label other than 0 and 1.
     """
     return _read_splits(path, split)[0][split or ""]
@@ -100,7 +105,8 @@ def _read_splits(path: Path, split: str | None) -> tuple[dict[str, list[Labelled
         reader = read_table(read_text(path), (*_PATH_COLUMNS, "label", "generator", "split"))
         columns = list(reader.fieldnames or ())
         path_column = next((name for name in _PATH_COLUMNS if name in columns), None)
-        missing = [name for name in ("label", *(() if split is None else ("split",))) if name not in columns]
+        in_parts = split is not None and (split != TRAIN or "split" in columns)
+        missing = [name for name in ("label", *(("split",) if in_parts else ())) if name not in columns]
         if missing or path_column is None:
             wanted = ", ".join([*([] if path_column else ["path"]), *missing])
             raise UsageError(
@@ -108,7 +114,7 @@ def _read_splits(path: Path, split: str | None) -> tuple[dict[str, list[Labelled
                 "path, label (0 real, 1 generated), and maybe generator and split, between commas, semicolons or tabs"
             )
         for row in reader:
-            part = row["split"] if split is not None else ""
+            part = row["split"] if in_parts else (split or "")
             if part == (split or "") or row["label"] in ("0", "1"):  # other splits may have no labels
                 found[part].append(_labelled(row, path_column, path, reader.line_num))
     except (UnicodeDecodeError, csv.Error) as error:

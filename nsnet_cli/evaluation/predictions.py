@@ -195,7 +195,7 @@ def _csv_rows(path: Path, text: str) -> list[dict[str, Any]]:
                 "verdict": (row.get("verdict") or None) if ours else None,
                 "error": (row.get("error_code") or None) if ours else None,
                 "weights_sha256": row.get("weights_sha256"),
-                **({key: row.get(key) for key in ("sha256", "precision")} if ours else {}),
+                **({key: row.get(key) for key in ("sha256", "precision", "score_precision")} if ours else {}),
                 **({"views": _number(row.get("views"), str(path))} if ours else {}),
                 **({"warnings": (row.get("warnings") or "").split()} if ours else {}),
             }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.results.escaping import printable, spreadsheet_cell
+from nsnet_cli.results.escaping import csv_writer, printable, spreadsheet_cell
 
 _COLUMNS = (
     ("auc", "AUC"), ("r_acc", "R.Acc"), ("f_acc", "F.Acc"), ("tpr_at_5", "TPR@5%"), ("coverage", "decided"),
@@ -64,7 +63,7 @@ def _warnings(detectors: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list
 def comparison_csv(document: dict[str, Any]) -> str:
     """A row for each detector and set: ``kind`` is total, cut, generator or source."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_writer(out)
     figures = [key for key, _ in _COLUMNS]
     writer.writerow(("detector", "kind", "name", "pictures", *figures, "weights_sha256", "schema"))
     for detector in document["detectors"]:

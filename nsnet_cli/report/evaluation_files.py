@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from importlib import resources
@@ -11,7 +10,7 @@ from typing import Any
 from nsnet_cli.evaluation.metrics import Scored
 from nsnet_cli.evaluation.predictions import Prediction
 from nsnet_cli.report import plots
-from nsnet_cli.results.escaping import printable, spreadsheet_cell, to_json
+from nsnet_cli.results.escaping import csv_writer, printable, spreadsheet_cell, to_json
 
 _METRICS = (
     "pictures", "real", "generated", "missing", "r_acc", "f_acc", "bacc", "auc", "ap", "tpr_at_1", "tpr_at_5", "ece",
@@ -40,7 +39,7 @@ def evaluation_json(document: dict[str, Any]) -> str:
 def evaluation_csv(document: dict[str, Any]) -> str:
     """A row for each set: ``kind`` is total, cut, generator, source or control."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_writer(out)
     writer.writerow(("kind", "name", *_METRICS, *_BOUNDS, "schema", "weights_sha256", "dataset_sha256"))
     tail = (document["schema"], document["model"].get("weights_sha256"), document["dataset"]["sha256"])
     named = [("total", "all", document["total"])]

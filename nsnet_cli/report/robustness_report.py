@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from typing import Any
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nsnet_cli.results.escaping import printable
+from nsnet_cli.results.escaping import csv_writer, printable
 
 _CSV_FIELDS = (
     "pictures", "missing", "auc", "auc_change", "bacc", "r_acc", "f_acc", "drift_real", "drift_generated",
@@ -79,7 +78,7 @@ def stability_in_words(s: dict[str, Any]) -> str:
 def robustness_csv(document: dict[str, Any]) -> str:
     """A row for each delivery, the pictures as they are first."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_writer(out)
     head = ("delivery", *_CSV_FIELDS, "auc_change_low", "auc_change_high", "schema", "weights_sha256", "dataset_sha256")
     writer.writerow(head)
     tail = (document["schema"], document["model"].get("weights_sha256"), document["dataset"]["sha256"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable
 from typing import Any, Protocol, TextIO
 
 from nsnet_cli.provenance.declared import all_contradictions
-from nsnet_cli.results.escaping import spreadsheet_cell, to_json
+from nsnet_cli.results.escaping import csv_writer, spreadsheet_cell, to_json
 
 CSV_FIELDS = (
     "path", "verdict", "probability", "score", "format", "width", "height", "bytes", "sha256", "modified_at",
@@ -63,7 +62,7 @@ class CsvWriter:
 
     def _write_cells(self, cells: Iterable[Any]) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
+        csv_writer(line).writerow(cells)
         self._stream.write(line.getvalue())
         self._stream.flush()
 

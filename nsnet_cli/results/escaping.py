@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import unicodedata
-from typing import Any
+from typing import Any, Protocol
 
 # A spreadsheet takes a cell that begins like this for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -28,6 +29,25 @@ def to_json(value: Any, indent: int | None = None) -> str:
     except UnicodeEncodeError:
         text = json.dumps(value, ensure_ascii=True, indent=indent, allow_nan=False)
     return text
+
+
+class _Stream(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+
+class _Lines:
+    """Rows of CSV that end in LF alone: the module quotes what may break a row, a lone CR, by the ends of its rows."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> object:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
+
+
+def csv_writer(stream: _Stream) -> Any:
+    """A `csv.writer` whose rows are one each for every reader, whatever stands in their cells."""
+    return csv.writer(_Lines(stream), lineterminator="\r\n")
 
 
 def spreadsheet_cell(value: Any) -> Any:

@@ -6,7 +6,9 @@ and worse: OpenBLAS's threads go on spinning for a while when they have nothing 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -28,3 +30,13 @@ def one_thread_a_product() -> AbstractContextManager[object]:
 def default_threads() -> int:
     """As many threads as BLAS takes by itself: the cores, unless ``OMP_NUM_THREADS`` or its like says otherwise."""
     return max((library["num_threads"] for library in _blas().info()), default=1)
+
+
+@contextmanager
+def ending_at_once(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Ctrl-C within it leaves nothing for ``pool`` to do: Python would wait at its end for all that was asked."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise

@@ -121,6 +121,8 @@ def tower_from_open_clip(
     """
     import open_clip
 
+    if name not in open_clip.list_models():
+        raise UsageError(f"{name}: no model of open_clip, and no .onnx file; `open_clip.list_models()` has their names")
     visual: Any = open_clip.create_model(name, pretrained=pretrained).visual
     if not hasattr(visual, "transformer") or visual.attn_pool is not None:
         raise UsageError(f"{name}: only plain vision transformers with a class token are supported")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nsnet_cli.arrays import Floats, Pixels
-from nsnet_cli.tower.blas import default_threads, one_thread_a_product
+from nsnet_cli.tower.blas import default_threads, ending_at_once, one_thread_a_product
 from nsnet_cli.tower.features import Features, ViewBatch, ViewFeatures, chosen
 from nsnet_cli.tower.file import TowerInfo
 from nsnet_cli.tower.probes import ProbeGrid
@@ -62,7 +62,7 @@ class NumpyTower:
             for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in batches)
             for view in one.views
         ]
-        with one_thread_a_product():
+        with one_thread_a_product(), ending_at_once(self._pool):
             under_way = [(network, self._pool.submit(network.begin, view, grid)) for network, view, grid in todo]
             for network in dict.fromkeys(network for network, _ in under_way):
                 self._carry_through(network, [way for of, way in under_way if of is network])

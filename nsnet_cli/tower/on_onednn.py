@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nsnet_cli.arrays import Floats, Pixels
-from nsnet_cli.tower.blas import default_threads
+from nsnet_cli.tower.blas import default_threads, ending_at_once
 from nsnet_cli.tower.features import Features, ViewBatch, ViewFeatures, chosen
 from nsnet_cli.tower.file import TowerInfo
 from nsnet_cli.tower.probes import ProbeGrid
@@ -60,7 +60,8 @@ class OnednnTower:
             for one, network in ((one, chosen(one, self._tower, self._adapted)) for one in batches)
             for view in one.views
         ]
-        seen = iter(list(self._pool.map(lambda one: one[0].look(*one[1:]), todo)))
+        with ending_at_once(self._pool):
+            seen = iter(list(self._pool.map(lambda one: one[0].look(*one[1:]), todo)))
         looks = []
         for one in batches:
             few = [next(seen) for _ in one.views]
