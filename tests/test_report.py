@@ -154,3 +154,11 @@ def test_sidecars_lie_beside_their_pictures_and_over_nothing_else(
     assert foreign.read_text() == '{"mine": true}'
     assert run_nsnet(*command).returncode == 0  # ours may be written again
     assert not re.search(r"partial", " ".join(p.name for p in tmp_path.iterdir()))
+
+
+def test_several_results_files_are_put_together_first(run_nsnet: Run, tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    run = run_nsnet("report", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "-o", str(tmp_path / "page.html"))
+    assert run.returncode == 2 and b"nsnet merge first" in b" ".join(run.stderr.split())
+    assert not (tmp_path / "page.html").exists()

@@ -57,6 +57,9 @@ def report(
         command = shlex.join(["nsnet", *sys.argv[1:]])
         write_outputs(document, [output], {".html": lambda found: report_html(found, command)})
         raise typer.Exit(ExitCode.SOME_UNREADABLE if document["summary"]["errors"] else ExitCode.OK)
+    results = [name for name in inputs if Path(name).suffix.lower() in _RESULTS and Path(name).is_file()]
+    if results:
+        raise UsageError(f"{results[0]}: a results file is shown by itself; put several together by nsnet merge first")
     if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in (".csv", ".parquet") and Path(inputs[0]).is_file():
         raise UsageError(f"{inputs[0]}: results for a report must be .json or .jsonl, which hold all that was found")
     scan(

@@ -53,7 +53,7 @@ def merge(
     for gap in merged.gaps:
         say(f"warning: {gap}")
     _write(merged.rows(), output, csv_bom)
-    say(f"{len(merged.places):,} rows of {len(files)} files written to {output}")
+    say(f"{len(merged.places):,} rows of {len(files)} {'file' if len(files) == 1 else 'files'} written to {output}")
 
 
 def convert(

@@ -118,11 +118,14 @@ def _check(merged: Merged, shards: set[str], expected: Sequence[str] | None) -> 
         count = int(next(iter(shards)).split("/")[1])
         missing = [f"{k}/{count}" for k in range(1, count + 1) if f"{k}/{count}" not in shards]
         if missing:
-            merged.gaps.append(f"no rows of shards {_named(missing, len(missing))}")
+            # A shard that drew nothing has no rows; only the inputs tell it from one that is lost.
+            which = _named(missing, len(missing))
+            merged.gaps.append(f"no rows of shards {which} (were they empty? --expect INPUT tells)")
     holes = max(at, default=-1) + 1 - len(at)
     if holes:
         some = [str(k) for k in range(max(at)) if k not in at][:_NAMED]
-        merged.gaps.append(f"{holes} inputs before the last one have no row: numbers {_named(some, holes)}")
+        several = "1 input before the last one has" if holes == 1 else f"{holes} inputs before the last one have"
+        merged.gaps.append(f"{several} no row: numbers {_named(some, holes)}")
     if expected is not None:
         there, wanted = Counter(p.path for p in merged.places), Counter(expected)
         lacking = list((wanted - there).elements())
