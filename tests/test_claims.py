@@ -159,6 +159,9 @@ def test_settings_of_samplers_that_are_seldom_met(line: str) -> None:
         {"seed": 1, "image_size": "square_hd"},
         {"seed": 1, "aspect_ratio": "16:9", "style_preset": "anime"},
         {"num_inference_steps": 4},
+        {"steps": 4, "seed": 7},
+        {"mflux_version": "0.9.0", "model": "dev", "seed": 1, "steps": 20, "guidance": 3.5},
+        {"model": "V_2", "magic_prompt_option": "AUTO"},
         {"seed": 1, "width": 512, "height": 512},
     ],
 )
@@ -182,6 +185,7 @@ def test_lines_of_other_things_are_no_settings(text: str) -> None:
         ({MAKE: "Firefly", MODEL: "DE400"}, ["captured"]),
         ({MAKE: "Google", MODEL: "Gemini 2.5 Flash Image"}, ["generated"]),
         ({MAKE: "fal.ai", MODEL: "flux-pro"}, ["generated"]),
+        ({MAKE: "Runway", MODEL: "Gen-4"}, ["generated"]),
     ],
 )
 def test_names_of_cameras(tags: dict[int, str], claims: list[str]) -> None:

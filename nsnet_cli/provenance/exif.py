@@ -145,9 +145,9 @@ def _camera(texts: dict[int, str], carrier: str) -> Iterator[Finding]:
 def _is_camera_of(names: dict[str, str], name: str) -> bool:
     """Whether maker and model, one of which is a word that generators have for a name, can be a camera's."""
     make, model = names["Make"], names["Model"]
-    if name == "Make":
-        return is_camera(model)
-    return is_camera(make) and not _OF_AI.search(make) and claim_of_software(f"{make} {model}") != Claim.GENERATED
+    if claim_of_software(f"{make} {model}") == Claim.GENERATED:
+        return False
+    return is_camera(model) if name == "Make" else is_camera(make) and not _OF_AI.search(make)
 
 
 def is_camera(text: str) -> bool:

@@ -69,7 +69,8 @@ _OF_LANGUAGE = frozenset({
 _LANGUAGE_MODEL = re.compile(r"gpt-?[345](?!.*image)|llava|llama|qwen[\d.]*-?vl|claude", re.IGNORECASE)
 # What only a picture has, beside a prompt and a number.
 _OF_PICTURES = frozenset({
-    "imagesize", "aspectratio", "stylepreset", "numinferencesteps", "guidancescale", "numimages", "outputformat",
+    "imagesize", "aspectratio", "stylepreset", "numinferencesteps", "guidancescale", "numimages",
+    "outputformat", "pipeline", "magicpromptoption",
 })  # fmt: skip
 _OF_SIMULATIONS = frozenset({"cfg scale", "steps", "seed", "sampler", "model"})
 _MODEL_FILE = re.compile(
@@ -146,7 +147,8 @@ def _of_a_picture(certain: frozenset[str], values: Mapping[str, str], names: fro
     if certain <= {"prompt", "model"}:
         return of_generator and not (_OF_LANGUAGE & names and _LANGUAGE_MODEL.search(model))
     # A worksheet has a prompt and steps, an experiment one and a seed, a simulation steps, a seed and a sampler.
-    return of_generator or not (certain <= {"prompt", "steps", "seed"} or certain <= _OF_SIMULATIONS)
+    of_others = certain in ({"prompt", "steps"}, {"prompt", "seed"}) or certain <= _OF_SIMULATIONS
+    return of_generator or not of_others
 
 
 def names_in(found: Mapping[str, Any]) -> frozenset[str]:
