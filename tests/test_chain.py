@@ -35,6 +35,13 @@ def edited(signer: Signer, photograph: bytes, *actions: dict[str, Any], generato
     )
 
 
+def with_metadata(signer: Signer, fields: dict[str, Any]) -> dict[str, Any]:
+    """What is read of a picture whose credentials hold these ``fields`` as metadata."""
+    context = {"@context": {"Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"}}
+    metadata = {"label": "c2pa.metadata", "data": {**context, **fields}}
+    return read(signer.sign(encoded(quality=90), [PUBLISHED], generator="Studio", assertions=[metadata]), "JPEG")
+
+
 @pytest.mark.parametrize(
     ("source_type", "description"),
     [
@@ -124,14 +131,7 @@ def test_what_a_template_says_is_said_of_all_actions_of_its_name(signer: Signer)
 
 @pytest.mark.parametrize("value", [AI, {"@id": AI}, {"@value": AI}, [AI]])
 def test_a_source_type_in_signed_metadata(signer: Signer, value: object) -> None:
-    metadata = {
-        "label": "c2pa.metadata",
-        "data": {
-            "@context": {"Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
-            "Iptc4xmpExt:DigitalSourceType": value,
-        },
-    }
-    found = read(signer.sign(encoded(quality=90), [PUBLISHED], generator="Studio", assertions=[metadata]), "JPEG")
+    found = with_metadata(signer, {"Iptc4xmpExt:DigitalSourceType": value})
     assert found["claims"] == ["generated"] and found["declared"]["source_type"] == "trainedAlgorithmicMedia"
 
 
@@ -145,14 +145,7 @@ def test_a_source_type_in_signed_metadata(signer: Signer, value: object) -> None
     ],
 )
 def test_the_system_in_signed_metadata(signer: Signer, system: object, claims: list[str]) -> None:
-    metadata = {
-        "label": "c2pa.metadata",
-        "data": {
-            "@context": {"Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
-            "Iptc4xmpExt:AISystemUsed": system,
-        },
-    }
-    found = read(signer.sign(encoded(quality=90), [PUBLISHED], generator="Studio", assertions=[metadata]), "JPEG")
+    found = with_metadata(signer, {"Iptc4xmpExt:AISystemUsed": system})
     assert found["claims"] == claims
     assert found["declared"]["generator"] == ("Midjourney" if claims == ["generated"] else None)
 
@@ -217,14 +210,9 @@ def test_a_parent_that_says_nothing_leaves_it_to_who_signs(signer: Signer) -> No
 
 
 def test_a_region_in_signed_metadata_is_a_part(signer: Signer) -> None:
-    metadata = {
-        "label": "c2pa.metadata",
-        "data": {
-            "@context": {"Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
-            "Iptc4xmpExt:DigitalSourceType": CAPTURE,
-            "Iptc4xmpExt:ImageRegion": [{"Iptc4xmpExt:DigitalSourceType": AI}],
-        },
-    }
-    found = read(signer.sign(encoded(quality=90), [PUBLISHED], generator="Studio", assertions=[metadata]), "JPEG")
+    found = with_metadata(
+        signer,
+        {"Iptc4xmpExt:DigitalSourceType": CAPTURE, "Iptc4xmpExt:ImageRegion": [{"Iptc4xmpExt:DigitalSourceType": AI}]},
+    )
     assert found["claims"] == ["captured", "partly_generated"] and found["contradictions"] == []
     assert found["declared"]["source_type"] == "digitalCapture"

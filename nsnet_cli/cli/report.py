@@ -48,7 +48,8 @@ def report(
     Exit codes: 0 done, 2 wrong usage, 3 some inputs could not be read, 4 bad weights, 130 interrupted.
     """
     check_outputs([output], (".html",), force or resume)
-    if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in _RESULTS and Path(inputs[0]).is_file():
+    results = [name for name in inputs if Path(name).suffix.lower() in _RESULTS and Path(name).is_file()]
+    if results and len(inputs) == 1:
         if resume or stability or profile or trust_list or views or weights != DEFAULT_WEIGHTS or precision != "auto":
             raise UsageError(f"{inputs[0]} is shown as it is: options of a scan would change nothing")
         from nsnet_cli.report.scan_report import report_html
@@ -57,7 +58,6 @@ def report(
         command = shlex.join(["nsnet", *sys.argv[1:]])
         write_outputs(document, [output], {".html": lambda found: report_html(found, command)})
         raise typer.Exit(ExitCode.SOME_UNREADABLE if document["summary"]["errors"] else ExitCode.OK)
-    results = [name for name in inputs if Path(name).suffix.lower() in _RESULTS and Path(name).is_file()]
     if results:
         raise UsageError(f"{results[0]}: a results file is shown by itself; put several together by nsnet merge first")
     if len(inputs) == 1 and Path(inputs[0]).suffix.lower() in (".csv", ".parquet") and Path(inputs[0]).is_file():

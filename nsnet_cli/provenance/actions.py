@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nsnet_cli.provenance.denials import asserts, clauses_that_stand
@@ -62,14 +62,14 @@ def actions_of(assertion: Mapping[str, Any]) -> list[dict[str, Any]]:
     templates = {str(t.get("action", "")): t for t in objects_in(data.get("templates"))[:_MOST_ACTIONS]}
     every = templates.get("*", {})  # of actions of any name
     return [
-        _with_agent({**every, **templates.get(str(action.get("action", "")), {}), **action}, assertion)
+        _with_agent({**every, **templates.get(str(action.get("action", "")), {}), **action}, data)
         for action in objects_in(data.get("actions"))[:_MOST_ACTIONS]
     ]
 
 
-def _with_agent(action: dict[str, Any], assertion: Mapping[str, Any]) -> dict[str, Any]:
+def _with_agent(action: dict[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """The action with its program, by ``softwareAgentIndex`` (C2PA 2.1)."""
-    agents, index = dict_of(assertion.get("data")).get("softwareAgents"), action.get("softwareAgentIndex")
+    agents, index = data.get("softwareAgents"), action.get("softwareAgentIndex")
     if "softwareAgent" in action or not isinstance(agents, list) or type(index) is not int:
         return action
     agent = agents[index] if 0 <= index < len(agents) else None
@@ -89,7 +89,7 @@ def of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     if claim_of_software(agent) == Claim.GENERATED and not types and name in _AT_WORK:
         claims.append(Claim.GENERATED if name == "c2pa.created" else Claim.PARTLY_GENERATED)
     # A source type outranks words.
-    if set(map(claim_of_source_type, types)) <= {Claim.NONE}:
+    if not types or set(claims) == {Claim.NONE}:
         if asserts(_CHANGED_BY_AI, description):
             claims.append(Claim.PARTLY_GENERATED)
         elif asserts(_BY_AI, description) or _names_its_maker(description):
@@ -117,19 +117,25 @@ _STRONGEST = (
 )  # fmt: skip
 
 
-def source_types_in(data: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+def source_types_in(data: Any) -> Iterator[tuple[str, str]]:
     """Every source type at whatever depth, under whatever prefix: ``com.adobe.digitalSourceType`` is one."""
+    found = fields_in(data, lambda key, value: _SOURCE_TYPE_KEY.search(key) is not None and term_of(value) != "")
+    return ((key, term_of(value)) for key, value in found)
+
+
+def fields_in(data: Any, wanted: Callable[[str, Any], bool], depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Key and value of every field of JSON ``data`` that is ``wanted``, at whatever depth, but not within another."""
     if depth > 8:
         return
     if isinstance(data, dict):
         for key, value in list(data.items())[:MOST_FOUND]:
-            if _SOURCE_TYPE_KEY.search(str(key)) and (named := term_of(value)):
-                yield str(key), named
-            elif isinstance(value, dict | list):
-                yield from source_types_in(value, depth + 1)
+            if wanted(str(key), value):
+                yield str(key), value
+            else:
+                yield from fields_in(value, wanted, depth + 1)
     elif isinstance(data, list):
         for value in data[:MOST_FOUND]:
-            yield from source_types_in(value, depth + 1)
+            yield from fields_in(value, wanted, depth + 1)
 
 
 def term_of(value: Any) -> str:

@@ -16,6 +16,7 @@ from nsnet_cli.provenance.actions import (
     MOST_FOUND,
     actions_of,
     dict_of,
+    fields_in,
     objects_in,
     of_action,
     software_of,
@@ -23,7 +24,7 @@ from nsnet_cli.provenance.actions import (
     term_of,
 )
 from nsnet_cli.provenance.denials import says_nothing
-from nsnet_cli.provenance.findings import Backing, Claim, Finding, cut
+from nsnet_cli.provenance.findings import Backing, Claim, Finding, cut, of_a_part
 from nsnet_cli.provenance.programs import claim_of_software
 from nsnet_cli.provenance.source_types import claim_of_source_type
 from nsnet_cli.provenance.validation import Answers, answers_of, codes_in
@@ -230,8 +231,8 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
             for region, part in _parts(data):
                 of = " of a region" if region else ""
                 for key, value in source_types_in(part):
-                    claim = _scoped(claim_of_source_type(value), "part" if region else "self")
-                    yield finding(f"{label} {key}{of}", value, claim)
+                    claim = claim_of_source_type(value)
+                    yield finding(f"{label} {key}{of}", value, of_a_part(claim) if region else claim)
             for system, value in _systems_in(data):
                 yield finding(system, value, Claim.NONE if says_nothing(value) else Claim.GENERATED)
 
@@ -246,20 +247,14 @@ def _parts(data: Any) -> Iterator[tuple[bool, Any]]:
         yield False, data
 
 
-def _systems_in(data: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+def _systems_in(data: Any) -> Iterator[tuple[str, str]]:
     """IPTC's fields on systems and prompts in metadata as JSON-LD: by name, under any prefix or as an address."""
-    if depth > 8:
-        return
-    if isinstance(data, dict):
-        for key, value in list(data.items())[:MOST_FOUND]:
-            name = re.split(r"[:./#]", str(key))[-1]
-            if name in _AI_FIELDS:
-                yield from ((name, text) for text in _texts(value))
-            else:
-                yield from _systems_in(value, depth + 1)
-    elif isinstance(data, list):
-        for value in data[:MOST_FOUND]:
-            yield from _systems_in(value, depth + 1)
+    for key, value in fields_in(data, lambda key, value: _last_part(key) in _AI_FIELDS):
+        yield from ((_last_part(key), text) for text in _texts(value))
+
+
+def _last_part(key: str) -> str:
+    return re.split(r"[:./#]", key)[-1]
 
 
 def _texts(value: Any) -> list[str]:
@@ -284,11 +279,7 @@ def _tells_its_source(manifest: Mapping[str, Any]) -> bool:
 
 
 def _scoped(claim: Claim, scope: str) -> Claim:
-    if scope == "self":
-        return claim
-    if scope == "part" and claim in (Claim.GENERATED, Claim.PARTLY_GENERATED):
-        return Claim.PARTLY_GENERATED
-    return claim if scope == "part" and claim == Claim.POSSIBLY_GENERATED else Claim.NONE
+    return {"self": claim, "part": of_a_part(claim)}.get(scope, Claim.NONE)
 
 
 def generator_of(manifest: Mapping[str, Any]) -> str | None:

@@ -54,20 +54,17 @@ def says_nothing(value: str) -> bool:
 
 def asserts(claim: re.Pattern[str], sentences: str) -> bool:
     """Whether a clause of ``sentences`` says what ``claim`` finds, and no denial stands before it."""
-    for clause in _CLAUSE.split(sentences):
-        found = claim.search(clause)
-        if found is None or _OF_OTHER_THINGS.search(clause):
-            continue
-        denial = _DENIED.search(clause)
-        if denial is None or found.end() <= denial.start():
+    for clause in _clauses_on_making(sentences):
+        found, denial = claim.search(clause), _DENIED.search(clause)
+        if found is not None and (denial is None or found.end() <= denial.start()):
             return True
     return False
 
 
 def clauses_that_stand(sentences: str) -> list[str]:
     """What of ``sentences`` denies nothing, and is of the making of a picture."""
-    return [
-        clause
-        for clause in _CLAUSE.split(sentences)
-        if not _OF_OTHER_THINGS.search(clause) and not _DENIED.search(clause)
-    ]
+    return [clause for clause in _clauses_on_making(sentences) if not _DENIED.search(clause)]
+
+
+def _clauses_on_making(sentences: str) -> list[str]:
+    return [clause for clause in _CLAUSE.split(sentences) if not _OF_OTHER_THINGS.search(clause)]

@@ -21,6 +21,13 @@ class Claim(StrEnum):
     NONE = "none"
 
 
+def of_a_part(claim: Claim) -> Claim:
+    """What a claim on a part of the picture, or on what went into it, says of the whole."""
+    if claim in (Claim.GENERATED, Claim.PARTLY_GENERATED):
+        return Claim.PARTLY_GENERATED
+    return claim if claim == Claim.POSSIBLY_GENERATED else Claim.NONE
+
+
 class Backing(StrEnum):
     """What stands behind a claim.
 

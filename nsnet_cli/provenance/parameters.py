@@ -27,8 +27,8 @@ _CERTAIN = re.compile(
 )
 # Those that nobody writes of a walk ("Steps: 12000, Size: L"); samplers have names ("Sampler: Niskin bottle").
 _UNMISTAKABLE = re.compile(
-    r"\b(?:(Schedule type): ?[A-Z]|(CFG scale|Denoising strength|Clip skip): ?-?\d|(Model hash): ?[0-9a-f]{6}"
-    r"|((?:Lora|TI) hashes): ?\")",
+    r"\b(?:Schedule type: ?[A-Z]|(?:CFG scale|Denoising strength|Clip skip): ?-?\d|Model hash: ?[0-9a-f]{6}"
+    r"|(?:Lora|TI) hashes: ?\")",
     re.IGNORECASE,
 )
 _SAMPLER = re.compile(r"\bSampler: ?([^,\n]{1,60})", re.IGNORECASE)
@@ -81,11 +81,17 @@ def _means_settings(text: str, at: int) -> bool:
     """Whether what stands in ``text`` from ``at`` on can be nothing but a generator's settings."""
     if _UNMISTAKABLE.search(text, at):
         return True
-    sampler = _SAMPLER.search(text, at)
-    if sampler is not None and SAMPLERS.search(sampler.group(1)):
+    sampler = _sampler(text, at)
+    if SAMPLERS.search(sampler):
         return True
     ordinary = {next(filter(None, found.groups())).casefold() for found in _ORDINARY.finditer(text, at)}
-    return len(ordinary) + (2 if sampler is not None else 0) >= 3
+    return len(ordinary) + (2 if sampler else 0) >= 3
+
+
+def _sampler(text: str, at: int) -> str:
+    """What stands behind "Sampler:" in ``text`` from ``at`` on; "" where nothing does."""
+    found = _SAMPLER.search(text, at)
+    return "" if found is None else found.group(1)
 
 
 def _without_steps(text: str) -> re.Match[str] | None:
@@ -95,8 +101,7 @@ def _without_steps(text: str) -> re.Match[str] | None:
     if line is None:
         return None
     told = len(_ORDINARY.findall(text, line.start(1))) + len(_UNMISTAKABLE.findall(text, line.start(1)))
-    sampler = _SAMPLER.search(text, line.start(1))
-    named = sampler is not None and SAMPLERS.search(sampler.group(1)) is not None
+    named = SAMPLERS.search(_sampler(text, line.start(1))) is not None
     return line if _CIVITAI.search(text, line.start(1)) or told + named > 2 else None
 
 

@@ -121,8 +121,7 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
         if not settings.values:
             found.append(Finding(source, name, cut(text), settings.claim, carrier=carrier))
         return found
-    marks = _UNFINISHED if json_object(text) is None else _UNMISTAKABLE
-    if prefix is not None or (text.startswith(("{", "[")) and (known or marks.search(text))):
+    if prefix is not None or (text.startswith(("{", "[")) and (known or _is_of_generator(text))):
         # What nobody could take apart is no prompt, whatever it stands under.
         if name == "workflow":
             return [Finding(source, name, cut(text), Claim.POSSIBLY_GENERATED, carrier=carrier)]
@@ -137,6 +136,11 @@ def _by_generator(source: str, name: str, text: str, carrier: str) -> list[Findi
             values["model"] = f"Midjourney {version.group(1)}"
         return Settings("Midjourney", values).findings(source, carrier)
     return []
+
+
+def _is_of_generator(text: str) -> bool:
+    """Whether an object, whole or cut off, has fields that only generators have."""
+    return (_UNFINISHED if json_object(text) is None else _UNMISTAKABLE).search(text) is not None
 
 
 def _settings(name: str, text: str, known: bool) -> Settings | None:

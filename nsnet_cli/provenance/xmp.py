@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -15,7 +16,7 @@ from nsnet_cli.provenance.aigc import label_in
 from nsnet_cli.provenance.containers.carried import Block
 from nsnet_cli.provenance.denials import says_nothing
 from nsnet_cli.provenance.exif import is_camera
-from nsnet_cli.provenance.findings import Claim, Finding, cut
+from nsnet_cli.provenance.findings import Claim, Finding, cut, of_a_part
 from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software, is_word
 from nsnet_cli.provenance.source_types import claim_of_source_type
 from nsnet_cli.provenance.texts import read_text
@@ -191,8 +192,9 @@ def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) 
     elif tag.startswith("{http://purl.org/dc/terms/}"):
         pass
     elif key in _OF_CAMERAS:
-        claim = (_OF_CAMERAS[key] if _CAMERAS.match(tag) else claim_of_software)(text)
-        if _CAMERAS.match(tag) or claim == Claim.GENERATED:
+        camera = _CAMERAS.match(tag) is not None
+        claim = (_OF_CAMERAS[key] if camera else claim_of_software)(text)
+        if camera or claim == Claim.GENERATED:
             found = [Finding("xmp", local, cut(text), claim, carrier=carrier)]
     elif key in _FIELDS:
         found = [Finding("xmp", local, cut(text), _FIELDS[key](text), carrier=carrier)]
@@ -211,9 +213,4 @@ def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) 
 
 def _in_part(finding: Finding, whose: str) -> Finding:
     """What is said of a picture that went into this one, or of a part of it."""
-    claim = {
-        Claim.GENERATED: Claim.PARTLY_GENERATED,
-        Claim.PARTLY_GENERATED: Claim.PARTLY_GENERATED,
-        Claim.POSSIBLY_GENERATED: Claim.POSSIBLY_GENERATED,
-    }.get(finding.claim, Claim.NONE)
-    return Finding(finding.source, f"{finding.where} of {whose}", finding.value, claim, carrier=finding.carrier)
+    return replace(finding, where=f"{finding.where} of {whose}", claim=of_a_part(finding.claim))

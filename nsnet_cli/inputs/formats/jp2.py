@@ -5,11 +5,13 @@ ISO/IEC 15444-1: the size marker of the codestream (A.5.1), and the boxes of JP2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nsnet_cli.inputs.formats.boxes import boxes
 
 _SIZE_MARKER = b"\xff\x4f\xff\x51"
 _COMPONENTS = 42  # bytes from there to the first component
@@ -31,16 +33,16 @@ def misread(data: bytes) -> str | None:
     header = _header(data)
     if header is None:
         return None
-    bits, boxes = header.bits, header.boxes
+    bits, within = header.bits, header.boxes
     if header.coarse and len(bits) > 1:
         return "JPEG 2000 of colour that is coarser than its brightness"
     # It rounds the brightest up to what 8 bits do not hold; grey of 10 to 16 bits it leaves as it is.
     if max(bits) > 8 and (len(bits) > 1 or bits[0] == 9):
         return f"JPEG 2000 of {max(bits)} bits a sample"
-    palette = boxes.get(b"pclr")
+    palette = within.get(b"pclr")
     if palette is not None and (bits != (8,) or palette[2:3] != b"\3" or palette[3:6] != b"\7\7\7"):
         return "JPEG 2000 with a palette that is not of three colours of 8 bits"
-    if b"cdef" in boxes and not _as_usual(boxes[b"cdef"]):
+    if b"cdef" in within and not _as_usual(within[b"cdef"]):
         return "JPEG 2000 whose channels are in an order or of a kind of their own"
     return None
 
@@ -64,29 +66,15 @@ def _header(data: bytes) -> _Header | None:
     listed = data[at + _COMPONENTS : at + _COMPONENTS + 3 * count]
     if not listed or len(listed) < 3 * count:
         return None
-    boxes: dict[bytes, bytes] = {}
+    within: dict[bytes, bytes] = {}
     if data.startswith(_CONTAINER):
-        head = next((body for kind, body in _boxes(data) if kind == b"jp2h"), b"")
-        boxes = dict(_boxes(head))
+        head = next((data[start:end] for kind, start, end in boxes(data) if kind == b"jp2h"), b"")
+        within = {kind: head[start:end] for kind, start, end in boxes(head)}
     return _Header(
         bits=tuple((value & 0x7F) + 1 for value in listed[::3]),
         coarse=listed[1::3] != b"\1" * count or listed[2::3] != b"\1" * count,
-        boxes=boxes,
+        boxes=within,
     )
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of the boxes that lie one after the other."""
-    at = 0
-    while at + 8 <= len(data):
-        size, head = int.from_bytes(data[at : at + 4], "big"), 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        end = at + size if size else len(data)
-        if end < at + head:
-            return
-        yield data[at + 4 : at + 8], data[at + head : end]
-        at = end
 
 
 def _as_usual(definition: bytes) -> bool:

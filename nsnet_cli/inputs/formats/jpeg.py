@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 # Sum of the luminance table of ITU-T T.81, annex K.1: quality 50 in the scale of the IJG.
 _QUALITY_50_SUM = 3688
 _SOI, _SOS, _EOI = 0xD8, 0xDA, 0xD9
-# In compressed data a marker's first byte is followed by 0, or by one of those that stand within a scan.
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+# The end of entropy-coded data: any marker but a stuffed zero or a restart.
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, *_HIERARCHICAL, 0xC9, 0xCA, 0xCB)
 # What says that a second picture in the file makes the first brighter: Adobe, Google and ISO 21496-1; Apple.
@@ -61,24 +62,25 @@ def unread_variant(data: bytes) -> str | None:
     return None
 
 
+def _from_first_scan(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and start of each segment from the first scan on; the picture's end, or the file's, is the last."""
+    at = next((start for marker, start, _ in segments(data) if marker == _SOS), len(data))
+    while at + 4 <= len(data) and data[at + 1] != _EOI:
+        yield data[at + 1], at
+        following = MARKER.search(data, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big"))
+        at = len(data) if following is None else following.start()
+    yield _EOI, at
+
+
 def scans(data: bytes, most: int) -> int:
     """Scans of the picture, up to ``most`` and one more; what stands behind its end, videos too, is none of it."""
-    at = next((start for marker, start, _ in segments(data) if marker == _SOS), len(data))
-    count = 0
-    while at + 4 <= len(data) and count <= most and data[at + 1] != _EOI:
-        count += data[at + 1] == _SOS
-        behind = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        following = _MARKER.search(data, behind)
-        at = len(data) if following is None else following.start()
-    return count
+    found = (at for marker, at in _from_first_scan(data) if marker == _SOS)
+    return sum(1 for _ in islice(found, most + 1))
 
 
 def with_more_behind(data: bytes) -> bytes:
     """The file with bytes behind those of its last scan: a decoder that has had enough passes over them."""
-    end, at = len(data), next((start for marker, start, _ in segments(data) if marker == _SOS), len(data))
-    while at + 4 <= len(data) and data[at + 1] != _EOI:
-        following = _MARKER.search(data, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big"))
-        end = at = len(data) if following is None else following.start()
+    *_, (_, end) = _from_first_scan(data)
     return data[:end] + b"\xa5" * 64 + data[end:]
 
 

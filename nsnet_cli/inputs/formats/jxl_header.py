@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+
+from nsnet_cli.inputs.formats.boxes import boxes
 
 # How a bare codestream begins, and one in a container.
 JXL_CODESTREAM, JXL_CONTAINER = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"
@@ -134,25 +135,11 @@ def _size(
     return height, height * across // down
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start of the content and declared end of each box of a container."""
-    at = len(JXL_CONTAINER)
-    while at + 8 <= len(data):
-        size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        size = size or len(data) - at
-        if size < head:
-            return
-        yield kind, at + head, at + size
-        at += size
-
-
 def ends_whole(data: bytes) -> bool:
     """Whether a container's last box is there to its end."""
     if not data.startswith(JXL_CONTAINER):
         return False
-    return max((end for _, _, end in _boxes(data)), default=-1) == len(data)
+    return max((end for _, _, end in boxes(data, len(JXL_CONTAINER))), default=-1) == len(data)
 
 
 def codestream(data: bytes, length: int) -> tuple[bytes, bool]:
@@ -160,7 +147,7 @@ def codestream(data: bytes, length: int) -> tuple[bytes, bool]:
     if not data.startswith(JXL_CONTAINER):
         return data, False
     stream, gain_map = bytearray(), False
-    for kind, start, end in _boxes(data):
+    for kind, start, end in boxes(data, len(JXL_CONTAINER)):
         if kind in (b"jxlc", b"jxlp") and len(stream) < length:
             stream += data[start + (4 if kind == b"jxlp" else 0) : end]
         gain_map = gain_map or kind == b"jhgm"

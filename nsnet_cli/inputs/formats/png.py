@@ -68,9 +68,9 @@ def within_bounds(data: bytes, pixels: tuple[bytes, ...] = _PIXELS) -> bytes:
         if chunk.kind in _PIXELS and chunk.kind not in pixels:
             continue
         if chunk.kind not in pixels:
-            size = _unfolded(chunk.kind, data[chunk.start + 8 : chunk.end - 4]) if chunk.sound else None
-            if chunk.end - chunk.start - 12 != _EXACTLY.get(chunk.kind, chunk.end - chunk.start - 12):
-                continue
+            body = data[chunk.start + 8 : chunk.end - 4]
+            right = chunk.sound and len(body) == _EXACTLY.get(chunk.kind, len(body))
+            size = _unfolded(chunk.kind, body) if right else None
             if size is None or size > min(_LONGEST, left):
                 continue
             left -= size

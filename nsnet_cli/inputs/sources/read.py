@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from nsnet_cli.errors import InputError, NsnetError
 from nsnet_cli.inputs.decode import read_file
-from nsnet_cli.inputs.kinds import Sort, begins_like_picture, foreign_kind
+from nsnet_cli.inputs.kinds import HEAD, Sort, begins_like_picture, foreign_kind
 from nsnet_cli.inputs.limits import STDIN, DecodeLimits
 from nsnet_cli.inputs.sources.address import DAMAGED, Address, is_url, looks_like_container
 from nsnet_cli.inputs.sources.archives import Archive, open_archive
@@ -33,7 +33,6 @@ class SourceStat:
 
 
 Container = Archive | ParquetPictures | VideoFrames
-_HEAD = 512
 
 
 def read_source(text: str, limits: DecodeLimits) -> bytes:
@@ -86,7 +85,7 @@ def open_container(path: str) -> Container | None:
             if not stat.S_ISREG(status.st_mode):
                 return None
             file, size = open(path, "rb"), status.st_size  # noqa: SIM115 - open as long as its container is
-        head = file.read(_HEAD)
+        head = file.read(HEAD)
         file.seek(0)
     except (OSError, ValueError):
         return None  # whoever reads it as a picture says why

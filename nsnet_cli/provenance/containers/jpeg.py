@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
+from nsnet_cli.inputs.formats.jpeg import MARKER
 from nsnet_cli.provenance.containers.carried import Carried, Part, text_of
 from nsnet_cli.provenance.containers.photoshop import walk_resources
 from nsnet_cli.provenance.containers.trailer import walk_trailer
 
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _ALONE = {0x01, *range(0xD0, 0xD8), _SOI}
-# The end of entropy-coded data: any marker but a stuffed zero or a restart.
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _EXIF = (b"Exif\0\0", b"Exif\0\xff")
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 # XMP specification, part 3, 1.1.3.1: 32 digits of an MD5, length of the whole, place of this piece.
@@ -51,7 +50,7 @@ def _walk_image(data: bytes, at: int, number: int, carried: Carried) -> int:
     try:
         while at + 2 <= len(data):
             if data[at] != 0xFF:
-                found = _MARKER.search(data, at)
+                found = MARKER.search(data, at)
                 if found is None:
                     at = len(data)
                     break
@@ -76,7 +75,7 @@ def _walk_image(data: bytes, at: int, number: int, carried: Carried) -> int:
             _sort(marker, body, label, part, carried, photoshop, extensions, boxes)
             at += 2 + size
             if marker == _SOS:
-                found = _MARKER.search(data, at)
+                found = MARKER.search(data, at)
                 at = len(data) if found is None else found.start()
     finally:
         _put_together(label, carried, photoshop, extensions, boxes)
