@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from conftest import SAMPLE, textured
 from PIL import Image
 
 from nsnet_cli.errors import InputError
+from nsnet_cli.inputs import in_place
 from nsnet_cli.inputs.decode import Picture, decode, read_file
 from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.inputs.formats.jpeg import jpeg_quality
@@ -100,6 +103,42 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     exif[0x0112] = orientation
     picture = decode(encoded(BASE, "PNG", exif=exif), LIMITS)
     assert picture.size == ((96, 64) if orientation < 5 else (64, 96))
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_large_pictures_stay_where_pillow_holds_them_and_are_the_same(
+    orientation: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    data = encoded(BASE, "PNG", exif=exif)
+    copied = decode(data, LIMITS)
+    monkeypatch.setattr(in_place, "_LARGE", 1)
+    there = decode(data, LIMITS)
+    assert copied.pixels is not None and there.pixels is not None
+    assert copied.pixels.flags.owndata and not there.pixels.flags.owndata and not there.pixels.flags.writeable
+    assert there.size == copied.size
+    gc.collect()
+    decode(encoded(Image.new("RGB", BASE.size, "red"), "PNG"), LIMITS)  # whose memory would be what was let go
+    assert np.array_equal(there.pixels, copied.pixels)
+
+
+def test_a_large_picture_in_several_pieces_or_not_opaque_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_place, "_LARGE", 1)
+    clear = encoded(BASE, "PNG", transparency=(1, 2, 3))
+    core: Any = Image.core  # type: ignore[attr-defined]
+    before = core.get_block_size()
+    try:
+        core.set_block_size(4096)
+        with in_place.in_one_piece(BASE.size):
+            assert in_place.shared(BASE.copy()) is not None
+        assert in_place.shared(BASE.copy()) is None
+        for data in (clear, encoded(BASE.convert("L"), "PNG"), encoded(BASE.convert("CMYK"), "TIFF")):
+            found = decode(data, LIMITS).pixels
+            assert found is not None and found.flags.writeable
+    finally:
+        core.set_block_size(before)
 
 
 def test_an_animation_gives_its_first_frame_and_a_flag() -> None:

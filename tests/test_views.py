@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsnet_cli.views.plan import View, fuse, kinds_of, make_views, plan_views, window_places
+from nsnet_cli.views.plan import View, fuse, kinds_of, make_views, plan_views, scale_window, window_places
 from nsnet_cli.views.selection import PatchGrid, SelectionRecipe, build_mosaic, cut_patches, select_patches
 
 RECIPE = SelectionRecipe(window_by="entropy", looks=())
@@ -27,6 +27,16 @@ def test_mosaics_and_windows_take_turns_and_the_paper_has_mosaics_alone() -> Non
     assert plan_views(RECIPE, 3) == [View("mosaic", 0), View("window", 0), View("mosaic", 1)]
     assert plan_views(SelectionRecipe(window=0), 2) == [View("mosaic", 0), View("mosaic", 1)]
     assert kinds_of(plan_views(RECIPE, 4)) == ["mosaic", "window"]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(385, 1400), st.integers(0, 60), st.integers(0, 60))
+def test_a_large_window_is_scaled_as_pillow_scales_the_whole_square(side: int, left: int, top: int) -> None:
+    image = textured(side + 60, side + 60, seed=side)
+    square = Image.fromarray(image).crop((left, top, left + side, top + side))
+    expected = square.resize((384, 384), Image.BICUBIC).resize((224, 224), Image.BICUBIC)
+    found = scale_window(image.transpose(2, 0, 1), RECIPE, left, top, side)
+    assert np.array_equal(found, np.asarray(expected).transpose(2, 0, 1))
 
 
 def test_views_are_the_mosaics_of_selection_and_the_centre_scaled_by_pillow() -> None:

@@ -41,6 +41,7 @@ from nsnet_cli.inputs.formats.tiff import (
     pillow_misreads,
     read_layout,
 )
+from nsnet_cli.inputs.in_place import in_one_piece, shared, turned
 from nsnet_cli.inputs.kinds import FORMATS as FORMATS
 from nsnet_cli.inputs.kinds import (
     HEAD,
@@ -191,7 +192,7 @@ def decode(data: bytes, limits: DecodeLimits) -> Picture:
 
 
 def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
-    from PIL import Image, ImageOps
+    from PIL import ExifTags, Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit is checked below, before pixels are decoded
     opened: PilImage = Image.open(BytesIO(data), formats=FORMATS)
@@ -217,14 +218,19 @@ def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
         flags.append(GAIN_MAP)
     if file_format != "HEIF":  # which is opened at the picture that it calls its primary one
         opened.seek(0)
-    opened.load()
+    with in_one_piece(opened.size):
+        opened.load()
     opened = amended(opened, data)
+    in_place = shared(opened)
     # A damaged EXIF block must not cost the picture; without it there is nothing to turn.
     with suppress(Exception):
-        ImageOps.exif_transpose(opened, in_place=True)  # else what need not be turned is copied
+        if in_place is None:
+            ImageOps.exif_transpose(opened, in_place=True)  # else what need not be turned is copied
+        else:
+            in_place = turned(in_place, opened.getexif().get(ExifTags.Base.Orientation))
     if opened.mode == "F" or (opened.mode == "I" and file_format == "TIFF"):
         flags.append(RANGE_CHOSEN)
-    pixels = _to_rgb(opened)
+    pixels = _to_rgb(opened) if in_place is None else in_place
     return _picture(in_full_range(pixels, data) if file_format == "JPEG2000" else pixels, file_format, flags)
 
 

@@ -37,6 +37,7 @@ WINDOW: ViewKind = "window"
 KERNEL = "kernel"
 # Where windows may lie, as shares of the room that is left beside them: the centre, then the corners.
 _PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
+_STRIP = 256  # rows that are scaled at a time
 _ENTROPY_DIGITS = 3
 # A further look that lies less than this share of its side away from another has nothing new to show.
 _LEAST_SHIFT = 0.25
@@ -235,8 +236,23 @@ def scale_window(
 
     One that is wider than a window is first scaled down to a window: as if the whole picture had been.
     """
-    cut = np.ascontiguousarray(pixels[:, top : top + side, left : left + side].transpose(1, 2, 0))
-    image = Image.fromarray(cut)
-    if side > recipe.window > 0:
-        image = image.resize((recipe.window, recipe.window), Image.Resampling.BICUBIC)
+    square = pixels[:, top : top + side, left : left + side]
+    image = _scaled_down(square, recipe.window) if side > recipe.window > 0 else _image_of(square)
     return np.array(image.resize((recipe.size, recipe.size), kernel)).transpose(2, 0, 1)
+
+
+def _scaled_down(square: Pixels, side: int) -> Image.Image:
+    """A square ``(3, S, S)`` as one of ``side`` pixels.
+
+    Pillow goes along rows first, rounds, and goes down columns then.  So rows can be scaled a strip at a time, with the
+    same outcome, and the square of a hundred megapixels need not be there twice more.
+    """
+    rows = Image.new("RGB", (side, square.shape[1]))
+    for top in range(0, square.shape[1], _STRIP):
+        strip = _image_of(square[:, top : top + _STRIP])
+        rows.paste(strip.resize((side, strip.height), Image.Resampling.BICUBIC), (0, top))
+    return rows.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _image_of(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))

@@ -38,7 +38,7 @@ _CONSTANT_RANGE = 1.0
 _GREY_UNIT = 1000
 # Bits by which an entropy in float32 may be off.  Seen: 1e-6.
 _ENTROPY_ERROR = 1e-5
-_CHUNK = 4096
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
