@@ -65,3 +65,13 @@ def test_remarks_stay_where_nobody_is_quiet(tmp_path: Path, tiny_weights: Path, 
     Image.fromarray(textured(240, 240)).save(tmp_path / "a.png")
     code, _, err = call("scan", str(tmp_path / "a.png"), "none.jpg", "--format", "csv", "--weights", str(tiny_weights))
     assert code == 3 and "2 pictures" in err
+
+
+@pytest.mark.parametrize("group", ["", "weights", "nullspace", "profiles"])
+def test_lists_of_commands_give_whole_sentences(group: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, said, _ = call(*group.split(), "-h")
+    assert code == 0
+    listed = said.split("Commands:\n")[1]
+    assert "..." not in listed and listed.rstrip().endswith(".")
+    assert max(map(len, listed.splitlines())) <= 80

@@ -28,7 +28,7 @@ from nsnet_cli.cli import (
     weights,
 )
 from nsnet_cli.cli.state import STATE
-from nsnet_cli.cli.usage import say_what_was_expected, with_options_everywhere
+from nsnet_cli.cli.usage import say_what_was_expected, with_options_everywhere, with_whole_sentences
 from nsnet_cli.errors import ExitCode, NsnetError
 
 app = typer.Typer(
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    group = with_options_everywhere(typer.main.get_command(app))
+    group = with_whole_sentences(with_options_everywhere(typer.main.get_command(app)))
     try:
         code = group(prog_name="nsnet", standalone_mode=False)
         sys.stdout.flush()

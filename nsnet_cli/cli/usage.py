@@ -36,6 +36,15 @@ def with_options_everywhere(group: Any) -> Any:
     return group
 
 
+def with_whole_sentences(group: Any) -> Any:
+    """The command line, whose lists of commands give the first sentence of each whole: cut off, it helps nobody."""
+    for command in group.commands.values():
+        command.short_help = " ".join((command.help or "").split()).partition(". ")[0].rstrip(".") + "."
+        if hasattr(command, "commands"):
+            with_whole_sentences(command)
+    return group
+
+
 def say_what_was_expected(error: Any, group: Any) -> str:
     """The message for an error of the command line's parser: what was found, what was expected, what to type."""
     context = getattr(error, "ctx", None)
