@@ -76,10 +76,9 @@ def shared(image: PilImage) -> Pixels | None:
     if (array.length, array.offset, array.n_children) != (length, 0, 1):
         return None
     values = array.children[0].contents
-    if (values.length, values.offset, values.n_buffers) != (_BANDS * length, 0, 2):
+    address = values.buffers[1] if (values.length, values.offset, values.n_buffers) == (_BANDS * length, 0, 2) else None
+    if address is None:
         return None
-    address = values.buffers[1]
-    assert address is not None
     held = (ctypes.c_uint8 * (_BANDS * length)).from_address(address)
     held.lent = lent  # type: ignore[attr-defined]  # which releases the memory when nobody holds it any more
     pixels = np.ctypeslib.as_array(held).reshape(image.height, image.width, _BANDS)
