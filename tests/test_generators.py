@@ -302,7 +302,7 @@ def test_what_is_not_understood_is_shown_and_cut() -> None:
     found = read(with_text({"parameters": "something that nobody knows " * 200}))
     assert found["claims"] == ["generated"]
     assert found["findings"][0]["value"].startswith("something") and len(found["findings"][0]["value"]) <= 1_001
-    assert read(with_text({"hf-job-id": UUID}))["claims"] == ["possibly_generated"]
+    assert read(with_text({"hf-space-id": UUID}))["claims"] == ["possibly_generated"]
     found = read(with_text({"Comment": "a walk by the sea"}))
     assert found["claims"] == ["unknown"] and found["findings"][0]["value"] == "a walk by the sea"
 

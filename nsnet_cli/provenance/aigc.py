@@ -26,6 +26,7 @@ _FIELDS = frozenset({
     "serviceuser",
 })  # fmt: skip
 _KEY = re.compile(r"""["']?(?<![A-Za-z])AIGC["']?+\s*+[:=]?+\s*+(?=[{"'])""")
+_OF_GENERATORS = re.compile(r"(?:dreamina|jimeng)(?:_\w+)?\Z", re.IGNORECASE)
 _PLAIN = re.compile(r"""["']?(Label|ContentProducer|ProduceID)["']?\s*[:=]\s*["']?([^"',}]*)""", re.IGNORECASE)
 _LARGEST = 65_536
 
@@ -99,7 +100,7 @@ def exported_in(source: str, value: str, carrier: str) -> list[Finding]:
     if (
         str(flat.get("aigc_label_type", "0")) in ("1", "2")
         or str(flat.get("aigc_type", "0")) == "1"
-        or (product.casefold() in ("dreamina", "jimeng") and flat.get("exportType") == "generation")
+        or (_OF_GENERATORS.match(product) and flat.get("exportType") == "generation")
     ):
         claim = Claim.GENERATED
     elif not ({"aigc_label_type", "aigc_type"} & flat.keys() or product):

@@ -44,6 +44,10 @@ _MOST_TEXTS = 20
 _AI_ASSERTIONS = ("c2pa.ai_generated_content", "c2pa.ai-generated", "com.adobe.generative-ai")
 
 
+# C2PA 2.4, 18.28: a model had a part in it; how great a one, actions and their source types say.
+_AI_DISCLOSURE = "c2pa.ai-disclosure"
+
+
 @dataclass(frozen=True)
 class Maker:
     """Who says in a sound manifest that it generated this picture, or a part of it: program, model, source type."""
@@ -227,6 +231,12 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
             for name in ("prompt", "model"):
                 if isinstance(dict_of(data).get(name), str):
                     yield finding(name, dict_of(data)[name], Claim.GENERATED)
+        elif label.startswith(_AI_DISCLOSURE):
+            claim = Claim.GENERATED if _is_generated(manifest) else Claim.POSSIBLY_GENERATED
+            yield finding(label, str(data), claim)
+            model = dict_of(data).get("modelName") or dict_of(data).get("modelIdentifier")
+            if isinstance(model, str):
+                yield finding("model", model, claim)
         elif not label.startswith(("c2pa.thumbnail", "c2pa.hash")):
             for region, part in _parts(data):
                 of = " of a region" if region else ""
@@ -271,11 +281,23 @@ def _tells_its_source(manifest: Mapping[str, Any]) -> bool:
     parents = [i for i in objects_in(manifest.get("ingredients")) if i.get("relationship") == _PARENT]
     if any(parent.get("active_manifest") for parent in parents):
         return True
-    assertions = objects_in(manifest.get("assertions"))[:MOST_FOUND]
-    actions = [action for assertion in assertions for action in actions_of(assertion)]
-    if parents and any(str(action.get("action")) in EDITS for action in actions):
+    if parents and any(str(action.get("action")) in EDITS for action in _actions_in(manifest)):
         return True
-    return any(claim_of_source_type(value) != Claim.NONE for a in actions for _, value in source_types_in(a))
+    return any(claim != Claim.NONE for claim in _claims_of_actions(manifest))
+
+
+def _is_generated(manifest: Mapping[str, Any]) -> bool:
+    return Claim.GENERATED in _claims_of_actions(manifest)
+
+
+def _claims_of_actions(manifest: Mapping[str, Any]) -> list[Claim]:
+    """What the source types of actions claim."""
+    return [claim_of_source_type(value) for action in _actions_in(manifest) for _, value in source_types_in(action)]
+
+
+def _actions_in(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    assertions = objects_in(manifest.get("assertions"))[:MOST_FOUND]
+    return [action for assertion in assertions for action in actions_of(assertion)]
 
 
 def _scoped(claim: Claim, scope: str) -> Claim:

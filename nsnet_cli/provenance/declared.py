@@ -14,7 +14,7 @@ from nsnet_cli.provenance.source_types import is_source_type, source_type_name
 _GENERATED = (Claim.GENERATED, Claim.PARTLY_GENERATED, Claim.POSSIBLY_GENERATED)
 # By our name the places in which it stands, best first.
 _PLACES = {
-    "generator": ("generator", "claim generator", "AISystemUsed", *PROGRAM_FIELDS, "Make"),
+    "generator": ("generator", "claim generator", "AISystemUsed", *PROGRAM_FIELDS, "Make", "Source"),
     "model": ("model", "AISystemVersionUsed"),
     "prompt": ("prompt", "AIPromptInformation"),
     "negative_prompt": ("negative prompt",),

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Iterator
 from nsnet_cli.provenance.containers.carried import Tag, text_of
 from nsnet_cli.provenance.containers.tiff import numbers_of
 from nsnet_cli.provenance.findings import Claim, Finding, cut
-from nsnet_cli.provenance.programs import calls_itself_generated, claim_of_credit, claim_of_software, is_word
+from nsnet_cli.provenance.programs import (
+    calls_itself_generated,
+    claim_of_credit,
+    claim_of_software,
+    is_word,
+    makes_cameras,
+)
 from nsnet_cli.provenance.settings import json_object
 from nsnet_cli.provenance.texts import claim_of_text, read_text
 
@@ -129,7 +135,7 @@ def _camera(texts: dict[int, str], carrier: str) -> Iterator[Finding]:
             continue
         found = [f for f in read_text("exif", name, text, f"{carrier}, {name}") if f.claim != Claim.NONE]
         # Orbbec's depth camera "Gemini 2" has a maker: a name that is a word is no generator's there.
-        camera = is_word(text) and _is_camera_of(names, name)
+        camera = _is_camera_of(names, name) if is_word(text) else name == "Make" and _is_maker(names)
         if not found and claim_of_software(text) == Claim.GENERATED and not camera:
             found = [Finding("exif", name, cut(text), Claim.GENERATED, carrier=carrier)]
         generated = generated or bool(found)
@@ -148,6 +154,10 @@ def _is_camera_of(names: dict[str, str], name: str) -> bool:
     if claim_of_software(f"{make} {model}") == Claim.GENERATED:
         return False
     return is_camera(model) if name == "Make" else is_camera(make) and not _OF_AI.search(make)
+
+
+def _is_maker(names: dict[str, str]) -> bool:
+    return makes_cameras(names["Make"]) and is_camera(names["Model"])
 
 
 def is_camera(text: str) -> bool:

@@ -30,7 +30,7 @@ _SIDES = {
 }
 _TEXT_INPUTS = (
     "text", "prompt", "text_g", "text_l", "clip_l", "t5xxl", "string", "value", "wildcard_text", "populated_text",
-    "string_a", "string_b",
+    "string_a", "string_b", "prompt_text",
 )  # fmt: skip
 # What flows through a graph beside conditions and texts: behind it lie other samplers, and their texts.
 _NO_TEXT = frozenset({
@@ -45,6 +45,13 @@ _OTHER_MODELS = re.compile(
     re.IGNORECASE,
 )
 _NO_CONDITION = "ConditioningZeroOut"
+# They write prompts: what they are asked is none, and their seed draws no picture.
+_LANGUAGE = re.compile(
+    r"gemini|gpt|llm|ollama|claude|chat|text_?gen|caption|florence|qwen_?vl|interrogat|tagger", re.IGNORECASE
+)
+_DRAWS = re.compile(r"image|banana|dall|paint|draw", re.IGNORECASE)
+# Shows a text that came from elsewhere, and keeps what that was.
+_SHOWS = "ShowText"
 
 
 def graph_of(found: dict[str, Any]) -> Settings | None:
@@ -70,14 +77,19 @@ Nodes = dict[str, dict[str, Any]]
 def _prompt(nodes: Nodes) -> dict[str, str]:
     values: dict[str, str] = {}
     loras: list[str] = []
-    for node in nodes.values():
+    # What samplers say comes first, and a size of latents: pictures are scaled later.
+    for node in sorted(nodes.values(), key=lambda node: not _samples(node)):
         inputs = _inputs(node)
+        if _writes(node):
+            continue
         for theirs, ours in _SAMPLER_INPUTS.items():
             if isinstance(inputs.get(theirs), str | int | float):
                 values.setdefault(ours, str(inputs[theirs]))
+        loras += [value for key, value in inputs.items() if key.startswith("lora_name") and isinstance(value, str)]
+    for node in sorted(nodes.values(), key=lambda node: "latent" not in node["class_type"].casefold()):
+        inputs = _inputs(node)
         if isinstance(inputs.get("width"), int) and isinstance(inputs.get("height"), int):
             values.setdefault("size", f"{inputs['width']}x{inputs['height']}")
-        loras += [value for key, value in inputs.items() if key.startswith("lora_name") and isinstance(value, str)]
     told = values | _prompts(nodes)
     for name, found in (("model", _models(nodes)), ("loras", loras)):
         if found:
@@ -104,7 +116,7 @@ def _prompts(nodes: Nodes) -> dict[str, str]:
     for side, (ours, _, own) in _SIDES.items():
         if ours in linked:
             continue
-        texts = [text for node in nodes.values() for text in _strings(node, own)]
+        texts = [text for node in nodes.values() if not _writes(node) for text in _strings(node, own)]
         if side == "positive" and not texts:
             texts = [t for n in nodes.values() if _encodes(n) for t in _strings(n, _TEXT_INPUTS) if t not in taken]
         if texts:
@@ -116,6 +128,12 @@ def _samples(node: dict[str, Any]) -> bool:
     """Whether a node draws a picture from conditions, or guides one that does."""
     kind = node["class_type"].casefold()
     return "sampler" in kind or "guider" in kind or ("positive" in _inputs(node) and "latent_image" in _inputs(node))
+
+
+def _writes(node: dict[str, Any]) -> bool:
+    """Whether a node asks a model of language, and not one that draws."""
+    kind = node["class_type"]
+    return _LANGUAGE.search(kind) is not None and _DRAWS.search(kind) is None and not _encodes(node)
 
 
 def _encodes(node: dict[str, Any]) -> bool:
@@ -132,7 +150,13 @@ def _upstream_texts(nodes: Nodes, link: Any, side: str, seen: set[str], depth: i
     seen.add(number)
     node = nodes[number]
     inputs = {str(key).casefold(): value for key, value in _inputs(node).items()}
-    if node["class_type"].startswith(_NO_CONDITION):
+    if node["class_type"].startswith(_NO_CONDITION) or _writes(node):
+        return
+    if node["class_type"].startswith(_SHOWS) and isinstance(inputs.get("text_0"), str):
+        yield inputs["text_0"]
+        return
+    if "Switch" in node["class_type"] and (taken := _taken(nodes, inputs)) is not None:
+        yield from [taken] if isinstance(taken, str) else _upstream_texts(nodes, taken, side, seen, depth + 1)
         return
     _, links, own = _SIDES[side]
     if any(isinstance(inputs.get(name), str) for _, _, names in _SIDES.values() for name in names if name != "prompt"):
@@ -152,6 +176,14 @@ def _upstream_texts(nodes: Nodes, link: Any, side: str, seen: set[str], depth: i
         # A node that holds a text goes on only where another of its texts comes from elsewhere.
         if name not in _NO_TEXT and (not held or name in _TEXT_INPUTS):
             yield from _upstream_texts(nodes, value, side, seen, depth + 1)
+
+
+def _taken(nodes: Nodes, inputs: dict[str, Any]) -> Any:
+    """What a switch lets through; None where that is not told."""
+    way = inputs.get("switch")
+    if _is_link(way) and str(way[0]) in nodes:
+        way = _inputs(nodes[str(way[0])]).get("value")
+    return inputs.get("on_true" if way else "on_false") if isinstance(way, bool) else None
 
 
 def _models(nodes: Nodes) -> list[str]:

@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 import re
 
+from nsnet_cli.provenance.findings import Claim
+from nsnet_cli.provenance.programs import claim_of_software
 from nsnet_cli.provenance.settings import SAMPLERS, Settings
 
 _LONGEST = 1_000_000
 # The settings' line: steps, and something else that only a sampler has.
-# Some programs make blanks of line breaks.
-_LINE = re.compile(r"(?:^|[\n,]|[^\s:] )[ \t]*(Steps: ?\d{1,6}\s*,)", re.IGNORECASE)
+_LINE = re.compile(r"(?:^|[\n,])[ \t]*(Steps: ?\d{1,6}\s*,)", re.IGNORECASE)
+# Some programs make blanks of line breaks.  Steps of a second pass ("Hires steps: 15") stand within the line.
+_IN_ONE_LINE = re.compile(r"[^\s:,] [ \t]*(Steps: ?\d{1,6}\s*,)")
 # Civitai leaves steps out where a model has none, and others write alike.
 _WITHOUT_STEPS = re.compile(r"(?:^|\n)[ \t]*((?:Seed|Sampler|CFG scale|Size): ?[^\n]{1,20000})", re.IGNORECASE)
 _CIVITAI = re.compile(r"\bCivitai (?:resources|metadata): ?[\[{]")
@@ -58,7 +61,7 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     """Settings in a text; ``known``: its key says that there are some, so a line alone, or none at all, is enough."""
     text = text[:_LONGEST].replace("\r\n", "\n").strip("\0 \n")
     lines = list(_LINE.finditer(text))
-    line = lines[-1] if lines else None
+    line = lines[-1] if lines else _IN_ONE_LINE.search(text)
     if line is not None:
         told = _NEGATIVE.search(text) is not None or _means_settings(text, line.start(1))
         line = line if told or (known and _CERTAIN.search(text, line.start(1))) else None
@@ -161,6 +164,8 @@ def _program(settings: dict[str, str]) -> str:
     for name in ("Fooocus", "ComfyUI", "Draw Things"):
         if name.casefold() in version.casefold():
             return version[:100]
+    if claim_of_software(version) == Claim.GENERATED:
+        return version[:100]
     if re.match(r"(?:f|neo|classic|reforge)\d?", version, re.IGNORECASE):
         return f"Stable Diffusion web UI Forge {version}"[:100]
     if version:

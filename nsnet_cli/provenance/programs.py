@@ -34,7 +34,8 @@ _GENERATORS = (
     "kling ai", "hunyuan", "hailuo", "ernie", "wanxiang", "kandinsky", "shedevrum", "vqgan", "disco diffusion",
     "latent diffusion", "deepai", "starryai", "artbreeder", "hotpot.ai", "titan image generator", "nova canvas",
     "freepik ai", "mage.space", "seaart", "pixai", "yodayo", "mochi diffusion", "diffusionbee", "nmkd", "getimg.ai",
-    "photosonic", "amazon titan", "amazon nova", "grok imagine", "stable image ultra", "stable image core",
+    "photosonic", "luma ai", "amazon titan", "amazon nova", "grok imagine", "stable image ultra",
+    "stable image core",
 )  # fmt: skip
 # Words of other things too ("Captura de Imagen", "Runway 27L", "Flux capacitor"): only as the whole name of a program,
 # with a version behind it, or behind its maker's name.
@@ -44,6 +45,8 @@ _WORDS = frozenset({
 })  # fmt: skip
 # Of companies, who have photographers as well: a credit is theirs, a program is not named by it.
 _COMPANIES = frozenset({"google ai", "meta ai", "stability ai", "stability.ai", "black forest labs", "byteplus"})
+# The app of Meta's glasses, which take photographs, is named as its generator is.
+_CAMERA_MAKERS = frozenset({"meta ai"})
 _EDITORS = (
     "photoshop", "lightroom", "gimp", "affinity photo", "capture one", "snapseed", "pixelmator", "darktable",
     "rawtherapee", "paint.net", "canva", "luminar", "topaz", "facetune", "vsco", "picsart", "krita", "polarr", "dxo",
@@ -84,7 +87,7 @@ _GENERATED_LABEL = re.compile(
     re.IGNORECASE,
 )
 _CHANGED_LABEL = re.compile(
-    rf"(?:apple )?photos clean ?up\W*"
+    rf"(?:apple )?photos (?:clean ?up|generative edit(?:: ?[\w ]{{1,40}})?)\W*"
     rf"|{_WHAT} ?{_CHANGED} {_WITH} (?:{_AI}|clean ?up|magic editor|magic eraser|[\w ]*clean up)(?: tools)?\W*",
     re.IGNORECASE,
 )
@@ -110,6 +113,11 @@ def is_word(value: str) -> bool:
     text = _plain(value[:_LONGEST_NAME])
     named = [name for name in _NAMES if _names(text, name)]
     return bool(named) and all(name in _WORDS for name in named)
+
+
+def makes_cameras(value: str) -> bool:
+    """Whether who is named here as a generator, and by nothing else, makes cameras as well."""
+    return _plain(value[:_LONGEST_NAME]) in _CAMERA_MAKERS
 
 
 def claim_of_label(value: str) -> Claim:

@@ -77,6 +77,7 @@ _MODEL_FILE = re.compile(
     r"\.(?:safetensors|ckpt|gguf)\b|diffusion|sdxl|\bsd[-_ ]?\d|turbo|dream(?:shaper)?|pony|illustrious", re.IGNORECASE
 )
 _PIXELS = re.compile(r"\d{2,5}\s?[x×*]\s?\d{2,5}")
+_CALLED = ("name", "model_name", "prompt", "modelFileName", "base_caption", "caption", "text", "key", "Model")
 _INNER = ("image", "parameters", "params", "metadata", "settings", "input", "data", "v2")
 _LIST = re.compile(r"\[\s*+(?=\{)")
 _LONGEST_TEXT = 1_000_000
@@ -125,9 +126,13 @@ def settings_of(found: Mapping[str, Any], known: bool = False) -> Settings | Non
             program, known = name, True
             inner = _as_object(found[wrapper])
             if inner is not None:
-                found = {**inner, **{k: v for k, v in found.items() if k != wrapper and not isinstance(v, dict)}}
+                # A graph that stands beside it is read for itself.
+                beside = {k: v for k, v in found.items() if k != wrapper and _as_object(v) is None}
+                found = {**inner, **{k: v for k, v in beside.items() if k not in inner}}
     values: dict[str, str] = {}
     _collect(found, values, 0)
+    if values.get("seed", "").strip() == "-1":
+        del values["seed"]  # any: what was drawn then is not told here
     program = program or _program(found)
     certain = names_in(found) if not known else _SUPPORTING
     if not (certain & _STRONG and len(certain & _SUPPORTING) >= 2) or not values:
@@ -178,13 +183,15 @@ def _is_meant(ours: str, value: str) -> bool:
 
 def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> None:
     """Our settings out of an object, and out of those that some programs put them into."""
-    width = height = ""
+    width = height = models = ""
     for key, value in list(found.items())[:500]:
         plain = _plain(key)
         if plain == "width":
             width = _text(value)
         elif plain == "height":
             height = _text(value)
+        elif plain == "models":
+            models = models or _text(value)  # with what was laid over them
         elif plain in _OURS:
             text = _text(value)
             if text and plain == "prompt":
@@ -195,6 +202,8 @@ def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> No
             inner = _as_object(value)
             if inner is not None:
                 _collect(inner, values, depth + 1)
+    if models:
+        values.setdefault("model", models)
     if width and height:
         values.setdefault("size", f"{width}x{height}")
 
@@ -202,6 +211,9 @@ def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> No
 def _program(found: Mapping[str, Any]) -> str | None:
     """How the program calls itself in its settings."""
     lower = {str(key).casefold(): value for key, value in found.items()}
+    software = _text(lower.get("software"))
+    if claim_of_software(software) == Claim.GENERATED:
+        return software[:100]
     if (
         "fooocus v2 expansion" in lower
         or "base_model_hash" in lower
@@ -235,7 +247,7 @@ def _text(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, dict):
-        for name in ("name", "model_name", "prompt", "modelFileName", "base_caption", "caption", "text", "key"):
+        for name in _CALLED:
             if name in value:
                 return _text(value[name])
     if isinstance(value, list) and value and all(isinstance(item, str | int | float | dict) for item in value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from nsnet_cli.provenance.aigc import exported_in, label_in
 from nsnet_cli.provenance.containers.carried import Text
@@ -38,8 +39,10 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _JOB = re.compile(rf"\bJob ID:\s*({_UUID})", re.IGNORECASE)
 _VERSION = re.compile(r"(?:^|\s)--(?:v|version) (\d[\d.]{0,4})\b", re.IGNORECASE)
 _OPTIONS = re.compile(r"(?:^|\s)--[a-z]{1,16}\b", re.IGNORECASE)
-# A UUID, in the chunk that Hugging Face's jobs and Spaces write: it says where, not that a generator ran there.
-_HOSTED = frozenset({"hf-job-id", "hf_job_id", "hf-space-id", "hf-space", "hf_space", "huggingface_space", "space_id"})
+# Higgsfield's job, a UUID; it is written when the file is signed already, which is then no longer what was signed.
+_HIGGSFIELD = "hf-job-id"
+# Hugging Face's Spaces: it says where, not that a generator ran there.
+_HOSTED = frozenset({"hf_job_id", "hf-space-id", "hf-space", "hf_space", "huggingface_space", "space_id"})
 _SPACE = re.compile(r"(?:huggingface\.co/spaces/|\bhf\.space\b|hugging ?face spaces?\b)", re.IGNORECASE)
 _DREAM = re.compile(r'^\s*"(.*?)"((?:\s+-\S+.*)?)$', re.DOTALL)
 _DREAM_NAMES = {"s": "steps", "S": "seed", "C": "cfg scale", "A": "sampler", "W": "width", "H": "height"}
@@ -62,7 +65,7 @@ def read_texts(texts: Sequence[Text]) -> list[Finding]:
         if settings is not None and "prompt" not in settings.values:
             found.append(Finding("text", "prompt", cut(plain["Description"]), Claim.GENERATED, carrier="Description"))
     for text in texts:
-        if together is None or not names_in({text.key: text.value}):
+        if together is None or not names_in({text.key: text.value}) or graph_of(json_object(text.value) or {}):
             found += read_text("text", text.key, text.value, text.where)
     return found
 
@@ -79,6 +82,8 @@ def read_text(source: str, key: str, value: str, carrier: str) -> list[Finding]:
     found = found or _by_generator(source, name, text, carrier)
     if found:
         return found
+    if name == _HIGGSFIELD and re.fullmatch(_UUID, text, re.IGNORECASE):
+        return Settings("Higgsfield", {"job id": text}).findings(source, carrier)
     tools = _SAMSUNG.findall(text) if carrier == _SAMSUNG_CARRIER else []
     if tools:
         claim = Claim.PARTLY_GENERATED if any(tool.strip("0") for tool in tools) else Claim.NONE
@@ -146,7 +151,8 @@ def _is_of_generator(text: str) -> bool:
 def _settings(name: str, text: str, known: bool) -> Settings | None:
     found = json_object(text)
     if found is not None:
-        settings = graph_of(found) or settings_of(found, known and name not in ("workflow", "prompt"))
+        settings = graph_of(found) or _of_novelai(found)
+        settings = settings or settings_of(found, known and name not in ("workflow", "prompt"))
         # Savers put graphs, or the lines of parameters, into an object of their own.
         for inner in ("prompt", "workflow", "parameters", "extra_pnginfo", "extraMetadata"):
             value = found.get(inner)
@@ -154,6 +160,9 @@ def _settings(name: str, text: str, known: bool) -> Settings | None:
             graph = graph_of(nested) if nested else None
             if graph is not None:
                 return graph
+            if nested and inner == "extraMetadata" and not (settings is not None and settings.values.get("prompt")):
+                settings = _of_civitai(nested) or settings
+                continue
             if isinstance(value, str) and (settings is None or not settings.values.get("steps")):
                 settings = parameters_of(value) or settings
         return settings
@@ -168,6 +177,25 @@ def _settings(name: str, text: str, known: bool) -> Settings | None:
     if settings is None and name in ("prompt", "negative_prompt", "negative prompt", "ai_prompt", "aiprompt"):
         ours = "negative prompt" if "negative" in name else "prompt"
         settings = Settings(None, {ours: text}) if not text.startswith(("{", "[")) else None
+    return settings
+
+
+def _of_novelai(found: dict[str, Any]) -> Settings | None:
+    """NovelAI's texts of PNG as one object, which its WebP has in EXIF."""
+    texts = {key: value for key, value in found.items() if isinstance(value, str)}
+    inner = json_object(texts.get("Comment", ""))
+    if inner is None or claim_of_software(texts.get("Software", "")) != Claim.GENERATED:
+        return None
+    settings = settings_of(inner) or Settings()
+    told = {"prompt": texts.get("Description", ""), "model": texts.get("Source", "")}
+    return Settings(texts["Software"], {**told, **settings.values})
+
+
+def _of_civitai(found: dict[str, Any]) -> Settings | None:
+    """What Civitai's generator was asked for, beside the graph that may only have scaled the outcome."""
+    settings = settings_of(found, known=True)
+    if settings is not None:
+        settings.program = settings.program or "Civitai"
     return settings
 
 

@@ -17,7 +17,7 @@ from nsnet_cli.provenance.containers.carried import Block
 from nsnet_cli.provenance.denials import says_nothing
 from nsnet_cli.provenance.exif import is_camera
 from nsnet_cli.provenance.findings import Claim, Finding, cut, of_a_part
-from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software, is_word
+from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software, is_word, makes_cameras
 from nsnet_cli.provenance.source_types import claim_of_source_type
 from nsnet_cli.provenance.texts import read_text
 
@@ -48,7 +48,8 @@ def _camera(value: str) -> Claim:
 
 
 def _maker(value: str) -> Claim:
-    return Claim.GENERATED if claim_of_software(value) == Claim.GENERATED and not is_word(value) else Claim.NONE
+    a_word = is_word(value) or makes_cameras(value)
+    return Claim.GENERATED if claim_of_software(value) == Claim.GENERATED and not a_word else Claim.NONE
 
 
 # By local name in lower case; those of IPTC's Photo Metadata Standard 2025.1 among them.

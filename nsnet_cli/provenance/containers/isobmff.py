@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nsnet_cli.provenance.containers.carried import DEEPEST, LARGEST_BLOCK, Carried, Part, TooMuchError, text_of
+from nsnet_cli.provenance.containers.trailer import walk_samsung
 
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
@@ -76,6 +77,12 @@ def _walk(data: bytes, at: int, end: int, into: list[Part], carried: Carried, it
             carried.block("exif", "Exif box", data[body + _tiff_header(data[body:stop]) : stop])
         elif kind == b"xml ":
             carried.block("xmp", "xml box", data[body:stop], body)
+        elif kind == b"sefd":
+            walk_samsung(data, body, stop, part, carried)
+        elif kind == b"mpvd":  # Samsung's motion: a film, and behind it the same
+            inner = data.rfind(b"sefd", body, stop)
+            if inner >= 0:
+                walk_samsung(data, inner + 4, stop, part, carried)
         elif kind == b"brob":
             part.note = text_of(data[body : body + 4])
             carried.trouble("file", f"a box {part.note.strip()} at {start:,} is compressed with Brotli: not read")

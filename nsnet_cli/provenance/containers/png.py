@@ -50,6 +50,12 @@ def _sort(kind: bytes, body: bytes, part: Part, carried: Carried) -> None:
         carried.block("exif", "eXIf", body, (part.offset or 0) + 8)
     elif kind == b"caBX":
         carried.block("jumbf", "caBX", body, (part.offset or 0) + 8)
+    elif kind == b"AIGC":  # China's label (TC260's guide) in a chunk of its own
+        carried.text("AIGC", "AIGC", text_of(body))
+    elif kind == b"comf":  # key and value, as ComfyUI's animated PNG has them
+        raw_key, _, value = body.partition(b"\0")
+        part.note = text_of(raw_key)[:80]
+        carried.text(f"comf {part.note}", text_of(raw_key), text_of(value))
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
         key, value = _text(kind, body, carried)
         part.note = key[:80]

@@ -20,7 +20,7 @@ def walk_trailer(data: bytes, at: int, carried: Carried) -> None:
         return
     part = carried.part(carried.parts, Part("behind the picture", at, rest))
     if data.endswith(_SEF_END):
-        _samsung(data, part, carried)
+        walk_samsung(data, at, len(data), part, carried)
         return
     start = data.find(_XMP_START, at)
     end = data.find(_XMP_END, start) if start >= 0 else -1
@@ -34,10 +34,11 @@ def walk_trailer(data: bytes, at: int, carried: Carried) -> None:
         carried.text("behind the picture", "AIGC", text_of(data[label.start() : label.start() + _LARGEST_VALUE]))
 
 
-def _samsung(data: bytes, part: Part, carried: Carried) -> None:
-    size = int.from_bytes(data[-8:-4], "little")
-    head = len(data) - 8 - size
-    if size < 12 or head < 0 or data[head : head + 4] != _SEF_HEAD:
+def walk_samsung(data: bytes, at: int, end: int, part: Part, carried: Carried) -> None:
+    """Samsung's data between ``at`` and ``end``: a trailer, or what a box of HEIC holds."""
+    size = int.from_bytes(data[end - 8 : end - 4], "little")
+    head = end - 8 - size
+    if size < 12 or head < at or data[head : head + 4] != _SEF_HEAD:
         carried.trouble("file", "Samsung's trailer has no directory where it says")
         return
     part.note = "Samsung"
@@ -47,7 +48,7 @@ def _samsung(data: bytes, part: Part, carried: Carried) -> None:
         entry = data[head + 12 + 12 * k : head + 24 + 12 * k]
         offset, length = int.from_bytes(entry[4:8], "little"), int.from_bytes(entry[8:12], "little")
         start = head - offset
-        if not 0 <= start <= start + length <= head or length < 8:
+        if not at <= start <= start + length <= head or length < 8:
             carried.trouble("file", "an entry of Samsung's trailer lies outside of it")
             continue
         name_size = int.from_bytes(data[start + 4 : start + 8], "little")
