@@ -209,8 +209,8 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_calibrated_on_and_met(
         assert torch.equal(seen.features.embedding[rows], torch.stack([v.embedding[n] for v in views[WINDOW]]))
     assert [seen.is_lossless(n) for n in range(8)] == [False, True, True, False, True, True, False, True]
     other_order = replace(fitter, whole=beside[::-1])
-    with pytest.raises(WeightsError, match="other data"):
-        other_order.of_several_looks()
+    assert other_order.of_several_looks() == fitter.of_several_looks()
+    assert [other_order._whole_features.is_lossless(7 - n) for n in range(8)] == [seen.is_lossless(n) for n in range(8)]
     with pytest.raises(UsageError, match="--whole is for a tower that stays frozen"):
         train(replace(asked, fit=FIT, output=tmp_path / "o.safetensors"), lambda name, progress: None)
 
@@ -276,7 +276,7 @@ def test_what_cannot_work_is_refused_before_it_costs_time(
     assert not (tmp_path / "work" / "features").exists()
 
 
-def test_features_of_another_order_or_semantics_are_not_taken_for_ours(
+def test_scores_of_another_order_or_semantics_are_not_taken_for_ours(
     manifest: Path, tiny_tower: Path, tmp_path: Path
 ) -> None:
     work = tmp_path / "work"

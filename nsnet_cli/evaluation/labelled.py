@@ -153,7 +153,7 @@ def manifest_hash(pictures: list[LabelledPicture]) -> str:
 
 
 def order_hash(pictures: Sequence[LabelledPicture]) -> str:
-    """SHA-256 over names as they come: for what is kept by position, which `manifest_hash` leaves out."""
+    """SHA-256 over names as they come: for what hangs on the order, which `manifest_hash` leaves out."""
     return hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()
 
 

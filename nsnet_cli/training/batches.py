@@ -94,7 +94,7 @@ class FreshBatches:
         device = tower.class_embedding.device
         order = draw(self.pictures, phase, config.seed)
         seed = config.seed if config.augment else None
-        renderings = [Rendering(View(kind, 0), seed) for kind in self.kinds]
+        renderings = [Rendering(View(kind, 0), seed, anew=True) for kind in self.kinds]
         data = Rendered(self.pictures, order, config.selection, renderings, phase.batch, first_step * phase.batch)
         workers = max(1, rendering_workers(device))
         loader = DataLoader(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import threadpoolctl
@@ -16,16 +17,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from nsnet_cli.errors import WeightsError
-from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, order_hash
+from nsnet_cli.evaluation.labelled import LabelledPicture
 from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
 from nsnet_cli.training.chains import random_chain_mark
+from nsnet_cli.training.shelf import Place, Shelf, by_shard
 from nsnet_cli.training.views import Rendered, Rendering
 from nsnet_cli.views.selection import SelectionRecipe
-from nsnet_cli.weights.safefile import read_header, write_safetensors
 
-_CACHE_FORMAT = "nsnet.features/1"
+_CACHE_FORMAT = "nsnet.features/2"
 _SHARD = 256
 _BATCH = 16
 
@@ -34,12 +34,12 @@ _BATCH = 16
 class KeptFeatures:
     """One rendering of every picture.
 
-    ``features`` are those of the whole frozen tower; ``shards`` the files that hold what enters block ``stem + 1``.
-    ``views`` ``(n, 3, S, S)`` uint8 are all that the shards hold, where a GPU has room for what a disk is slow to give.
+    ``features`` are those of the whole frozen tower; ``places`` say, by picture, where what enters block ``stem + 1``
+    is kept.  ``views`` ``(n, 3, S, S)`` uint8 are all of it, where a GPU has room for what a disk is slow to give.
     """
 
     features: VitFeatures
-    shards: tuple[Path, ...]
+    places: tuple[Place, ...]
     stem: int
     normalise: Normaliser
     views: Tensor | None = None
@@ -59,9 +59,9 @@ class KeptFeatures:
 
         found = []
         for row in rows:
-            shard, offset = divmod(row, _SHARD)
-            with safe_open(self.shards[shard], framework="pt") as file:
-                found.append(file.get_slice("tokens" if self.stem else "views")[offset : offset + 1])
+            path, position = self.places[row]
+            with safe_open(path, framework="pt") as file:
+                found.append(file.get_slice("tokens" if self.stem else "views")[position : position + 1])
         return torch.cat(found)
 
 
@@ -78,50 +78,24 @@ def frozen_features(
 ) -> KeptFeatures:
     """Features of one rendering of each picture, class tokens in float16; with ``stem`` what enters the block after it.
 
-    Kept below ``folder`` in shards that are written whole; a run that was killed computes only what is
-    missing.  Raises `WeightsError` for shards of another recipe or other data.
+    Kept below ``folder`` by the pictures' names (`Shelf`).  Raises `WeightsError` for what is kept of another recipe.
     """
-    from safetensors import safe_open
-
-    fingerprint = _fingerprint(tower, pictures, recipe, rendering, tower_sha256, stem)
     if stem is not None:
         folder = folder / f"stem-{stem}"
-    embeddings: list[Tensor] = []
-    class_tokens: list[Tensor] = []
-    starts = range(0, len(pictures), _SHARD)
-    shards = {
-        folder / rendering.name / f"{first:07d}.safetensors": range(first, min(first + _SHARD, len(pictures)))
-        for first in starts
-    }
-    # Decided once: a shard that another run writes meanwhile is written again, with the same rows.
-    missing = {path: rows for path, rows in shards.items() if not path.exists()}
-    made = _encoded(tower, pictures, recipe, normalise, rendering, stem, list(missing.values()))
-    for path, rows in shards.items():
-        if path in missing:
-            write_safetensors(path, next(made), {"format": _CACHE_FORMAT, "fingerprint": fingerprint})
-        if read_header(path).metadata.get("fingerprint") != fingerprint:
-            raise WeightsError(f"{path}: features of another recipe or other data; use another --work folder")
-        with safe_open(path, framework="pt") as file:
-            embeddings.append(file.get_tensor("embedding"))
-            class_tokens.append(file.get_tensor("class_tokens"))
-        report(rows.stop, len(pictures))
-    kept = KeptFeatures(
-        VitFeatures(torch.cat(embeddings), torch.cat(class_tokens)), tuple(shards), stem or 0, normalise
-    )
+    shelf = Shelf(folder / rendering.name, _CACHE_FORMAT, _fingerprint(tower, recipe, rendering, tower_sha256, stem))
+    make = partial(_encoded, tower, pictures, recipe, normalise, rendering, stem)
+    places = tuple(shelf.filled([picture.name for picture in pictures], _SHARD, make, report))
+    features = VitFeatures(_read(places, "embedding"), _read(places, "class_tokens"))
+    kept = KeptFeatures(features, places, stem or 0, normalise)
     return replace(kept, views=_held(kept, tower.class_embedding.device)) if stem == 0 else kept
 
 
 def _fingerprint(
-    tower: VisionTransformer,
-    pictures: Sequence[LabelledPicture],
-    recipe: SelectionRecipe,
-    rendering: Rendering,
-    tower_sha256: str,
-    stem: int | None,
+    tower: VisionTransformer, recipe: SelectionRecipe, rendering: Rendering, tower_sha256: str, stem: int | None
 ) -> str:
-    """A mark of all that shards hang on."""
+    """A mark of all that features hang on beside the picture."""
     precision = tower.conv1.weight.dtype
-    mark = f"{manifest_hash(list(pictures))}:{order_hash(pictures)}:{tower_sha256}:{recipe}:{rendering}:{precision}"
+    mark = f"{tower_sha256}:{recipe}:{rendering}:{precision}"
     if rendering.seed is not None:
         mark += f":deliveries {random_chain_mark()}"
     if tower.class_embedding.device.type != "cpu":
@@ -131,21 +105,26 @@ def _fingerprint(
     return mark
 
 
-def _held(kept: KeptFeatures, device: torch.device) -> Tensor | None:
-    """All views on ``device``, or None where they stay on disk: a CPU waits for the tower, not for the disk."""
+def _read(places: Sequence[Place], name: str, device: torch.device | None = None) -> Tensor:
+    """The tensor of that ``name``, a row a picture."""
     from safetensors import safe_open
 
-    size = sum(path.stat().st_size for path in kept.shards)
-    if free_memory(device) < 2 * size:
-        return None
-    views = None
-    for number, path in enumerate(kept.shards):
+    whole: Tensor | None = None
+    for path, held in by_shard(places).items():
         with safe_open(path, framework="pt") as file:
-            part = file.get_tensor("views")
-        if views is None:
-            views = part.new_empty((len(kept.features.embedding), *part.shape[1:]), device=device)
-        views[number * _SHARD : number * _SHARD + len(part)] = part.to(device)
-    return views
+            part = file.get_tensor(name)
+        if whole is None:
+            whole = part.new_empty((len(places), *part.shape[1:]), device=device)
+        rows, positions = (torch.tensor(numbers) for numbers in zip(*held, strict=True))
+        whole[rows.to(whole.device)] = part[positions].to(whole.device)
+    assert whole is not None
+    return whole
+
+
+def _held(kept: KeptFeatures, device: torch.device) -> Tensor | None:
+    """All views on ``device``, or None where they stay on disk: a CPU waits for the tower, not for the disk."""
+    size = sum(path.stat().st_size for path in by_shard(kept.places))
+    return None if free_memory(device) < 2 * size else _read(kept.places, "views", device)
 
 
 def free_memory(device: torch.device) -> int:
@@ -160,9 +139,9 @@ def _encoded(
     normalise: Normaliser,
     rendering: Rendering,
     stem: int | None,
-    shards: Sequence[range],
+    shards: Sequence[Sequence[int]],
 ) -> Iterator[dict[str, Tensor]]:
-    """The tensors of each of ``shards``, ranges of pictures, in turn."""
+    """The tensors of each of ``shards``, pictures by position, in turn."""
     batches = [list(shard[first : first + _BATCH]) for shard in shards for first in range(0, len(shard), _BATCH)]
     data = Rendered(pictures, range(len(pictures)), recipe, [rendering])
     workers = rendering_workers(tower.class_embedding.device)

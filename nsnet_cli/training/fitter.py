@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, order_hash
+from nsnet_cli.evaluation.labelled import LabelledPicture, order_hash
 from nsnet_cli.judges.head import ViewHeads
 from nsnet_cli.judges.kernel import KernelHead
 from nsnet_cli.tower.file import TowerInfo, load_tower, tower_info
@@ -284,7 +284,8 @@ class Fitter:
 
     def _fingerprint(self, indices: Sequence[int]) -> str:
         """Hash of all that a fit depends on: recipe, data in order, semantics, tower, views, precision and device."""
-        recipe = self.config.fingerprint([self.pictures[i] for i in indices])
+        pictures = [self.pictures[i] for i in indices]
+        recipe = f"{self.config.fingerprint(pictures)}:{order_hash(pictures)}"
         semantic = hashlib.sha256(self.semantic.double().numpy().tobytes()).hexdigest()
         text = f"{recipe}:{semantic}:{self._tower_sha256}:{self.views}:{self.precision}"
         if self.device != "cpu":
@@ -329,7 +330,7 @@ class Fitter:
     @cached_property
     def _whole_features(self) -> WholeFeatures:
         tower = self._new_tower()
-        mark = f"{manifest_hash(list(self.whole))}:{self._tower_sha256}:{self.config.selection}:{self.views}"
+        mark = f"{self._tower_sha256}:{self.config.selection}:{self.views}:{tower.conv1.weight.dtype}"
         return whole_features(
             tower,
             self.whole,
@@ -337,7 +338,7 @@ class Fitter:
             self.views,
             self._normalise,
             self.work / "features" / "whole",
-            f"{mark}:{tower.conv1.weight.dtype}:{order_hash(self.whole)}",
+            mark,
             self._counting("whole pictures"),
         )
 

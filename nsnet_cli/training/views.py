@@ -35,11 +35,13 @@ class Rendering:
     """How a picture becomes a view.
 
     Without a ``seed``: ``view`` exactly as a scan makes it.  With one: a random delivery, then a random view
-    of the same kind; both depend on the seed and the position in the run alone.
+    of the same kind; both depend on the seed and the picture's name alone, or, where they are drawn ``anew`` at every
+    step, on the seed and the position in the run.
     """
 
     view: View
     seed: int | None = None
+    anew: bool = False
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ class Rendered(Dataset[tuple[Pixels, int]]):
         image = read_picture(picture.path)
         if rendering.seed is None:
             return scanned_view(channels_first(np.array(image)), recipe, rendering.view), picture.label
-        rng = Random(f"{rendering.seed}:{k}")
+        rng = Random(f"{rendering.seed}:{k if rendering.anew else picture.name}")
         for operation in random_chain(rng, image.size):
             image = operation(image, rng)
         random_view = random_window if rendering.view.kind == WINDOW else random_mosaic

@@ -10,7 +10,7 @@ it is known which ones are lossless, and both labels weigh alike among them, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nsnet_cli.errors import WeightsError
 from nsnet_cli.evaluation.labelled import LabelledPicture
 from nsnet_cli.inputs.decode import channels_first
 from nsnet_cli.tower.preprocess import Normaliser
 from nsnet_cli.tower.vit import VisionTransformer, VitFeatures
+from nsnet_cli.training.shelf import Shelf, by_shard
 from nsnet_cli.training.views import read_original
 from nsnet_cli.views.plan import MOSAIC, WINDOW, ViewKind, make_views
 from nsnet_cli.views.selection import SelectionRecipe
-from nsnet_cli.weights.safefile import read_header, write_safetensors
 
-_CACHE_FORMAT = "nsnet.whole/2"
+_CACHE_FORMAT = "nsnet.whole/3"
 _SHARD = 64
 _BATCH = 16
 WHOLE_KINDS: tuple[ViewKind, ...] = (MOSAIC, WINDOW)
@@ -81,23 +80,24 @@ def whole_features(
 ) -> WholeFeatures:
     """Features of the frozen tower of all that a scan looks at in each of ``pictures``, class tokens in float16.
 
-    Kept below ``folder`` in shards that are written whole.  Raises `WeightsError` for shards of another recipe or other
-    data, by their ``fingerprint``; rows lie by position, so the order of the pictures belongs to it.
+    Kept below ``folder`` by the pictures' names (`Shelf`); ``fingerprint`` marks what they hang on beside those.
+    Raises `WeightsError` for what is kept of another recipe.
     """
     from safetensors.torch import load_file
 
-    parts: list[Mapping[str, Tensor]] = []
-    for first in range(0, len(pictures), _SHARD):
-        path = folder / f"{first:07d}.safetensors"
-        if not path.exists():
-            made = _encoded(tower, pictures[first : first + _SHARD], recipe, views, normalise)
-            made["owner"] += first
-            write_safetensors(path, made, {"format": _CACHE_FORMAT, "fingerprint": fingerprint})
-        if read_header(path).metadata.get("fingerprint") != fingerprint:
-            raise WeightsError(f"{path}: features of another recipe or other data; use another --work folder")
-        parts.append(load_file(path))
-        report(min(first + _SHARD, len(pictures)), len(pictures))
-    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    def make(parts: Sequence[Sequence[int]]) -> Iterator[dict[str, Tensor]]:
+        return (_encoded(tower, [pictures[n] for n in part], recipe, views, normalise) for part in parts)
+
+    shelf = Shelf(folder, _CACHE_FORMAT, fingerprint)
+    parts: dict[str, list[Tensor]] = {}
+    for path, held in by_shard(shelf.filled([p.name for p in pictures], _SHARD, make, report)).items():
+        kept = load_file(path)
+        at = {position: n for n, position in held}
+        rows = [row for row, position in enumerate(kept["owner"].tolist()) if position in at]
+        kept["owner"] = torch.tensor([at.get(position, -1) for position in kept["owner"].tolist()])
+        for name, tensor in kept.items():
+            parts.setdefault(name, []).append(tensor[rows])
+    whole = {name: torch.cat(tensors) for name, tensors in parts.items()}
     features = VitFeatures(whole["embedding"], whole["class_tokens"])
     return WholeFeatures(features, whole["owner"], whole["kind"], whole["lossless"])
 
