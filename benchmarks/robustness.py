@@ -64,11 +64,13 @@ def render(document: dict[str, Any], whole: bool) -> str:
     worst = min(rows, key=lambda row: row["auc_change"])
     accusing = max(rows, key=lambda row: row["drift_real"])
     hiding = min(rows, key=lambda row: row["drift_generated"])
+    span = worst["auc_change_interval"]
     summary = (
-        f"Worst of {len(rows)} deliveries, both classes delivered alike: `{worst['delivery']}`, AUC "
-        f"{as_is['auc']:.3f} → {worst['auc']:.3f}. Furthest towards accusing real pictures: `{accusing['delivery']}`, "
-        f"real right at 0.5 {as_is['r_acc']:.2f} → {accusing['r_acc']:.2f}; furthest towards hiding generated ones: "
-        f"`{hiding['delivery']}`, generated right {as_is['f_acc']:.2f} → {hiding['f_acc']:.2f}."
+        f"Worst of {len(rows)} deliveries of {as_is['pictures']} of the crops ({as_is['real']} real), both classes "
+        f"delivered alike: `{worst['delivery']}`, AUC {as_is['auc']:.3f} → {worst['auc']:.3f} (change "
+        f"{span['low']:+.3f} to {span['high']:+.3f}). What moves probabilities of real pictures up most: "
+        f"`{accusing['delivery']}`, right at 0.5 {as_is['r_acc']:.2f} → {accusing['r_acc']:.2f}; those of generated "
+        f"ones down most: `{hiding['delivery']}`, {as_is['f_acc']:.2f} → {hiding['f_acc']:.2f}."
     )
     if not whole:
         return summary

@@ -215,7 +215,7 @@ def _strongest(patches: tuple[PatchResult, ...]) -> str:
     """The patches that look most generated, and their scores."""
     scored = sorted(patches, key=lambda p: (-(p.score or 0.0), p.y, p.x))[:_STRONGEST]
     places = ", ".join(f"{p.score:+.1f} at ({p.x}, {p.y})" for p in scored)
-    return f"{places} (patch scores: above 0 looks generated; `nsnet explain` shows all of the picture)"
+    return f"{places} (each alone; the higher, the more generated it looks; `nsnet explain` maps the picture)"
 
 
 def _patch_map(result: PictureResult) -> Text:

@@ -13,8 +13,8 @@ WARNINGS = {
     "too_small": "smaller than 64 pixels on a side: too little to be certain of",
     "constant_patches": "a quarter or more of the picture is flat (borders, plain graphics) and was left out",
     "animated": "several frames or pages: only the first was scanned",
-    "extreme_aspect": "more than four times as long as wide: training saw nothing like it",
-    "low_quality_jpeg": "JPEG of a quality below 50: compressed harder than anything in training",
+    "extreme_aspect": "more than four times as long as wide: training saw next to nothing like it",
+    "low_quality_jpeg": "JPEG of a quality below 50: few training pictures were compressed so hard, and none below 35",
     "mostly_unseen": "less than a twentieth of so long a picture was looked at: the rest had no part in this",
     "gain_map": "the file also holds a gain map for bright screens: only the plain picture was scanned",
     "sample_range": "float or 32-bit samples: which of their values are black and white was chosen by a rule",
@@ -45,13 +45,13 @@ _EXPLANATIONS = {
     ),
     "extreme_aspect": (
         "The longer side is more than four times the shorter one: a panorama, a banner, a stitched screenshot. "
-        "Training pictures were square crops, and such strips are often composed of several pictures. Crop to "
-        "the part of interest and scan that. The verdict is not changed by this."
+        "Training saw square crops and a handful of such originals, and such strips are often composed of several "
+        "pictures. Crop to the part of interest and scan that. The verdict is not changed by this."
     ),
     "low_quality_jpeg": (
         "The quantisation tables say a quality below 50 on the usual scale of 1 to 100. Compression this hard "
-        "wipes out faint traces and adds its own; training went down to 50. Look for a better copy. The verdict "
-        "is not changed by this."
+        "wipes out faint traces and adds its own; few training pictures were compressed so hard, none below 35. "
+        "Look for a better copy. The verdict is not changed by this."
     ),
     "mostly_unseen": (
         "A scan looks at 49 patches of 32 x 32 pixels, and at windows at both ends of the picture (another --detector "
