@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -204,7 +205,7 @@ def test_shards_scanned_apart_make_the_whole(
     assert "of another scan" in refused(*names, str(whole))
     lines = parts[1].read_bytes().splitlines(keepends=True)
     parts[1].write_bytes(b"".join(lines[:2] + lines[3:])[:-5])  # one row lost, the last one torn
-    assert "before the last one have no row: numbers" in refused(*names)
+    assert re.search("before the last one ha(ve|s) no row: numbers", refused(*names))
     assert "2 expected pictures have no row" in refused(*names, "--expect", str(many_pictures))
     assert call("merge", *names, "-o", str(tmp_path / "some.csv"), "--partial")[0] == 0
     assert len(list(csv.DictReader((tmp_path / "some.csv").open()))) == 39

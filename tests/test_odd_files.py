@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from unusual import BASE, GREY, chunk, difference, read, tiff_of
 
 from nsnet_cli.errors import InputError
@@ -19,6 +19,8 @@ from nsnet_cli.inputs.formats.jp2 import in_full_range, misread
 from nsnet_cli.inputs.formats.jxl_header import JXL_CONTAINER
 from nsnet_cli.inputs.kinds import foreign_kind
 from nsnet_cli.inputs.limits import DecodeLimits
+
+pillow_heif.register_heif_opener()
 
 GREYS = np.repeat(GREY[:, :, None], 3, axis=2)
 
@@ -177,12 +179,32 @@ def test_a_first_brand_that_nobody_knows_costs_nothing(form: str, brand: bytes) 
     assert difference(read(data[:8] + brand + data[12:]), read(data).pixels) == 0
 
 
-def test_xmp_does_not_turn_an_avif() -> None:
+@pytest.mark.parametrize("form", ["AVIF", "JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_xmp_does_not_turn_a_picture(form: str, beside: bool) -> None:
     packet = (
         b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
     )
-    assert difference(read(encoded("AVIF", quality=95, xmp=packet)), read(encoded("AVIF", quality=95)).pixels) == 0
+    exif = Image.Exif()
+    exif[0x0131] = "Studio"
+    options: dict[str, object] = {"exif": exif} if beside else {}
+    if form == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet.decode())
+        options["pnginfo"] = info
+    elif form == "TIFF":
+        options = {"tiffinfo": {700: packet}}
+    else:
+        options["xmp"] = packet
+    assert read(encoded(form, **options)).size == (125, 82)
+
+
+def test_exif_turns_a_picture_whatever_xmp_says() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="1"/>'
+    assert read(encoded("JPEG", exif=exif, xmp=xmp)).size == (82, 125)
 
 
 @pytest.mark.parametrize("kind", [b"Exif", b"brob"])
@@ -244,6 +266,74 @@ def test_half_a_jpeg_is_no_picture_though_it_ends_as_a_whole_one(subsampling: in
     for data in (whole, sound):
         at = data.rindex(b"\xff\xda") + 14
         assert refused(data[: at + (len(data) - at) // 3] + b"\xff\xd9").code == "truncated"
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "RGB"])
+def test_half_of_every_jpeg_is_none(mode: str) -> None:
+    whole = encoded("JPEG", Image.fromarray(BASE).convert(mode), quality=90)
+    at = whole.rindex(b"\xff\xda") + 14
+    third = whole[: at + (len(whole) - at) // 3]
+    assert refused(third + b"\xff\xd9").code == "truncated"
+    assert refused(third + bytes(60_000)).code == "truncated"  # as it was allotted, and never written
+
+
+def test_half_of_the_first_picture_of_several_is_none() -> None:
+    first = Image.fromarray(BASE)
+    several = encoded("MPO", first, save_all=True, append_images=[first.rotate(180)], quality=90)
+    assert read(several).size == (125, 82)
+    at = several.index(b"\xff\xda") + 14
+    cut = at + (several.index(b"\xff\xd9", at) - at) // 3
+    end = several.index(b"\xff\xd9", at)
+    assert refused(several[:cut] + b"\xff\xd9" + several[end + 2 :]).code == "truncated"
+
+
+def test_a_jpeg_that_is_all_there_needs_no_end() -> None:
+    whole = encoded("JPEG", quality=90)
+    padded = read(whole[:-2] + bytes(4_000))
+    assert difference(padded, read(whole).pixels) == 0
+
+
+def test_a_png_whose_pixels_have_a_false_checksum_is_damaged() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    data = bytearray(encoded("PNG", Image.fromarray(noise)))
+    data[-30:-16] = b"\xff" * 14  # of the last chunk of pixels
+    assert refused(bytes(data)).code == "decode_failed"
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_grey_and_alpha_in_planes_of_their_own(compression: str) -> None:
+    both = np.stack([BASE[:, :, 0], np.full(BASE.shape[:2], 255, np.uint8)])
+    name = {"tiff_lzw": "lzw", "tiff_adobe_deflate": "zlib"}[compression]
+    tifffile = pytest.importorskip("tifffile")
+    out = io.BytesIO()
+    try:
+        tifffile.imwrite(
+            out, both, photometric="minisblack", planarconfig="separate", extrasamples=["unassalpha"], compression=name
+        )
+    except (ValueError, KeyError, ImportError) as error:
+        pytest.skip(f"cannot be written here: {error}")
+    assert difference(read(out.getvalue()), np.repeat(BASE[:, :, :1], 3, axis=2)) == 0
+
+
+def test_a_webp_and_a_tiff_that_say_that_they_are_longer_are_cut_short() -> None:
+    webp = encoded("WEBP")
+    assert refused(webp[: len(webp) // 2]).code == "truncated"
+    for head in (b"II*\0" + struct.pack("<I", 5_000), b"MM\0*" + struct.pack(">I", 5_000)):
+        assert refused(head + bytes(100)).code == "truncated"
+
+
+def test_jpeg_ls_is_named_whatever_stands_first() -> None:
+    body = b"\xff\xd8\xff\xe8\0\x04ab" + b"\xff\xf7\0\x0b\x08\0\x10\0\x10\x01\x01\x11\0" + bytes(64)
+    error = refused(body)
+    assert error.code == "unsupported_format" and "JPEG-LS" in str(error)
+
+
+def test_pages_of_a_tiff_are_not_counted() -> None:
+    pages = [Image.fromarray(BASE[:16, :16])] * 3000
+    data = encoded("TIFF", pages[0], save_all=True, append_images=pages[1:])
+    began = time.process_time()
+    assert "animated" in read(data).warnings
+    assert time.process_time() - began < 0.5
 
 
 def test_a_png_of_fewer_rows_than_it_says_is_no_picture() -> None:

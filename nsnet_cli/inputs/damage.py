@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.formats.tiff import is_tiff, read_layout
@@ -14,7 +14,7 @@ from nsnet_cli.inputs.kinds import FORMATS, HEAD, begins_like_picture, is_text, 
 _LEFT_OVER = re.compile(r" \(\d+ bytes not processed\)")
 _UNREAD = re.compile(
     r"unsupported|not supported|not implemented|cannot handle|unknown (pixel|compression|image)|unable to determine"
-    "|invalid palette size",
+    "|invalid palette size|has not been built in",
     re.IGNORECASE,
 )
 
@@ -36,6 +36,7 @@ def reason_of(data: bytes, error: Exception) -> InputError:
     if _UNREAD.search(text) and not (is_tiff(data) and read_layout(data) is None):
         return InputError("unsupported_format", f"a variant that is not read ({text}): save it as PNG and scan that")
     cut = "truncated" in text.lower() or isinstance(error, EOFError) or "end of file" in text.lower()
+    cut = cut or _says_it_is_longer(data)
     if cut:
         # How many bytes a decoder had left over says nothing about how much is missing.
         text = _LEFT_OVER.sub("", text)
@@ -43,6 +44,14 @@ def reason_of(data: bytes, error: Exception) -> InputError:
     if isinstance(error, UnidentifiedImageError):
         text = "it begins like a picture"
     return InputError("decode_failed", f"damaged or cut short: {text}; get another copy and scan that")
+
+
+def _says_it_is_longer(data: bytes) -> bool:
+    """Whether the length of a WebP, or the place of a TIFF's directory, lies behind the file's end."""
+    if data[:4] == b"RIFF":
+        return 8 + int.from_bytes(data[4:8], "little") > len(data)
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    return is_tiff(data) and int.from_bytes(data[2:4], order) == 42 and int.from_bytes(data[4:8], order) >= len(data)
 
 
 def _no_picture(head: bytes) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nsnet_cli.errors import InputError
 from nsnet_cli.inputs.damage import reason_of
-from nsnet_cli.inputs.formats.amended import amended
+from nsnet_cli.inputs.formats.amended import amended, has_several, turn_by_exif_alone
 from nsnet_cli.inputs.formats.bmp import bitmap_size, decode_bitmap, has_masks
 from nsnet_cli.inputs.formats.heif import is_avif, largest_size, under_known_brand, without_extras
 from nsnet_cli.inputs.formats.jp2 import in_full_range, misread
@@ -198,7 +198,7 @@ def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
     opened: PilImage = Image.open(BytesIO(data), formats=FORMATS)
     _check_size(*opened.size, limits)
     file_format = opened.format or "unknown"
-    flags = [_ANIMATED] if getattr(opened, "n_frames", 1) > 1 and file_format != "MPO" else []
+    flags = [_ANIMATED] if file_format != "MPO" and has_several(opened) else []
     if file_format == "TIFF":
         tags = cast(Any, opened).tag_v2
         raw = raw_in_tiff(tags, opened.size)
@@ -218,6 +218,7 @@ def _by_pillow(data: bytes, limits: DecodeLimits) -> Picture:
         flags.append(GAIN_MAP)
     if file_format != "HEIF":  # which is opened at the picture that it calls its primary one
         opened.seek(0)
+    turn_by_exif_alone(opened)  # TIFF is turned while it is loaded
     with in_one_piece(opened.size):
         opened.load()
     opened = amended(opened, data)

@@ -12,7 +12,8 @@ _SOI, _SOS, _EOI = 0xD8, 0xDA, 0xD9
 # The end of entropy-coded data: any marker but a stuffed zero or a restart.
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
-_FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, *_HIERARCHICAL, 0xC9, 0xCA, 0xCB)
+_LOSSLESS = 0xF7  # of JPEG-LS
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, *_HIERARCHICAL, 0xC9, 0xCA, 0xCB, _LOSSLESS)
 # What says that a second picture in the file makes the first brighter: Adobe, Google and ISO 21496-1; Apple.
 _GAIN_MAPS = (b"http://ns.adobe.com/hdr-gain-map/", b"urn:iso:std:iso:ts:21496:-1", b"http://ns.apple.com/HDRGainMap/")
 _APPLE_AUXILIARY, _TONE_MAPPED = b"urn:com:apple:photo:2020:aux:hdrgainmap", b"tmap"
@@ -55,6 +56,8 @@ def unread_variant(data: bytes) -> str | None:
     """What variant of JPEG this is, where it is one that libjpeg-turbo does not decode to 8 bits."""
     for marker, start, _ in segments(data):
         if marker in _FRAMES:
+            if marker == _LOSSLESS:
+                return "JPEG-LS"
             if marker in _HIERARCHICAL:
                 return "hierarchical JPEG"
             bits = data[start + 4] if len(data) > start + 4 else 8
@@ -76,6 +79,12 @@ def scans(data: bytes, most: int) -> int:
     """Scans of the picture, up to ``most`` and one more; what stands behind its end, videos too, is none of it."""
     found = (at for marker, at in _from_first_scan(data) if marker == _SOS)
     return sum(1 for _ in islice(found, most + 1))
+
+
+def has_end(data: bytes) -> bool:
+    """Whether the end of the picture is marked, as encoders mark it; True as well where no scan is found."""
+    found = list(_from_first_scan(data))
+    return len(found) == 1 or found[-1][1] < len(data)
 
 
 def with_more_behind(data: bytes) -> bytes:

@@ -81,6 +81,11 @@ def within_bounds(data: bytes, pixels: tuple[bytes, ...] = _PIXELS) -> bytes:
     return b"".join(kept)
 
 
+def has_false_pixels(data: bytes) -> bool:
+    """Whether the checksum of a chunk of pixels is false: decoders may have had all rows before they come to that."""
+    return any(chunk.kind == b"IDAT" and not chunk.sound for chunk in chunks(data))
+
+
 def lacks_rows(data: bytes) -> bool:
     """Whether what a PNG holds unfolds to fewer rows than its header says, though the stream ends as it should."""
     header, wanted = data[16:29], _raw_size(data[16:29])

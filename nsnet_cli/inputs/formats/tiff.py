@@ -105,6 +105,9 @@ def pillow_misreads(tags: Any) -> bool:
         return True
     if tags.get(284, 1) == 2 and tags.get(262) in _LAB:
         return True
+    # Of grey and alpha in planes of their own it leaves alpha out where they are compressed, and so all of it clear.
+    if tags.get(284, 1) == 2 and tags.get(277, 1) == 2 and tags.get(259, 1) != _PLAIN:
+        return True
     # Where white is 0 it shows the negative, of 32 bits it takes the highest for a sign, and of signs for a bit.
     grey = tags.get(277, 1) == 1
     kinds = tags.get(339, (1,))
