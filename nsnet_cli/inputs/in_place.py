@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL.Image import Image as PilImage
 
-    Pixels = NDArray[np.uint8]
+    from nsnet_cli.arrays import Pixels
 
 # Smaller ones are copied: three bytes side by side are sooner read than three of four, turned ones above all.
 _LARGE = 1 << 26

@@ -42,8 +42,6 @@ _AI_FIELDS = frozenset({"AISystemUsed", "AISystemVersionUsed", "AIPromptInformat
 _REGION = "ImageRegion"
 _MOST_TEXTS = 20
 _AI_ASSERTIONS = ("c2pa.ai_generated_content", "c2pa.ai-generated", "com.adobe.generative-ai")
-
-
 # C2PA 2.4, 18.28: a model had a part in it; how great a one, actions and their source types say.
 _AI_DISCLOSURE = "c2pa.ai-disclosure"
 
@@ -232,7 +230,8 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
                 if isinstance(dict_of(data).get(name), str):
                     yield finding(name, dict_of(data)[name], Claim.GENERATED)
         elif label.startswith(_AI_DISCLOSURE):
-            claim = Claim.GENERATED if _is_generated(manifest) else Claim.POSSIBLY_GENERATED
+            generated = Claim.GENERATED in _claims_of_actions(manifest)
+            claim = Claim.GENERATED if generated else Claim.POSSIBLY_GENERATED
             yield finding(label, str(data), claim)
             model = dict_of(data).get("modelName") or dict_of(data).get("modelIdentifier")
             if isinstance(model, str):
@@ -284,10 +283,6 @@ def _tells_its_source(manifest: Mapping[str, Any]) -> bool:
     if parents and any(str(action.get("action")) in EDITS for action in _actions_in(manifest)):
         return True
     return any(claim != Claim.NONE for claim in _claims_of_actions(manifest))
-
-
-def _is_generated(manifest: Mapping[str, Any]) -> bool:
-    return Claim.GENERATED in _claims_of_actions(manifest)
 
 
 def _claims_of_actions(manifest: Mapping[str, Any]) -> list[Claim]:

@@ -55,10 +55,10 @@ class Shelf:
         report(done, len(names))
         for part in parts:
             theirs = [names[n] for n in part]
-            path = self.folder / f"{hashlib.sha256(json.dumps(theirs).encode()).hexdigest()[:24]}.safetensors"
-            write_safetensors(
-                path, next(made), {"format": self.format, "fingerprint": self.fingerprint, "names": json.dumps(theirs)}
-            )
+            listed = json.dumps(theirs)
+            path = self.folder / f"{hashlib.sha256(listed.encode()).hexdigest()[:24]}.safetensors"
+            said = {"format": self.format, "fingerprint": self.fingerprint, "names": listed}
+            write_safetensors(path, next(made), said)
             kept |= {name: (path, position) for position, name in enumerate(theirs)}
             done += len(part)
             report(done, len(names))

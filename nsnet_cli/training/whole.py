@@ -93,10 +93,10 @@ def whole_features(
     for path, held in by_shard(shelf.filled([p.name for p in pictures], _SHARD, make, report)).items():
         kept = load_file(path)
         at = {position: n for n, position in held}
-        rows = [row for row, position in enumerate(kept["owner"].tolist()) if position in at]
         kept["owner"] = torch.tensor([at.get(position, -1) for position in kept["owner"].tolist()])
+        ours = kept["owner"] >= 0
         for name, tensor in kept.items():
-            parts.setdefault(name, []).append(tensor[rows])
+            parts.setdefault(name, []).append(tensor[ours])
     whole = {name: torch.cat(tensors) for name, tensors in parts.items()}
     features = VitFeatures(whole["embedding"], whole["class_tokens"])
     return WholeFeatures(features, whole["owner"], whole["kind"], whole["lossless"])

@@ -73,7 +73,8 @@ def turn_by_exif_alone(image: PilImage) -> None:
 
 def _has_no_end(image: PilImage, data: bytes) -> bool:
     """Whether a JPEG's end is not there, and the zeros that stand for what never came were taken for its pixels."""
-    if image.format == "PNG" or has_end(data):
+    # Only then is it worth a walk through the whole file.
+    if image.format == "PNG" or not data.endswith(b"\0") or has_end(data):
         return False
     with suppress(Exception):  # what is not even a picture without them
         return _differs(image, data.rstrip(b"\0") + b"\xff\xd9")
