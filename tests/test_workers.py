@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,22 @@ def test_an_error_in_the_list_of_paths_is_heard() -> None:
     preparer = Preparer(LOOK, DecodeLimits())
     with pytest.raises(UsageError, match="broke off"), PreparePool(preparer, 1, None, 4) as pool:
         list(pool.batches(paths(), 1))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_libraries_in_c_remark_is_not_written_beside_the_rows(
+    workers: int, tmp_path: Path, run_nsnet: Callable[..., subprocess.CompletedProcess[bytes]]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    path = tmp_path / "damaged.tif"
+    Image.fromarray(noise).save(path, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 800] = b"\xff" * 800
+    path.write_bytes(data)
+    (tmp_path / "as_bad.tif").write_bytes(data)
+    scan = ("scan", str(tmp_path), "--format", "csv", "--workers", str(workers))
+    quiet = run_nsnet("-q", *scan)
+    assert quiet.stderr == b""
+    assert quiet.stdout.count(b"decode_failed") == 2
+    # What is ours to say is said.
+    assert run_nsnet(*scan).stderr.count(b"2 could not be read") == 1

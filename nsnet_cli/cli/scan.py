@@ -285,13 +285,16 @@ def _local(
 ) -> Engine:
     """The engine of this machine: no processes that decode for a few pictures, which would wait for them."""
     from nsnet_cli.engines.workers import enough_workers
+    from nsnet_cli.inputs.remarks import without_native_remarks
 
     def scan_many(paths: Iterable[str]) -> Iterator[tuple[int, PictureResult]]:
         few = timeout is None and discovery.total is not None and discovery.total < _FEW
         default = 0 if few else enough_workers(os.cpu_count() or 1, scanner.device != "cpu")
         count = default if workers is None else workers
         seconds = (_TIMEOUT if timeout is None else timeout) if count else None
-        return enumerate(scanner.scan_many(paths, batch_size, count, seconds))
+        # Workers, where there are some, see to that themselves.
+        with contextlib.nullcontext() if count else without_native_remarks():
+            yield from enumerate(scanner.scan_many(paths, batch_size, count, seconds))
 
     return scan_many
 

@@ -27,6 +27,7 @@ from nsnet_cli.engines.wire import from_bytes, to_bytes
 from nsnet_cli.errors import UsageError
 from nsnet_cli.inputs.decode import pixel_count
 from nsnet_cli.inputs.limits import STDIN, limit_memory
+from nsnet_cli.inputs.remarks import without_native_remarks
 from nsnet_cli.inputs.sources import modified
 from nsnet_cli.provenance.read import unread
 from nsnet_cli.results.document import DIED_OF_IT, ErrorInfo
@@ -276,6 +277,7 @@ def _context() -> BaseContext:
     return context
 
 
+@without_native_remarks()
 def _work(pipe: Connection, preparer: Preparer, lock: str) -> None:
     """A worker's life: a path in, a prepared picture out, until the pipe closes or somebody kills it."""
     # Ctrl-C and a scheduler's SIGTERM, which go to the whole group, are for the process that began the scan.
