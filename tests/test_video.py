@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -24,7 +26,7 @@ LIMITS = DecodeLimits()
 SIZE = (320, 240)
 
 
-def write_clip(path: Path, scenes: list[int], rotation: int = 0, codec: str = "mpeg4") -> Path:
+def write_clip(path: Path, scenes: list[int], codec: str = "mpeg4") -> Path:
     """A second of 8 frames a scene, each of a texture of its own; the first of a second is a key frame."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=8)
@@ -62,6 +64,36 @@ def test_containers_of_every_kind(suffix: str, tmp_path: Path) -> None:
     assert len(addresses) >= 2 and last == str(path)
     for address in addresses:
         assert decode(read_source(address, LIMITS), LIMITS).size == SIZE
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((1, 0, 0, 1), lambda x: x),
+        ((-1, 0, 0, -1), lambda x: np.rot90(x, 2)),
+        ((0, 1, -1, 0), lambda x: np.rot90(x, -1)),  # a phone held upright
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda x: x.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda x: np.rot90(x, 2).swapaxes(0, 1)),
+    ],
+)
+def test_frames_are_turned_and_mirrored_as_players_do(
+    matrix: tuple[int, int, int, int], shown: Callable[[np.ndarray], np.ndarray], clip: Path, tmp_path: Path
+) -> None:
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"tkhd") + 44  # behind the layer, the group and the volume
+    a, b, c, d = (65_536 * value for value in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(data)
+    pixels = decode(read_source(f"{path}!frame/0.000s", LIMITS), LIMITS).pixels
+    expected = shown(textured(*SIZE, seed=0)).astype(int)
+    assert pixels is not None and pixels.shape == expected.shape
+    assert np.abs(pixels - expected).mean() < 12
+    found = look_through(str(path), 1, LIMITS)
+    assert (found.height, found.width) == expected.shape[:2]
 
 
 def test_a_frame_shows_what_the_clip_shows_there(clip: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -222,9 +223,33 @@ def _pixels(frame: Any, max_pixels: int) -> NDArray[np.uint8]:
     """``(height, width, 3)`` uint8, upright."""
     if frame.width * frame.height > max_pixels:
         raise InputError("too_large", f"a frame of {frame.width} x {frame.height} pixels, more than the limits allow")
-    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    quarters = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarters))
+    return upright(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
+
+
+def upright(pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """``(height, width, 3)`` as it is shown, by the ``(a, b, c, d)`` of a display matrix: ``x' = a x + c y`` and
+    ``y' = b x + d y`` (ISO 14496-12, 6.2.2), of which quarter turns and mirror images are carried out."""
+    a, b, c, d = matrix
+    if _swaps_sides(matrix):
+        pixels = pixels.transpose(1, 0, 2)
+        a, d = c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _swaps_sides(matrix: tuple[int, int, int, int]) -> bool:
+    a, b, _, _ = matrix
+    return abs(b) > abs(a)
+
+
+def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
+    """The part of a frame's display matrix that turns and mirrors; that which does neither where it has none."""
+    from av.sidedata.sidedata import Type
+
+    held = frame.side_data.get(Type.DISPLAYMATRIX)
+    if held is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(held)[:36])
+    return a, b, c, d
 
 
 def choose(path: str, frames: int, max_pixels: int) -> Clip:
@@ -235,8 +260,9 @@ def choose(path: str, frames: int, max_pixels: int) -> Clip:
         places, size = 0, (0, 0)
         for frame in _at_places(container, stream, seconds, _PLACES_A_FRAME * frames):
             places += 1
-            turned = round(getattr(frame, "rotation", 0) / 90) % 2
-            size = size if any(size) else (frame.height, frame.width) if turned else (frame.width, frame.height)
+            if not any(size):
+                swapped = _swaps_sides(_display_matrix(frame))
+                size = (frame.height, frame.width) if swapped else (frame.width, frame.height)
             small = frame.reformat(width=_THUMBNAIL, height=_THUMBNAIL, format="rgb24").to_ndarray().astype(np.float32)
             if all(np.abs(small - other).mean() >= _ALIKE for _, other in kept):
                 kept.append((round(float(frame.time), 3), small))
