@@ -125,6 +125,27 @@ def test_of_a_truncated_tar_the_cut_member_alone_is_lost(tmp_path: Path) -> None
     assert refused.value.code == "truncated"
 
 
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.zst"])
+def test_of_a_cut_compressed_tar_all_whole_members_are_read(kind: str, tmp_path: Path) -> None:
+    members = {f"{seed}.jpg": jpeg(seed) for seed in range(8)}
+    plain = write_tar(tmp_path / "whole.tar", members).read_bytes()
+    if kind == "tar.zst":
+        packer = pytest.importorskip("zstandard").ZstdCompressor().compressobj()
+        cut = packer.compress(plain[:20_000]) + packer.flush(1) + packer.compress(plain[20_000:]) + packer.flush()[:500]
+    else:
+        cut = gzip.compress(plain)[:-3_000]
+    path = tmp_path / f"cut.{kind}"
+    path.write_bytes(cut)
+    read, refused = [], []
+    for address in found(path):
+        try:
+            read.append(read_source(address, LIMITS))
+        except InputError as error:
+            refused.append(error.code)
+    assert len(read) >= 4 and read == list(members.values())[: len(read)]
+    assert refused and set(refused) == {"truncated"}  # rows say that something was lost
+
+
 @pytest.mark.parametrize("cut", ["at a member", "in a header", "a flipped bit"])
 @pytest.mark.parametrize("kind", ["tar", "tar.gz"])
 def test_what_a_damaged_tar_loses_is_said_by_a_row(cut: str, kind: str, tmp_path: Path) -> None:

@@ -183,12 +183,13 @@ def _plain(file: BinaryIO, size: int | None) -> BinaryIO:
 class _Unpacked(Positioned):
     """What a compressed file unpacks to: seekable, where going back begins anew, and not without end."""
 
-    def __init__(self, file: BinaryIO, opener: Callable[[BinaryIO], BinaryIO], limit: int) -> None:
+    def __init__(self, file: BinaryIO, opener: Callable[[BinaryIO], io.BufferedIOBase], limit: int) -> None:
         self._file, self._opener, self._limit = file, opener, limit
         self._stream = opener(file)
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read(len(buffer))
+        # As much as comes at once: a cut file gives what is before the cut, where a whole piece would be asked in vain.
+        data = self._stream.read1(len(buffer))
         self.at += len(data)
         if self.at > self._limit:
             raise InputError("too_large", f"unpacks to more than {self._limit:,} bytes; it is not read further")
@@ -259,17 +260,18 @@ def _too_large(size: int, max_bytes: int) -> InputError:
     return InputError("too_large", f"{size:,} bytes, more than --max-bytes {max_bytes:,} allows")
 
 
-def _open_zstd(file: BinaryIO) -> BinaryIO:
+def _open_zstd(file: BinaryIO) -> io.BufferedIOBase:
     try:
         import zstandard
     except ImportError as error:
         raise UsageError("reading .tar.zst needs an extra: pip install 'nsnet-cli[archives]'") from error
-    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+    reader: Any = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+    return reader
 
 
-_COMPRESSIONS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),  # type: ignore[dict-item,return-value]
-    b"BZh": lambda file: bz2.BZ2File(file),  # type: ignore[dict-item,return-value]
-    b"\xfd7zXZ\x00": lambda file: lzma.LZMAFile(file),  # type: ignore[dict-item,return-value] # noqa: SIM115
+_COMPRESSIONS: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": lambda file: bz2.BZ2File(file),
+    b"\xfd7zXZ\x00": lambda file: lzma.LZMAFile(file),  # noqa: SIM115
     b"\x28\xb5\x2f\xfd": _open_zstd,
 }
