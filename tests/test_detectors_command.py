@@ -204,8 +204,6 @@ def test_weights_of_something_else_and_unknown_names_are_refused(
     train = ("train", str(tmp_path / "m.csv"), "-o", str(tmp_path / "o.safetensors"), "--work", str(tmp_path / "w"))
     code, _, err = call(*train, "--detector", "nonsense")
     assert code == 2 and "no detector is called 'nonsense'; there are aide" in err
-    code, _, err = call(*train)
-    assert code == 2 and "--labels FILE is needed" in err
 
 
 def test_a_detector_is_trained_by_the_command(manifest: Path, tmp_path: Path, call: Call) -> None:

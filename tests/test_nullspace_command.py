@@ -13,7 +13,9 @@ import torch
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.judges.nullspace import BasisRule, angles_to_subspace, random_angle, semantic_basis
 from nsnet_cli.judges.semantics import DEFAULT_RULE, load_basis
+from nsnet_cli.weights.file import weights_info
 from nsnet_cli.weights.safefile import read_header, write_safetensors
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 
 @pytest.fixture
@@ -94,6 +96,17 @@ def test_labels_through_a_text_tower(tmp_path: Path) -> None:
     with torch.inference_mode():
         tokens = open_clip.get_tokenizer("ViT-B-32-quickgelu")(["a photo of a cat", "a photo of a dog"])
         assert torch.allclose(found, made.eval().encode_text(tokens).double(), atol=1e-5)
+
+
+def test_weights_hold_the_basis_that_they_were_made_with() -> None:
+    basis, origin = load_basis(find_weights(DEFAULT_WEIGHTS))
+    record = weights_info(find_weights(DEFAULT_WEIGHTS)).basis
+    assert basis.vectors.shape == (record["rank"], 512) and origin.count == 171
+    assert torch.allclose(basis.vectors @ basis.vectors.T, torch.eye(100, dtype=torch.float64), atol=1e-5)
+    assert basis.energy == pytest.approx(record["energy"], abs=1e-6)
+    assert (origin.labels_sha256, origin.space) == (record["labels_sha256"], "openai/clip-vit-base-patch16")
+    with pytest.raises(UsageError, match="leave --rule out"):
+        load_basis(find_weights(DEFAULT_WEIGHTS), BasisRule("energy", 0.5))
 
 
 def test_a_damaged_basis_is_refused(matrix: Path, tmp_path: Path) -> None:

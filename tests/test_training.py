@@ -30,6 +30,7 @@ from nsnet_cli.views.plan import KERNEL, WINDOW, fuse
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import weights_info
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 LORA = Adaptation(rank=2, last_block=2, norms=True)
 FIT = FitConfig(
@@ -265,6 +266,11 @@ def test_several_manifests_are_one_set_and_no_picture_is_in_two(manifest: Path) 
         ({"probe": Phase(4, 8, 0.01)}, {}, "at least one batch"),
         ({"tune": Phase(64, 7, 0.01)}, {}, "must be even"),
         ({}, {"folds": 9}, "too few generators or sources"),
+        (
+            {},
+            {"labels": find_weights(DEFAULT_WEIGHTS), "rule": None},
+            "labels of 512 dimensions do not fit a tower of 24",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_costs_time(
@@ -274,6 +280,17 @@ def test_what_cannot_work_is_refused_before_it_costs_time(
     with pytest.raises(UsageError, match=said):
         train(asked, lambda name, progress: None)
     assert not (tmp_path / "work" / "features").exists()
+
+
+def test_semantics_in_the_space_of_another_tower_are_refused(
+    manifest: Path, tiny_tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(manifest, tiny_tower, tmp_path / "work")
+    basis, origin = load_basis(asked.labels, asked.rule)
+    elsewhere = replace(origin, space="another tower")
+    monkeypatch.setattr("nsnet_cli.training.run.load_basis", lambda labels, rule: (basis, elsewhere))
+    with pytest.raises(UsageError, match="the semantics are those of another tower"):
+        train(asked, lambda name, progress: None)
 
 
 def test_scores_of_another_order_or_semantics_are_not_taken_for_ours(

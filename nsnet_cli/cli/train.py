@@ -12,7 +12,7 @@ import typer
 from nsnet_cli.cli.nullspace import RuleOption, parse_rule
 from nsnet_cli.cli.state import STATE, say, stderr_console
 from nsnet_cli.errors import UsageError
-from nsnet_cli.weights.store import TOWER_NAME, find_weights
+from nsnet_cli.weights.store import DEFAULT_WEIGHTS, TOWER_NAME, find_weights
 
 if TYPE_CHECKING:
     from nsnet_cli.training.fit import Progress
@@ -33,7 +33,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The semantics: a .npy matrix of label embeddings, or a basis file of `nsnet nullspace build`.",
+            help="The semantics: a .npy matrix of label embeddings, a basis file of `nsnet nullspace build`, or "
+            "weights [default: those of the shipped weights].",
         ),
     ] = None,
     detector: Annotated[
@@ -123,7 +124,7 @@ def train(
 ) -> None:
     """Train NS-Net on labelled pictures: folds, calibration, final fit, weights.
 
-    The defaults are the recipe of the shipped weights, for which --labels is needed.
+    The defaults are the recipe of the shipped weights.
     """
     if output.exists() and not force:
         raise UsageError(f"{output} exists; choose another name, or overwrite it with --force")
@@ -146,9 +147,6 @@ def train(
             device,
         )
         return
-    if labels is None:
-        raise UsageError("--labels FILE is needed to train NS-Net: label embeddings, or a basis file")
-
     from nsnet_cli.training import run
     from nsnet_cli.training.recipe import FitConfig, Phase
     from nsnet_cli.views.selection import SelectionRecipe
@@ -160,7 +158,7 @@ def train(
         raise UsageError(f"--tuned-blocks {tuned_blocks}: expected A-B; leave the tower frozen with --lora-rank 0")
     request = run.TrainRequest(
         manifests=tuple(manifests),
-        labels=labels,
+        labels=labels or find_weights(DEFAULT_WEIGHTS),
         tower=find_weights(tower),
         output=output,
         work=work,

@@ -1,4 +1,4 @@
-"""Where the semantic basis comes from: label embeddings, labels through a text tower, or a basis file."""
+"""Where the semantic basis comes from: label embeddings, labels through a text tower, a basis file, or weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.judges.nullspace import BasisRule, SemanticBasis, semantic_basis
-from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, weights_info
+from nsnet_cli.weights.file import DIRECTIONS, SEMANTIC, SINGULAR_VALUES, is_weights, weights_info
 from nsnet_cli.weights.safefile import read_header, write_safetensors
 
 BASIS_FORMAT = "nsnet.basis/1"
@@ -23,18 +23,22 @@ DEFAULT_RULE = BasisRule("rank", 100)
 
 @dataclass(frozen=True)
 class BasisOrigin:
-    """What a basis was computed from: the file of labels, its SHA-256, and how many there were."""
+    """What a basis was computed from: the file of labels, its SHA-256, and how many there were.
+
+    ``space`` names the tower whose space the labels lie in, where that is known.
+    """
 
     labels: str
     labels_sha256: str
     count: int
     prompt: str = ""
+    space: str = ""
 
 
 def load_basis(path: Path, rule: BasisRule | None = None) -> tuple[SemanticBasis, BasisOrigin]:
-    """The basis in a file written by `save_basis`, or that of a ``.npy`` matrix of label embeddings.
+    """The basis in a file written by `save_basis` or in weights, or that of a ``.npy`` matrix of label embeddings.
 
-    ``rule`` is for a matrix, None is `DEFAULT_RULE`; a basis file holds its own, and another is refused.
+    ``rule`` is for a matrix, None is `DEFAULT_RULE`; the others hold their own, and another is refused.
     Raises `UsageError`, or `WeightsError` for a file that is damaged or of another kind.
     """
     if not path.is_file():
@@ -120,6 +124,10 @@ def _read_basis(path: Path) -> tuple[SemanticBasis, BasisOrigin]:
     from safetensors.torch import load_file
 
     metadata = read_header(path).metadata
+    if is_weights(metadata):
+        basis, record, _ = load_basis_record(path)
+        count = len(basis.singular_values)
+        return basis, BasisOrigin(record["labels"], record["labels_sha256"], count, space=record["space"])
     if metadata.get("format") != BASIS_FORMAT:
         raise WeightsError(
             f"{path}: expected a semantic basis ({BASIS_FORMAT}), found {metadata.get('format', 'no format')!r}"

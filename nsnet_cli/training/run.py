@@ -95,7 +95,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     log.write(event="start", version=__version__, command=request.command, pictures=len(pictures), whole=len(whole))
     basis, origin = load_basis(request.labels, request.rule)
     fold_of = grouped_folds([*pictures, *whole], request.folds)
-    _check(request, pictures, whole, basis, fold_of)
+    _check(request, pictures, whole, basis, origin, fold_of)
 
     def note(name: str, progress: Progress) -> None:
         report(name, progress)
@@ -157,16 +157,20 @@ def _check(
     pictures: list[LabelledPicture],
     whole: list[LabelledPicture],
     basis: SemanticBasis,
+    origin: BasisOrigin,
     fold_of: list[int],
 ) -> None:
     """Refuse at once what would fail, or quietly do something else, after an hour of features."""
-    fit, tower = request.fit, tower_info(request.tower).config
+    fit, seeing = request.fit, tower_info(request.tower)
+    tower = seeing.config
     kinds = kinds_of(plan_views(fit.selection, request.views))
     phases = [fit.probe] if fit.adaptation.frozen else [fit.probe, fit.tune]
     across = math.isqrt(tower.tokens)
     wrong = None
     if basis.vectors.shape[1] != tower.embed_dim:
         wrong = f"labels of {basis.vectors.shape[1]} dimensions do not fit a tower of {tower.embed_dim}"
+    elif origin.space not in ("", seeing.name):
+        wrong = f"the semantics are those of {origin.space}, the tower is {seeing.name}; give --labels of that one"
     elif not all(1 <= block <= tower.layers for block in fit.head.blocks):
         wrong = f"--blocks must lie within 1-{tower.layers}"
     elif fit.kernel is not None and not all(1 <= block <= tower.layers for block in fit.kernel.blocks):

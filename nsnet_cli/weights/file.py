@@ -133,6 +133,11 @@ class NsnetWeights:
         return {k.removeprefix(f"{part}."): v for k, v in self.tensors.items() if k.startswith(f"{part}.")}
 
 
+def is_weights(metadata: dict[str, str]) -> bool:
+    """Whether a file of that ``metadata`` says that it holds weights, of whatever version."""
+    return metadata.get("format", "").startswith(WEIGHTS_FORMAT.split("/")[0] + "/")
+
+
 def weights_info(path: Path) -> WeightsInfo:
     """Read the metadata of a weights file alone."""
     return WeightsInfo.from_metadata(path, read_header(path).metadata)
