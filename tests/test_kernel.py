@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
-from nsnet_cli.training.kernel import Beside, fit_kernel, nystroem_regression, ridge_regression, smoothing, whitened
+from nsnet_cli.training.kernel import (
+    Beside,
+    fit_kernel,
+    gram,
+    nystroem_regression,
+    ridge_regression,
+    smoothing,
+    whitened,
+)
 from nsnet_cli.weights.quantised import held
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
@@ -80,6 +88,14 @@ def test_what_is_to_be_met_may_be_more_than_the_anchors(n: int, more: int, seed:
     for _ in range(5):
         step = 0.05 * torch.randn(n + 1, generator=generator, dtype=torch.float64)
         assert cost(a + step[:n], b + step[n]) >= least - 1e-6
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 20), st.integers(1, 25), st.integers(0, 10))
+def test_products_block_by_block_are_the_whole(m: int, n: int, columns: int, seed: int) -> None:
+    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(m, n)))
+    found = gram(x, columns)
+    assert torch.allclose(found, x.T @ x, atol=1e-12) and torch.equal(found, found.T)
 
 
 def test_the_more_those_beside_the_anchors_count_the_better_they_are_met_and_anchors_stay() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,7 @@ _ITERATIONS = 6
 _JITTER = 1e-6
 # Rows of a system that are multiplied out at a time: each is as long as there are anchors.
 _ROWS = 8192
+_COLUMNS = 4096
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,31 @@ def nystroem_regression(among: Tensor, rows: Tensor, targets: Tensor, ridge: Ten
     ones = torch.ones_like(targets)
     system = among.clone()
     for some, weighing in zip(rows.split(_ROWS), weights.sqrt().split(_ROWS), strict=True):
-        system += _square(some * weighing[:, None])
+        system += gram(some * weighing[:, None])
     # The squared kernel is all but singular; what is added lies far below what rounding to int8 changes.
     factor = torch.linalg.cholesky(system + _JITTER * torch.eye(len(system), dtype=system.dtype, device=system.device))
     right = rows.T @ (weights[:, None] * torch.stack([targets, ones], dim=1))
     of_targets, of_ones = torch.cholesky_solve(right, factor).unbind(1)
     offset = weights @ (targets - rows @ of_targets) / (weights @ (ones - rows @ of_ones))
     return of_targets - offset * of_ones, offset
+
+
+def gram(x: Tensor, columns: int = _COLUMNS) -> Tensor:
+    """``x' x`` of ``x`` ``(m, n)``, of which on a CPU one half is multiplied out, so many columns by as many at a time.
+
+    (OpenBLAS, which NumPy brings, does that by itself, but ends the process where there are more than some 15,000.)
+    """
+    if x.device.type != "cpu":
+        return x.T @ x
+    values = x.numpy()
+    found = np.empty((x.shape[1],) * 2, values.dtype)
+    for left in range(0, x.shape[1], columns):
+        for right in range(left, x.shape[1], columns):
+            rows, others = slice(left, left + columns), slice(right, right + columns)
+            found[rows, others] = values[:, rows].T @ values[:, others]
+            if left != right:
+                found[others, rows] = found[rows, others].T
+    return torch.from_numpy(found)
 
 
 def smoothing(weights: Sequence[float], share: float = 1.0) -> list[float]:
@@ -140,11 +160,6 @@ def whitened(components: Tensor, variances: Tensor, power: float) -> Tensor:
     """
     scales = variances.clamp_min(torch.finfo(variances.dtype).tiny).pow(-power)
     return components * scales * (variances.sum() / (variances * scales.square()).sum()).sqrt()
-
-
-def _square(x: Tensor) -> Tensor:
-    """``x' x``, of which NumPy's BLAS multiplies out one half; PyTorch's does both."""
-    return torch.from_numpy(x.numpy().T @ x.numpy()) if x.device.type == "cpu" else x.T @ x
 
 
 def _rounded(matrix: Tensor) -> Tensor:
