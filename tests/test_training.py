@@ -282,6 +282,30 @@ def test_what_cannot_work_is_refused_before_it_costs_time(
     assert not (tmp_path / "work" / "features").exists()
 
 
+def test_folds_of_a_frozen_tower_are_not_fitted_twice_unless_the_data_are_others(
+    manifest: Path, tiny_tower: Path, tmp_path: Path
+) -> None:
+    asked = request(manifest, tiny_tower, tmp_path / "work", fit=replace(FIT, adaptation=Adaptation()))
+    seen: list[str] = []
+
+    def run(**changes: object) -> dict[str, torch.Tensor]:
+        seen.clear()
+        train(replace(asked, **changes), lambda name, progress: seen.append(name.split()[0]))
+        return load_file(asked.output)
+
+    first = run()
+    assert {"fold-0", "fold-1", "final"} <= set(seen)
+    again = run()
+    assert "final" in seen and not {"fold-0", "fold-1"} & set(seen)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    header, *rows = manifest.read_text().splitlines()
+    fewer = manifest.with_name("fewer.csv")
+    learnt_from = next(row for row in rows if ",train" in row)
+    fewer.write_text("\n".join([header, *(row for row in rows if row != learnt_from)]) + "\n")
+    run(manifests=(fewer,))
+    assert {"fold-0", "fold-1", "final"} <= set(seen)
+
+
 def test_semantics_in_the_space_of_another_tower_are_refused(
     manifest: Path, tiny_tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

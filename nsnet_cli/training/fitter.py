@@ -97,25 +97,31 @@ class Fitter:
         """Fit on the pictures inside, whole ones too; scores by name and judge of (some of) those outside.
 
         A frozen tower scores all of them, whole ones too.  An adapted one takes long, so on a CPU it scores some of
-        every group, and the scores are kept; raises `WeightsError` for scores of another recipe or other data.
+        every group.  Scores are kept.  Those of another recipe or other data are made anew with a frozen tower, where
+        that is soon done; else they raise `WeightsError`.
         """
-        inside, outside = parts.inside, parts.outside
-        if self.config.adaptation.frozen:
-            fitted = self.fit(name, inside, parts.whole_inside)
-            return self._scores(fitted, outside) | self._whole_scores(fitted, parts.whole_outside)
         path = self.work / f"{name}.scores.json"
-        made_by = self._fingerprint(inside)
+        made_by = self._made_by(parts)
         if path.exists():
             stored = json.loads(path.read_text("utf-8"))
-            if stored.get("made_by") != made_by:
+            if stored.get("made_by") == made_by:
+                kept: Scores = stored["scores"]
+                return kept
+            if not self.config.adaptation.frozen:
                 raise WeightsError(f"{path}: scores of another recipe or other data; use another --work folder")
-            scores: Scores = stored["scores"]
-            return scores
-        scores = self._scores(self.fit(name, inside), self.some_of(outside))
+        fitted = self.fit(name, parts.inside, parts.whole_inside)
+        scores = self._scores(fitted, self.some_of(parts.outside)) | self._whole_scores(fitted, parts.whole_outside)
         unfinished = path.with_suffix(".partial")
         unfinished.write_text(json.dumps({"made_by": made_by, "scores": scores}), "utf-8")
         unfinished.replace(path)
         return scores
+
+    def _made_by(self, parts: Parts) -> str:
+        """Hash of all that the scores of a fold depend on."""
+        whole = [[self.whole[i] for i in those] for those in (parts.whole_inside, parts.whole_outside)]
+        outside = [self.pictures[i] for i in parts.outside]
+        text = ":".join([self._fingerprint(parts.inside), order_hash(outside), *map(order_hash, whole)])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def of_several_looks(self) -> set[str]:
         """Names of the ``whole`` pictures that are looked at in more than one place."""
