@@ -57,7 +57,7 @@ _SETS = {
         "COLLECTED.csv",
         "held-out crops of kinds that were collected later",
         "crops of kinds collected later",
-        "from repositories that training never saw; five generators are known by name, most have relatives there",
+        "from repositories that training never saw; eight generators are known by name, most have relatives there",
     ),
 }
 _BRIEF = ("all", "photo_like", "not_photo_like")
