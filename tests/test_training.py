@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import labelled, textured
+from conftest import Call, labelled, textured
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -30,7 +30,6 @@ from nsnet_cli.views.plan import KERNEL, WINDOW, fuse
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import weights_info
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
-from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
 
 LORA = Adaptation(rank=2, last_block=2, norms=True)
 FIT = FitConfig(
@@ -201,6 +200,8 @@ def test_whole_pictures_are_scored_as_a_scan_scores_them_calibrated_on_and_met(
         for scores in (fitter.held_out("unmet", unmet), fitter.held_out("met", met))
     ]
     assert errors[1] < 0.8 * errors[0]
+    relabelled = replace(fitter, whole=[replace(p, label=1 - p.label) for p in beside])
+    assert relabelled.held_out("met", met) != fitter.held_out("met", met)
     seen = fitter._whole_features
     (several, views), (single, one) = sorted(seen.alike(range(8)), key=lambda part: -len(part[0]))
     assert (several, single) == ([0, 1, 2, 3, 4, 5], [6, 7])
@@ -266,11 +267,6 @@ def test_several_manifests_are_one_set_and_no_picture_is_in_two(manifest: Path) 
         ({"probe": Phase(4, 8, 0.01)}, {}, "at least one batch"),
         ({"tune": Phase(64, 7, 0.01)}, {}, "must be even"),
         ({}, {"folds": 9}, "too few generators or sources"),
-        (
-            {},
-            {"labels": find_weights(DEFAULT_WEIGHTS), "rule": None},
-            "labels of 512 dimensions do not fit a tower of 24",
-        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_costs_time(
@@ -307,14 +303,13 @@ def test_folds_of_a_frozen_tower_are_not_fitted_twice_unless_the_data_are_others
 
 
 def test_semantics_in_the_space_of_another_tower_are_refused(
-    manifest: Path, tiny_tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Path, tiny_tower: Path, tmp_path: Path, call: Call
 ) -> None:
-    asked = request(manifest, tiny_tower, tmp_path / "work")
-    basis, origin = load_basis(asked.labels, asked.rule)
-    elsewhere = replace(origin, space="another tower")
-    monkeypatch.setattr("nsnet_cli.training.run.load_basis", lambda labels, rule: (basis, elsewhere))
-    with pytest.raises(UsageError, match="the semantics are those of another tower"):
-        train(asked, lambda name, progress: None)
+    # Those of the shipped weights, where none are named.
+    made, work = tmp_path / "made.safetensors", tmp_path / "work"
+    code, _, err = call("train", str(manifest), "-o", str(made), "--work", str(work), "--tower", str(tiny_tower))
+    assert code == 2 and "the semantics are those of openai/clip-vit-base-patch16, the tower is" in err
+    assert "give --labels" in err and not (work / "features").exists()
 
 
 def test_scores_of_another_order_or_semantics_are_not_taken_for_ours(

@@ -105,11 +105,24 @@ def explain_warning(
 def main() -> None:
     """Entry point of the console script."""
     keep_freed_memory()
+    if sys.stderr is None:  # else a file of ours would get its number, and what libraries in C write there
+        _fill_descriptor(2)
     if sys.stdout is None:  # closed by who called us: there is nobody to write to
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if os.environ.get("COLUMNS", "").strip() == "0":
         del os.environ["COLUMNS"]  # some shells say so of a window that they do not know; nothing would be shown
     sys.exit(_run())
+
+
+def _fill_descriptor(number: int) -> None:
+    """Let a descriptor that was closed by who called us lead nowhere."""
+    try:
+        os.fstat(number)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 def _run() -> int:

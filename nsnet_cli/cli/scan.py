@@ -22,7 +22,7 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.skipped import check_skipped, write_skipped
-from nsnet_cli.cli.state import say
+from nsnet_cli.cli.state import STATE, say
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs.limits import DEFAULT_FRAMES, STDIN, DecodeLimits
 from nsnet_cli.results import NS_NET
@@ -292,8 +292,8 @@ def _local(
         default = 0 if few else enough_workers(os.cpu_count() or 1, scanner.device != "cpu")
         count = default if workers is None else workers
         seconds = (_TIMEOUT if timeout is None else timeout) if count else None
-        # Workers, where there are some, see to that themselves.
-        with contextlib.nullcontext() if count else without_native_remarks():
+        # Workers, where there are some, see to that themselves; how a process dies is for --debug.
+        with contextlib.nullcontext() if count or STATE.debug else without_native_remarks():
             yield from enumerate(scanner.scan_many(paths, batch_size, count, seconds))
 
     return scan_many

@@ -34,7 +34,7 @@ def train(
         typer.Option(
             metavar="FILE",
             help="The semantics: a .npy matrix of label embeddings, a basis file of `nsnet nullspace build`, or "
-            "weights [default: those of the shipped weights].",
+            "a weights file [default: those of the shipped weights].",
         ),
     ] = None,
     detector: Annotated[

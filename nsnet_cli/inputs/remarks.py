@@ -1,4 +1,4 @@
-"""What libraries in C write to standard error about a damaged file: none of it says more than the file's row does."""
+"""What libraries in C write to standard error about a damaged file, where its row says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ def without_native_remarks() -> Iterator[None]:
     libtiff and LibRaw print their remarks there, each time in the middle of a progress bar and whatever ``--quiet``
     says.  The descriptor is the whole process': for commands and worker processes, not for a library's caller.
     """
-    before, kept, is_ours = sys.stderr, None, False
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or nothing that has a descriptor
+    before, kept, nowhere = sys.stderr, None, None
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, no descriptor, or none to be had
         before.flush()
         is_ours = before.fileno() == _STDERR
+        nowhere = os.open(os.devnull, os.O_WRONLY)
         kept = os.dup(_STDERR)
-    if kept is None:
+    if kept is None or nowhere is None:
+        if nowhere is not None:
+            os.close(nowhere)
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with open(kept, "w", 1, before.encoding, before.errors) as ours:
+    encoding, errors = getattr(before, "encoding", None) or "utf-8", getattr(before, "errors", None)
+    with open(kept, "w", 1, encoding, errors) as ours:
         try:
             if is_ours:
                 sys.stderr = ours

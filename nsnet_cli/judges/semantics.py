@@ -23,7 +23,8 @@ DEFAULT_RULE = BasisRule("rank", 100)
 
 @dataclass(frozen=True)
 class BasisOrigin:
-    """What a basis was computed from: the file of labels, its SHA-256, and how many there were.
+    """What a basis was computed from: the file of labels, its SHA-256, and how many there were (of weights: how many
+    singular values, which are no more than there are dimensions).
 
     ``space`` names the tower whose space the labels lie in, where that is known.
     """
@@ -46,7 +47,13 @@ def load_basis(path: Path, rule: BasisRule | None = None) -> tuple[SemanticBasis
     if path.suffix == ".safetensors":
         basis, origin = _read_basis(path)
         if rule is not None and rule != basis.rule:
-            raise UsageError(f"{path} was built with {basis.rule.name}={basis.rule.value:g}; leave --rule out")
+            raise UsageError(
+                f"{path} was built with {basis.rule.name}={basis.rule.value:g}; leave --rule out, or name the matrix "
+                "of label embeddings"
+            )
+        gram = basis.vectors @ basis.vectors.T
+        if not torch.allclose(gram, torch.eye(basis.rank, dtype=gram.dtype), atol=1e-6):
+            raise WeightsError(f"{path}: its vectors are not orthonormal; build it again")
         return basis, origin
     matrix = read_labels(path)
     return semantic_basis(matrix, rule or DEFAULT_RULE), BasisOrigin(path.name, sha256_of(path), len(matrix))
@@ -127,7 +134,10 @@ def _read_basis(path: Path) -> tuple[SemanticBasis, BasisOrigin]:
     if is_weights(metadata):
         basis, record, _ = load_basis_record(path)
         count = len(basis.singular_values)
-        return basis, BasisOrigin(record["labels"], record["labels_sha256"], count, space=record["space"])
+        try:
+            return basis, BasisOrigin(record["labels"], record["labels_sha256"], count, space=record["space"])
+        except KeyError as error:
+            raise WeightsError(f"{path}: its record of the basis has no {error.args[0]}") from error
     if metadata.get("format") != BASIS_FORMAT:
         raise WeightsError(
             f"{path}: expected a semantic basis ({BASIS_FORMAT}), found {metadata.get('format', 'no format')!r}"
@@ -138,7 +148,4 @@ def _read_basis(path: Path) -> tuple[SemanticBasis, BasisOrigin]:
         origin = BasisOrigin(metadata["labels"], metadata["labels_sha256"], int(metadata["count"]), metadata["prompt"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: the basis is incomplete ({error}); build it again") from error
-    gram = basis.vectors @ basis.vectors.T
-    if not torch.allclose(gram, torch.eye(basis.rank, dtype=gram.dtype), atol=1e-6):
-        raise WeightsError(f"{path}: its vectors are not orthonormal; build it again")
     return basis, origin

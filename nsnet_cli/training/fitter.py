@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nsnet_cli.disk import sha256_of
 from nsnet_cli.errors import WeightsError
-from nsnet_cli.evaluation.labelled import LabelledPicture, order_hash
+from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, order_hash
 from nsnet_cli.judges.head import ViewHeads
 from nsnet_cli.judges.kernel import KernelHead
 from nsnet_cli.tower.file import TowerInfo, load_tower, tower_info
@@ -33,6 +33,8 @@ from nsnet_cli.views.plan import KERNEL, WINDOW, ViewKind, kinds_of, plan_views
 # More pictures of one group say little new about its scores, and on a CPU an adapted tower must look at each again.
 _HELD_OUT_PER_GROUP = 40
 _FORWARD_BATCH = 16
+# Of kept scores; another name for other ones, which the code of a fit makes of the same data.
+_SCORES_FORMAT = "nsnet.fold-scores/1"
 
 # By picture and by judge: a kind of view (its contrastive head), or the kernel head.
 Scores = dict[str, dict[str, float]]
@@ -100,14 +102,15 @@ class Fitter:
         every group.  Scores are kept.  Those of another recipe or other data are made anew with a frozen tower, where
         that is soon done; else they raise `WeightsError`.
         """
-        path = self.work / f"{name}.scores.json"
-        made_by = self._made_by(parts)
+        frozen = self.config.adaptation.frozen
+        path = self.work / f"{name}.{'frozen-scores' if frozen else 'scores'}.json"
+        made_by = self._made_by(parts) if frozen else self._fingerprint(parts.inside)
         if path.exists():
             stored = json.loads(path.read_text("utf-8"))
             if stored.get("made_by") == made_by:
                 kept: Scores = stored["scores"]
                 return kept
-            if not self.config.adaptation.frozen:
+            if not frozen:
                 raise WeightsError(f"{path}: scores of another recipe or other data; use another --work folder")
         fitted = self.fit(name, parts.inside, parts.whole_inside)
         scores = self._scores(fitted, self.some_of(parts.outside)) | self._whole_scores(fitted, parts.whole_outside)
@@ -117,10 +120,11 @@ class Fitter:
         return scores
 
     def _made_by(self, parts: Parts) -> str:
-        """Hash of all that the scores of a fold depend on."""
-        whole = [[self.whole[i] for i in those] for those in (parts.whole_inside, parts.whole_outside)]
-        outside = [self.pictures[i] for i in parts.outside]
-        text = ":".join([self._fingerprint(parts.inside), order_hash(outside), *map(order_hash, whole)])
+        """Hash of all that the scores of a fold depend on with a frozen tower, whole pictures too."""
+        others = [[self.pictures[i] for i in parts.outside]]
+        others += [[self.whole[i] for i in those] for those in (parts.whole_inside, parts.whole_outside)]
+        hashes = [f"{manifest_hash(those)}:{order_hash(those)}" for those in others]
+        text = ":".join([_SCORES_FORMAT, self._fingerprint(parts.inside), *hashes])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def of_several_looks(self) -> set[str]:

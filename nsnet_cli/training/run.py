@@ -167,10 +167,10 @@ def _check(
     phases = [fit.probe] if fit.adaptation.frozen else [fit.probe, fit.tune]
     across = math.isqrt(tower.tokens)
     wrong = None
-    if basis.vectors.shape[1] != tower.embed_dim:
-        wrong = f"labels of {basis.vectors.shape[1]} dimensions do not fit a tower of {tower.embed_dim}"
-    elif origin.space not in ("", seeing.name):
+    if origin.space not in ("", seeing.name):
         wrong = f"the semantics are those of {origin.space}, the tower is {seeing.name}; give --labels of that one"
+    elif basis.vectors.shape[1] != tower.embed_dim:
+        wrong = f"labels of {basis.vectors.shape[1]} dimensions do not fit a tower of {tower.embed_dim}"
     elif not all(1 <= block <= tower.layers for block in fit.head.blocks):
         wrong = f"--blocks must lie within 1-{tower.layers}"
     elif fit.kernel is not None and not all(1 <= block <= tower.layers for block in fit.kernel.blocks):
