@@ -1,4 +1,4 @@
-"""What is asked of the disk itself: a file's digest, and a name that outlives a power cut."""
+"""What is asked of the disk itself: a file's digest, one that appears whole, and a name that outlives a power cut."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all, whatever kills the process that writes it."""
+    unfinished = path.with_suffix(".partial")
+    unfinished.write_text(text, "utf-8")
+    unfinished.replace(path)
 
 
 def real_path(path: Path) -> Path:

@@ -95,6 +95,8 @@ def test_auto_said_what_float32_said() -> None:
     processors, shipped = figures["processors"].values(), sha256_of(find_weights(DEFAULT_WEIGHTS))
     # Where no such processor was at hand since, the row is of weights before; the document says which.
     assert shipped in {one["weights_sha256"] for one in processors}
+    document = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert all(f"`{one['weights_sha256'][:12]}`" in document for one in processors)
     rows = [row for one in processors for row in one["sets"].values()]
     assert len(rows) >= 4 and not any(row["verdicts"] for row in rows)
     assert all(row["in_bfloat16"] > row["pictures"] / 2 for row in rows)

@@ -106,7 +106,7 @@ def main() -> None:
     """Entry point of the console script."""
     keep_freed_memory()
     if sys.stderr is None:  # else a file of ours would get its number, and what libraries in C write there
-        _fill_descriptor(2)
+        _fill_standard_descriptors()
     if sys.stdout is None:  # closed by who called us: there is nobody to write to
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if os.environ.get("COLUMNS", "").strip() == "0":
@@ -114,15 +114,11 @@ def main() -> None:
     sys.exit(_run())
 
 
-def _fill_descriptor(number: int) -> None:
-    """Let a descriptor that was closed by who called us lead nowhere."""
-    try:
-        os.fstat(number)
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        if nowhere != number:
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+def _fill_standard_descriptors() -> None:
+    """Let the first three that were closed by who called us lead nowhere, for processes that are begun here as well."""
+    while (lowest := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(lowest, True)
+    os.close(lowest)
 
 
 def _run() -> int:

@@ -17,15 +17,12 @@ def without_native_remarks() -> Iterator[None]:
     libtiff and LibRaw print their remarks there, each time in the middle of a progress bar and whatever ``--quiet``
     says.  The descriptor is the whole process': for commands and worker processes, not for a library's caller.
     """
-    before, kept, nowhere = sys.stderr, None, None
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, no descriptor, or none to be had
+    before, kept = sys.stderr, None
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or nothing that has a descriptor
         before.flush()
         is_ours = before.fileno() == _STDERR
-        nowhere = os.open(os.devnull, os.O_WRONLY)
         kept = os.dup(_STDERR)
-    if kept is None or nowhere is None:
-        if nowhere is not None:
-            os.close(nowhere)
+    if kept is None:
         yield
         return
     encoding, errors = getattr(before, "encoding", None) or "utf-8", getattr(before, "errors", None)
@@ -33,10 +30,10 @@ def without_native_remarks() -> Iterator[None]:
         try:
             if is_ours:
                 sys.stderr = ours
-            os.dup2(nowhere, _STDERR)
+            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), _STDERR)
             yield
         finally:
             os.dup2(kept, _STDERR)
-            os.close(nowhere)
             if sys.stderr is ours:  # else somebody, such as a progress bar that ended, has put another in its place
                 sys.stderr = before

@@ -131,18 +131,15 @@ def _read_basis(path: Path) -> tuple[SemanticBasis, BasisOrigin]:
     from safetensors.torch import load_file
 
     metadata = read_header(path).metadata
-    if is_weights(metadata):
-        basis, record, _ = load_basis_record(path)
-        count = len(basis.singular_values)
-        try:
-            return basis, BasisOrigin(record["labels"], record["labels_sha256"], count, space=record["space"])
-        except KeyError as error:
-            raise WeightsError(f"{path}: its record of the basis has no {error.args[0]}") from error
-    if metadata.get("format") != BASIS_FORMAT:
+    if not is_weights(metadata) and metadata.get("format") != BASIS_FORMAT:
         raise WeightsError(
             f"{path}: expected a semantic basis ({BASIS_FORMAT}), found {metadata.get('format', 'no format')!r}"
         )
     try:
+        if is_weights(metadata):
+            basis, record, _ = load_basis_record(path)
+            count = len(basis.singular_values)
+            return basis, BasisOrigin(record["labels"], record["labels_sha256"], count, space=record["space"])
         tensors = load_file(path)
         basis = SemanticBasis(tensors["vectors"], tensors["singular_values"], BasisRule(**json.loads(metadata["rule"])))
         origin = BasisOrigin(metadata["labels"], metadata["labels_sha256"], int(metadata["count"]), metadata["prompt"])

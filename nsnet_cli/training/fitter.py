@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nsnet_cli.disk import sha256_of
+from nsnet_cli.disk import sha256_of, write_whole
 from nsnet_cli.errors import WeightsError
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, order_hash
 from nsnet_cli.judges.head import ViewHeads
@@ -114,9 +114,7 @@ class Fitter:
                 raise WeightsError(f"{path}: scores of another recipe or other data; use another --work folder")
         fitted = self.fit(name, parts.inside, parts.whole_inside)
         scores = self._scores(fitted, self.some_of(parts.outside)) | self._whole_scores(fitted, parts.whole_outside)
-        unfinished = path.with_suffix(".partial")
-        unfinished.write_text(json.dumps({"made_by": made_by, "scores": scores}), "utf-8")
-        unfinished.replace(path)
+        write_whole(path, json.dumps({"made_by": made_by, "scores": scores}))
         return scores
 
     def _made_by(self, parts: Parts) -> str:

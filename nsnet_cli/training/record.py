@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nsnet_cli import __version__
+from nsnet_cli.disk import write_whole
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash
 
 
@@ -37,8 +38,4 @@ def made_of(pictures: Sequence[LabelledPicture]) -> dict[str, Any]:
 
 def write_held_out(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """A line a picture of what the fold that did not know it said; the file appears whole or not at all."""
-    unfinished = path.with_suffix(".partial")
-    with unfinished.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row) + "\n")
-    unfinished.replace(path)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -12,6 +12,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nsnet_cli.disk import write_whole
 from nsnet_cli.errors import WeightsError
 
 FAST_FORMAT = "nsnet.fast/1"
@@ -75,6 +76,4 @@ def read_fast(weights: Path, weights_sha256: str) -> FastScores | None:
 def write_fast(path: Path, weights_sha256: str, fast: FastScores) -> None:
     """Write a bound; the file appears whole or not at all."""
     record = {"format": FAST_FORMAT, "weights_sha256": weights_sha256, **asdict(fast)}
-    unfinished = path.with_suffix(".partial")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(record, indent=1) + "\n")

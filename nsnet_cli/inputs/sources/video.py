@@ -223,10 +223,10 @@ def _pixels(frame: Any, max_pixels: int) -> NDArray[np.uint8]:
     """``(height, width, 3)`` uint8, upright."""
     if frame.width * frame.height > max_pixels:
         raise InputError("too_large", f"a frame of {frame.width} x {frame.height} pixels, more than the limits allow")
-    return upright(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
+    return _upright(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
 
 
-def upright(pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def _upright(pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     """``(height, width, 3)`` as it is shown, by the ``(a, b, c, d)`` of a display matrix: ``x' = a x + c y`` and
     ``y' = b x + d y`` (ISO 14496-12, 6.2.2), of which quarter turns and mirror images are carried out."""
     a, b, c, d = matrix
