@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -161,20 +162,37 @@ def test_an_error_in_the_list_of_paths_is_heard() -> None:
         list(pool.batches(paths(), 1))
 
 
+def _damaged_tiff() -> bytes:
+    """A picture on which libtiff has something to remark."""
+    noise, data = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8), io.BytesIO()
+    Image.fromarray(noise).save(data, "TIFF", compression="tiff_lzw")
+    half = len(data.getvalue()) // 2
+    return data.getvalue()[:half] + b"\xff" * 800 + data.getvalue()[half + 800 :]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_libraries_in_c_remark_is_not_written_beside_the_rows(
     workers: int, tmp_path: Path, run_nsnet: Callable[..., subprocess.CompletedProcess[bytes]]
 ) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
-    path = tmp_path / "damaged.tif"
-    Image.fromarray(noise).save(path, compression="tiff_lzw")
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 800] = b"\xff" * 800
-    path.write_bytes(data)
-    (tmp_path / "as_bad.tif").write_bytes(data)
+    for name in ("damaged.tif", "as_bad.tif"):
+        (tmp_path / name).write_bytes(_damaged_tiff())
     scan = ("scan", str(tmp_path), "--format", "csv", "--workers", str(workers))
     quiet = run_nsnet("-q", *scan)
     assert quiet.stderr == b""
     assert quiet.stdout.count(b"decode_failed") == 2
     # What is ours to say is said.
     assert run_nsnet(*scan).stderr.count(b"2 could not be read") == 1
+
+
+def test_nor_is_it_by_other_commands_that_look_at_pictures(
+    tmp_path: Path, tiny_weights: Path, run_nsnet: Callable[..., subprocess.CompletedProcess[bytes]]
+) -> None:
+    for label in ("real", "fake"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / f"{label}.tif").write_bytes(_damaged_tiff())
+        Image.new("RGB", (300, 300), "teal").save(tmp_path / label / f"{label}.png")
+    weights = ("--weights", str(tiny_weights))
+    assert run_nsnet("-q", "evaluate", str(tmp_path), "--json", *weights).stderr == b""
+    explained = run_nsnet("-q", "explain", str(tmp_path / "real" / "real.tif"), *weights).stderr
+    assert explained.count(b"\n") == 1 and b"damaged" in explained, explained
+    assert b"tempfile.tif" in run_nsnet("--debug", "explain", str(tmp_path / "real" / "real.tif"), *weights).stderr

@@ -58,12 +58,14 @@ def explain(
     if output is not None:
         check_outputs([output], tuple(_FORMATS), force, [picture])
 
+    from nsnet_cli.cli.progress import unremarked
     from nsnet_cli.cli.scanners import load_scanner
     from nsnet_cli.explain import explain as explained
 
     limits = DecodeLimits(max_pixels, max_bytes)
     scanner = load_scanner(detector, weights, views, device=device, precision=precision, limits=limits)
-    found = explained(scanner, picture, budget)
+    with unremarked():
+        found = explained(scanner, picture, budget)
     if output is not None:
         _write(output, found)
     stdout_utf8()

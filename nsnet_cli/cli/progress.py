@@ -7,13 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 
 from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.inputs.remarks import without_native_remarks
 
 _SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextlib.contextmanager
+def unremarked() -> Iterator[None]:
+    """Within it libraries in C write no remarks on damaged pictures into what is shown, but for ``--debug``."""
+    with contextlib.nullcontext() if STATE.debug else without_native_remarks():
+        yield
+
+
+@contextlib.contextmanager
 def counting(what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
     """Gives a function to call after each of ``total`` pictures, ``done`` of which were done before."""
+    with unremarked(), _shown(what, total, done) as advance:
+        yield advance
+
+
+@contextlib.contextmanager
+def _shown(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
     console = stderr_console()
     if STATE.quiet or total - done < 2:
         yield lambda: None
