@@ -12,11 +12,9 @@ from nsnet_cli.inputs.remarks import without_native_remarks
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-@contextlib.contextmanager
-def unremarked() -> Iterator[None]:
+def unremarked() -> contextlib.AbstractContextManager[None]:
     """Within it libraries in C write no remarks on damaged pictures into what is shown, but for ``--debug``."""
-    with contextlib.nullcontext() if STATE.debug else without_native_remarks():
-        yield
+    return contextlib.nullcontext() if STATE.debug else without_native_remarks()
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from nsnet_cli.cli import options
 from nsnet_cli.cli.options import Format, SortKey
 from nsnet_cli.cli.output import stdout_utf8
 from nsnet_cli.cli.skipped import check_skipped, write_skipped
-from nsnet_cli.cli.state import STATE, say
+from nsnet_cli.cli.state import say
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs.limits import DEFAULT_FRAMES, STDIN, DecodeLimits
 from nsnet_cli.results import NS_NET
@@ -284,8 +284,8 @@ def _local(
     scanner: Scanner, batch_size: int, workers: int | None, timeout: float | None, discovery: Discovery
 ) -> Engine:
     """The engine of this machine: no processes that decode for a few pictures, which would wait for them."""
+    from nsnet_cli.cli.progress import unremarked
     from nsnet_cli.engines.workers import enough_workers
-    from nsnet_cli.inputs.remarks import without_native_remarks
 
     def scan_many(paths: Iterable[str]) -> Iterator[tuple[int, PictureResult]]:
         few = timeout is None and discovery.total is not None and discovery.total < _FEW
@@ -293,7 +293,7 @@ def _local(
         count = default if workers is None else workers
         seconds = (_TIMEOUT if timeout is None else timeout) if count else None
         # Workers, where there are some, see to that themselves; how a process dies is for --debug.
-        with contextlib.nullcontext() if count or STATE.debug else without_native_remarks():
+        with contextlib.nullcontext() if count else unremarked():
             yield from enumerate(scanner.scan_many(paths, batch_size, count, seconds))
 
     return scan_many

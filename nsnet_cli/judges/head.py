@@ -71,3 +71,8 @@ class ViewHeads(nn.ModuleDict):
         head = self[kind]
         assert isinstance(head, NullSpaceHead)
         return head
+
+    def stored(self) -> dict[str, Tensor]:
+        """The tensors of a weights file: matrices in half precision, which moves a score by less than its third digit
+        and spares the wheel a megabyte."""
+        return {name: value.half() if value.dim() > 1 else value for name, value in self.state_dict().items()}

@@ -128,8 +128,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
     fitted = fitter.fit("final", everything, range(len(whole)))
     shown = fitter.some_of(everything)
     directions, names = artifact_directions(fitter.embeddings(fitted.tower, shown), [pictures[i] for i in shown])
-    # Half precision moves a contrastive head's score by less than its third digit; they are a megabyte of the wheel.
-    tensors = {f"head.{k}": v.half() if v.dim() > 1 else v for k, v in fitted.heads.state_dict().items()}
+    tensors = {f"head.{k}": v for k, v in fitted.heads.stored().items()}
     if fitted.kernel is not None:
         tensors |= {f"kernel.{k}": v for k, v in fitted.kernel.stored().items()}
     tensors |= {f"tower.{k}": v for k, v in fitted.tower.adapted_state().items()}
