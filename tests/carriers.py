@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import io
 import struct
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import conftest
 import jsonschema
 import numpy as np
 import pillow_heif
@@ -51,9 +51,7 @@ XMP_AI = XMP.format(attributes=f'Iptc4xmpExt:DigitalSourceType="{AI}"', elements
 
 def encoded(form: str = "JPEG", **options: Any) -> bytes:
     """The test picture in a format."""
-    out = io.BytesIO()
-    PICTURE.save(out, form, **options)
-    return out.getvalue()
+    return conftest.encoded(PICTURE, form, **options)
 
 
 def exif_block(tags: Mapping[int, bytes | str | int], inner: Mapping[int, bytes | str], order: str = ">") -> bytes:

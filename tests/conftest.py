@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -72,6 +73,13 @@ def textured(width: int, height: int, seed: int = 0) -> np.ndarray:
         out += small.repeat(scale, 0).repeat(scale, 1)[:height, :width]
     out *= np.linspace(0.2, 1.5, width)[None, :, None]
     return (128 + 12 * out).clip(0, 255).astype(np.uint8)
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """The file of a picture in a format that Pillow writes."""
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
 
 
 @pytest.fixture

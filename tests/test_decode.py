@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLE, textured
+from conftest import SAMPLE, encoded, textured
 from PIL import Image
 
 from nsnet_cli.errors import InputError
@@ -25,12 +25,6 @@ from nsnet_cli.inputs.kinds import why_passed_over
 from nsnet_cli.inputs.limits import DecodeLimits
 
 LIMITS = DecodeLimits()
-
-
-def encoded(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)  # type: ignore[arg-type]
-    return buffer.getvalue()
 
 
 def pixels(picture: Picture) -> np.ndarray:

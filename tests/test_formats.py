@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import textured
+from conftest import encoded, textured
 from PIL import Image
 from unusual import BASE, GREY, cgbi, chunk, difference, dng, packed_tiff, read, tiff_of
 
@@ -28,12 +28,6 @@ def error_of(data: bytes, **limits: int) -> InputError:
     with pytest.raises(InputError) as caught:
         read(data, **limits)
     return caught.value
-
-
-def encoded(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)  # type: ignore[arg-type]
-    return buffer.getvalue()
 
 
 PNG = encoded(Image.fromarray(BASE), "PNG")

@@ -7,6 +7,7 @@ import struct
 import time
 import zlib
 
+import conftest
 import numpy as np
 import pillow_heif
 import pytest
@@ -26,9 +27,7 @@ GREYS = np.repeat(GREY[:, :, None], 3, axis=2)
 
 
 def encoded(form: str, image: Image.Image | None = None, **options: object) -> bytes:
-    out = io.BytesIO()
-    (Image.fromarray(BASE) if image is None else image).save(out, form, **options)
-    return out.getvalue()
+    return conftest.encoded(Image.fromarray(BASE) if image is None else image, form, **options)
 
 
 def refused(data: bytes) -> InputError:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import textured
+from carriers import PICTURE, encoded
 from credentials import AI, signed_jpeg
 from PIL import Image, PngImagePlugin
 
@@ -27,13 +27,6 @@ XMP = (
     'xmlns:xmp="http://ns.adobe.com/xap/1.0/" {attributes}>{elements}</rdf:Description></rdf:RDF></x:xmpmeta>'
 )
 A1111 = "a cat\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model: dreams"
-PICTURE = Image.fromarray(textured(240, 232))
-
-
-def encoded(form: str = "JPEG", **options: Any) -> bytes:
-    out = io.BytesIO()
-    PICTURE.save(out, form, **options)
-    return out.getvalue()
 
 
 def read(data: bytes, form: str = "JPEG", **trust: Any) -> dict[str, Any]:

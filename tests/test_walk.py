@@ -14,19 +14,14 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import SAMPLE, Call, textured
+from conftest import SAMPLE, Call, encoded, textured
 from PIL import Image
 
 from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
 from nsnet_cli.results.document import json_schema
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
-
-
-def encoded(format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(textured(96, 72)).save(buffer, format, **options)  # type: ignore[arg-type]
-    return buffer.getvalue()
+PICTURE = Image.fromarray(textured(96, 72))
 
 
 def archive() -> bytes:
@@ -38,21 +33,21 @@ def archive() -> bytes:
 
 # What becomes of each: "row", "unsupported_format", or how a list of what was skipped names it.
 EVERYTHING: dict[str, tuple[bytes, str]] = {
-    "a.jpg": (encoded("JPEG"), "row"),
-    "a.png": (encoded("PNG"), "row"),
-    "a.tga": (encoded("TGA"), "row"),
-    "a.pcx": (encoded("PCX"), "row"),
-    "a.sgi": (encoded("SGI"), "row"),
-    "a.ppm": (encoded("PPM"), "row"),
-    "a.qoi": (encoded("QOI"), "row"),
-    "a.bmp": (encoded("BMP"), "row"),
-    "sub/without-suffix": (encoded("WEBP"), "row"),
+    "a.jpg": (encoded(PICTURE, "JPEG"), "row"),
+    "a.png": (encoded(PICTURE, "PNG"), "row"),
+    "a.tga": (encoded(PICTURE, "TGA"), "row"),
+    "a.pcx": (encoded(PICTURE, "PCX"), "row"),
+    "a.sgi": (encoded(PICTURE, "SGI"), "row"),
+    "a.ppm": (encoded(PICTURE, "PPM"), "row"),
+    "a.qoi": (encoded(PICTURE, "QOI"), "row"),
+    "a.bmp": (encoded(PICTURE, "BMP"), "row"),
+    "sub/without-suffix": (encoded(PICTURE, "WEBP"), "row"),
     "layers.psd": (b"8BPS\0\1" + bytes(40), "unsupported_format"),
     "light.exr": (b"v/1\x01" + bytes(40), "unsupported_format"),
     "light.hdr": (b"#?RADIANCE\n" + bytes(40), "unsupported_format"),
     "film.dpx": (b"SDPX" + bytes(40), "unsupported_format"),
     "drawing.svg": (b"<?xml version='1.0'?><svg/>", "unsupported_format"),
-    "favicon.ico": (encoded("ICO"), "unsupported_format"),
+    "favicon.ico": (encoded(PICTURE, "ICO"), "unsupported_format"),
     "camera.cr2": (b"II*\0\x10\0\0\0CR\2\0" + bytes(60), "unsupported_format"),
     "camera.raf": (b"FUJIFILMCCD-RAW" + bytes(60), "unsupported_format"),
     "notes.txt": (b"words", "text"),
