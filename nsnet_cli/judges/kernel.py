@@ -21,8 +21,12 @@ from torch import Tensor, nn
 from nsnet_cli.judges.nullspace import decouple
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.views.plan import ViewKind
-from nsnet_cli.weights.quantised import SCALE, int8_rows
+from nsnet_cli.weights.quantised import LARGEST, SCALE, int8_rows
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
+
+# Whole numbers up to this hold an anchor, with a scale: half of what int8 has.  Folds that were left out rank as well
+# for it, and what is packed takes a bit less for each number.
+ANCHOR_LEVELS = 63
 
 
 class KindFeatures(nn.Module):
@@ -109,7 +113,7 @@ class KernelHead(nn.Module):
         tensors: dict[str, Tensor] = {}
         for name, value in self.state_dict().items():
             if name.split(".")[-1] in ("anchors", "components"):
-                q, scale = int8_rows(value.cpu().numpy())
+                q, scale = int8_rows(value.cpu().numpy(), ANCHOR_LEVELS if name == "anchors" else LARGEST)
                 tensors |= {name: torch.from_numpy(q), name + SCALE: torch.from_numpy(scale)}
             else:
                 tensors[name] = value

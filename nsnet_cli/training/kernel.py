@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
+from nsnet_cli.judges.kernel import ANCHOR_LEVELS, KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.views.plan import ViewKind
-from nsnet_cli.weights.quantised import rounded_rows
+from nsnet_cli.weights.quantised import LARGEST, rounded_rows
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
 # Targets lie at plus and minus this, so that scores are of the size of logits: sigmoid(4) is 0.98.
@@ -75,7 +75,7 @@ def fit_kernel(
         part = head.of(kind)
         part.components.copy_(_rounded(part.components / length))
         described[kind] = head.describe(kind, features[kind])
-    head.anchors.copy_(_rounded(torch.cat([described[kind] for kind in kinds], dim=1)))
+    head.anchors.copy_(_rounded(torch.cat([described[kind] for kind in kinds], dim=1), ANCHOR_LEVELS))
     anchors = head.anchors.double()
     among = gaussian_kernel(anchors, anchors, config.gamma)
     floats = partial(torch.tensor, dtype=torch.float64, device=device)
@@ -162,8 +162,8 @@ def whitened(components: Tensor, variances: Tensor, power: float) -> Tensor:
     return components * scales * (variances.sum() / (variances * scales.square()).sum()).sqrt()
 
 
-def _rounded(matrix: Tensor) -> Tensor:
-    return torch.from_numpy(rounded_rows(matrix.cpu().numpy())).to(matrix.device)
+def _rounded(matrix: Tensor, largest: int = LARGEST) -> Tensor:
+    return torch.from_numpy(rounded_rows(matrix.cpu().numpy(), largest)).to(matrix.device)
 
 
 def _dimensions(tower: VitConfig, config: KernelConfig, pictures: int) -> int:

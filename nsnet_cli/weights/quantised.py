@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from nsnet_cli.arrays import Floats
 
 SCALE = ".scale"
-_LARGEST = 127
+LARGEST = 127
 # Rows that are turned at once: they and what becomes of them stay in the processor's nearest caches.
 _TURNED_AT_ONCE = 64
 
@@ -57,15 +57,15 @@ class Int8Rows:
 HeldTensor = NDArray[Any] | Int8Rows
 
 
-def int8_rows(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """``(n, d)`` float32 as int8 and the scales ``(n,)`` of its rows."""
-    scale = np.maximum(np.abs(matrix).max(axis=1), np.float32(1e-12)) / np.float32(_LARGEST)
-    return np.rint(matrix / scale[:, None]).clip(-_LARGEST, _LARGEST).astype(np.int8), scale
+def int8_rows(matrix: Floats, largest: int = LARGEST) -> tuple[NDArray[np.int8], Floats]:
+    """``(n, d)`` float32 as int8 from ``-largest`` to ``largest``, and the scales ``(n,)`` of its rows."""
+    scale = np.maximum(np.abs(matrix).max(axis=1), np.float32(1e-12)) / np.float32(largest)
+    return np.rint(matrix / scale[:, None]).clip(-largest, largest).astype(np.int8), scale
 
 
-def rounded_rows(matrix: Floats) -> Floats:
+def rounded_rows(matrix: Floats, largest: int = LARGEST) -> Floats:
     """What is left of ``(n, d)`` float32 once it has been held as int8."""
-    return Int8Rows(*int8_rows(matrix)).whole()
+    return Int8Rows(*int8_rows(matrix, largest)).whole()
 
 
 def held(tensors: Mapping[str, NDArray[Any]]) -> dict[str, HeldTensor]:
