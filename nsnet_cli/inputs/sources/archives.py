@@ -1,7 +1,8 @@
 """ZIP and tar archives, read member by member and never unpacked to disk.
 
 Members of a name that cannot be a path inside the archive, encrypted ones, bombs and cut ones are errors of
-theirs alone.  Of several members of one name the first is meant.
+theirs alone.  Where several have one name, which formats allow and programs resolve in different ways, all are read:
+the first under its name, later ones with a number before the suffix, as file managers write it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import contextlib
 import gzip
 import io
 import lzma
+import posixpath
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -40,7 +43,7 @@ class Archive(Protocol):
     """An open archive."""
 
     def members(self) -> Iterator[Member]:
-        """Regular members in the order of the archive, each name once.  Raises `InputError` where it is damaged."""
+        """Regular members in the order of the archive, each of its own name.  Raises `InputError` for damage."""
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """A member whole.  Raises `InputError`."""
@@ -53,9 +56,10 @@ class ZipArchive:
         with _damage("the ZIP archive"):
             self._zip = zipfile.ZipFile(file)
             self._infos: dict[str, zipfile.ZipInfo] = {}
+            names = _Names(self._infos)
             for info in self._zip.infolist():
                 if not info.is_dir():
-                    self._infos.setdefault(info.filename, info)
+                    self._infos.setdefault(names.own(info.filename), info)
 
     def members(self) -> Iterator[Member]:
         for name, info in self._infos.items():
@@ -92,6 +96,7 @@ class TarArchive:
             self._tar: Any = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - open as long as we are
         # Where a member's bytes are, and how many; a tar may have more members than memory has room for `TarInfo`.
         self._known: dict[str, tuple[int, int]] = {}
+        self._names = _Names(self._known)
         self._began = self._ended = False
         self._failure: InputError | None = None
 
@@ -121,7 +126,7 @@ class TarArchive:
             return Member(name, size, None)
 
     def _next(self) -> str | None:
-        """The name of the next regular member whose name is new.  Raises `InputError`, every time, for damage."""
+        """The name of the next regular member.  Raises `InputError`, every time, for damage."""
         if self._failure is not None:
             raise InputError(self._failure.code, str(self._failure))
         while not self._ended:
@@ -133,9 +138,9 @@ class TarArchive:
                 raise
             if info is None:
                 self._ended = True
-            elif info.isreg() and not info.issparse() and info.name not in self._known:
-                self._known[info.name] = (info.offset_data, info.size)
-                return info.name
+            elif info.isreg() and not info.issparse() and (name := self._names.own(info.name)) not in self._known:
+                self._known[name] = (info.offset_data, info.size)
+                return name
         return None
 
     def _header(self) -> tarfile.TarInfo | None:
@@ -158,6 +163,28 @@ class TarArchive:
         with _damage("this member"):
             self._file.seek(at)
             return self._file.read(count)
+
+
+class _Names:
+    """A name of its own for each member, whatever it is called."""
+
+    def __init__(self, taken: Container[str]) -> None:
+        self._taken = taken
+        self._times: Counter[str] = Counter()
+
+    def own(self, name: str) -> str:
+        """``name``; where a member before it has that, ``stem (2).suffix`` or the next number that is free.
+
+        A name that cannot be a path stays what it is: it is an error under any number.
+        """
+        if name not in self._taken or unsafe(name):
+            return name
+        stem, suffix = posixpath.splitext(name)
+        numbered = name
+        while numbered in self._taken:
+            self._times[name] += 1
+            numbered = f"{stem} ({self._times[name] + 1}){suffix}"
+        return numbered
 
 
 @contextlib.contextmanager
