@@ -90,9 +90,9 @@ def test_what_weights_made_before_do_not_say_is_read_as_not_done(tmp_path: Path)
 # Scores (logits before calibration) of the shipped weights, float32.  Another processor moves them by less than 1e-3;
 # a change in decoding, selection, scaling, tower, projection or head moves them by far more.
 PINNED = {
-    "rocket": -3.8325,
-    "landscape": -5.0775,
-    "small": -4.2599,
+    "rocket": -4.0401,
+    "landscape": -5.2819,
+    "small": -4.6479,
 }
 
 
@@ -115,4 +115,4 @@ def test_scores_of_the_shipped_weights_do_not_move(picture: Callable[..., Path])
         assert result.patches is not None
         if name == "rocket":
             strongest = max(result.patches, key=lambda patch: patch.score or -99.0)
-            assert (strongest.x, strongest.y) == (352, 160) and strongest.score == pytest.approx(-1.27, abs=0.05)
+            assert (strongest.x, strongest.y) == (352, 160) and strongest.score == pytest.approx(-1.37, abs=0.05)
