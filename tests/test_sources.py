@@ -103,6 +103,8 @@ def test_members_of_one_name_are_all_read_each_under_one_of_its_own(kind: str, t
         for seed, name in enumerate(names):
             packed.writestr(name, jpeg(seed)) if isinstance(packed, zipfile.ZipFile) else add(packed, name, jpeg(seed))
     own = ["a.jpg", "a (2).jpg", "a (2) (2).jpg", "a (3).jpg", "sub.b/c", "sub.b/c (2)", "../x.jpg"]
+    if kind == "zip":  # whose directory says beforehand which names there are
+        own[1:4] = "a (3).jpg", "a (2).jpg", "a (4).jpg"
     assert found(path) == [f"{path}!{name}" for name in own]
     # In any order, and each by a process that opens the archive anew.
     for seed in reversed(range(6)):

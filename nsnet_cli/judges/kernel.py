@@ -25,7 +25,7 @@ from nsnet_cli.weights.quantised import LARGEST, SCALE, int8_rows
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
 # Whole numbers up to this hold an anchor, with a scale: half of what int8 has.  Folds that were left out rank as well
-# for it, and what is packed takes a bit less for each number.
+# for it, and what is packed takes one bit less for each number.
 ANCHOR_LEVELS = 63
 
 
@@ -112,8 +112,9 @@ class KernelHead(nn.Module):
         """The tensors of a weights file: the large ones as int8, to which the fit rounded them."""
         tensors: dict[str, Tensor] = {}
         for name, value in self.state_dict().items():
-            if name.split(".")[-1] in ("anchors", "components"):
-                q, scale = int8_rows(value.cpu().numpy(), ANCHOR_LEVELS if name == "anchors" else LARGEST)
+            levels = {"anchors": ANCHOR_LEVELS, "components": LARGEST}.get(name.split(".")[-1])
+            if levels is not None:
+                q, scale = int8_rows(value.cpu().numpy(), levels)
                 tensors |= {name: torch.from_numpy(q), name + SCALE: torch.from_numpy(scale)}
             else:
                 tensors[name] = value

@@ -34,7 +34,7 @@ from nsnet_cli.views.plan import KERNEL, WINDOW, ViewKind, kinds_of, plan_views
 _HELD_OUT_PER_GROUP = 40
 _FORWARD_BATCH = 16
 # Of kept scores; another name for other ones, which the code of a fit makes of the same data.
-_SCORES_FORMAT = "nsnet.fold-scores/1"
+_SCORES_FORMAT = "nsnet.fold-scores/2"
 
 # By picture and by judge: a kind of view (its contrastive head), or the kernel head.
 Scores = dict[str, dict[str, float]]

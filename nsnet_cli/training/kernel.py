@@ -59,7 +59,7 @@ def fit_kernel(
     ``features`` are, by kind, those of each view, a row a picture in the order of ``labels``; the fit runs where they
     are.  A picture's share of the ridge is the larger the less it counts by its ``weights``: of a group of many, each
     need not be met exactly.  Those ``beside`` the anchors are to be met as well.  Components and anchors are rounded to
-    int8 with a scale a row, as they are stored, before the system is solved.
+    int8 with a scale a row, as they are stored (anchors from -63 to 63), before the system is solved.
     """
     kinds = config.looked_at(list(features))
     features = {kind: features[kind] for kind in kinds}

@@ -2,7 +2,8 @@
 
 Members of a name that cannot be a path inside the archive, encrypted ones, bombs and cut ones are errors of
 theirs alone.  Where several have one name, which formats allow and programs resolve in different ways, all are read:
-the first under its name, later ones with a number before the suffix, as file managers write it.
+the first under its name, later ones with a number before the suffix, as file managers write it.  In a tar, which is
+read forward, a later member whose true name is such a number gets another.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Archive(Protocol):
     """An open archive."""
 
     def members(self) -> Iterator[Member]:
-        """Regular members in the order of the archive, each of its own name.  Raises `InputError` for damage."""
+        """Regular members in the order of the archive, each with a name of its own.  Raises `InputError` for damage."""
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """A member whole.  Raises `InputError`."""
@@ -56,10 +57,10 @@ class ZipArchive:
         with _damage("the ZIP archive"):
             self._zip = zipfile.ZipFile(file)
             self._infos: dict[str, zipfile.ZipInfo] = {}
-            names = _Names(self._infos)
-            for info in self._zip.infolist():
-                if not info.is_dir():
-                    self._infos.setdefault(names.own(info.filename), info)
+            infos = [info for info in self._zip.infolist() if not info.is_dir()]
+            names = _Names(self._infos, reserved={info.filename for info in infos})
+            for info in infos:
+                self._infos.setdefault(names.own(info.filename), info)
 
     def members(self) -> Iterator[Member]:
         for name, info in self._infos.items():
@@ -168,8 +169,8 @@ class TarArchive:
 class _Names:
     """A name of its own for each member, whatever it is called."""
 
-    def __init__(self, taken: Container[str]) -> None:
-        self._taken = taken
+    def __init__(self, given: Container[str], reserved: Container[str] = ()) -> None:
+        self._given, self._reserved = given, reserved
         self._times: Counter[str] = Counter()
 
     def own(self, name: str) -> str:
@@ -177,11 +178,11 @@ class _Names:
 
         A name that cannot be a path stays what it is: it is an error under any number.
         """
-        if name not in self._taken or unsafe(name):
+        if name not in self._given or unsafe(name):
             return name
         stem, suffix = posixpath.splitext(name)
         numbered = name
-        while numbered in self._taken:
+        while numbered in self._given or numbered in self._reserved:
             self._times[name] += 1
             numbered = f"{stem} ({self._times[name] + 1}){suffix}"
         return numbered
