@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from conftest import textured
+from conftest import encoded, textured
 from PIL import Image
 
 from nsnet_cli.inputs.discover import WalkCount, WalkOptions, find_pictures
@@ -18,9 +18,7 @@ TARS = {"tar": "w:", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
 
 
 def jpeg(seed: int) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(textured(96, 80, seed)).save(out, "JPEG")
-    return out.getvalue()
+    return encoded(Image.fromarray(textured(96, 80, seed)), "JPEG")
 
 
 PICTURES = {"a.jpg": jpeg(1), "b/c.jpg": jpeg(2), "b/d d.jpg": jpeg(3), "ä!.jpg": jpeg(4)}

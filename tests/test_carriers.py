@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import zlib
 from typing import Any
 
+import conftest
 import pytest
 from carriers import (
     A1111,
-    PICTURE,
     XMP_AI,
     encoded,
     exif_block,
@@ -150,11 +149,10 @@ def test_comments_and_segments_of_nobodys() -> None:
         encoded() + b'{"AIGC":' + label.encode() + b"}",
     ):
         assert read(jpeg)["claims"] == ["generated"]
-    gif = io.BytesIO()
-    PICTURE.save(gif, "GIF", comment=A1111.encode())
-    assert read(gif.getvalue(), "GIF")["claims"] == ["generated"]
+    gif = encoded("GIF", comment=A1111.encode())
+    assert read(gif, "GIF")["claims"] == ["generated"]
     extension = b"\x21\xff\x0bXMP DataXMP" + XMP_AI + bytes([1, *range(255, -1, -1), 0])
-    assert read(gif.getvalue()[:-1] + extension + b";", "GIF")["claims"] == ["generated"]
+    assert read(gif[:-1] + extension + b";", "GIF")["claims"] == ["generated"]
     ppm = encoded("PPM")
     assert read(ppm[:3] + b"# Made with AI\n" + ppm[3:], "PPM")["claims"] == ["generated"]
 
@@ -171,16 +169,12 @@ def test_iptc_in_its_own_segment() -> None:
 def test_texts_in_the_lowest_bits(form: str, size: tuple[int, int]) -> None:
     image = stealthy(A1111, form, size)
     for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {}), ("TGA", {})):
-        out = io.BytesIO()
-        image.save(out, kind, **options)
-        found = read(out.getvalue(), kind)
+        found = read(conftest.encoded(image, kind, **options), kind)
         assert settings(found)["prompt"] == "a lighthouse" and form in found["findings"][0]["carrier"]
     inner = json.dumps(
         {"Software": "NovelAI", "Description": "a lighthouse", "Comment": '{"prompt": "b", "uc": "fog"}'}
     )
-    out = io.BytesIO()
-    stealthy(inner, form, size).save(out, "PNG")
-    found = read(out.getvalue(), "PNG")
+    found = read(conftest.encoded(stealthy(inner, form, size), "PNG"), "PNG")
     assert found["claims"] == ["generated"] and "fog" in json.dumps(found)
 
 
@@ -193,9 +187,7 @@ def test_a_cut_text_in_the_lowest_bits_is_told() -> None:
             pixels[0, y] = tuple(value ^ 1 for value in pixels[0, y])
         for y in range(41, 60):
             pixels[0, y] = tuple(value ^ 1 for value in pixels[0, y]) if "rgb" in form else pixels[0, y]
-        out = io.BytesIO()
-        image.save(out, "PNG")
-        found = read(out.getvalue(), "PNG")
+        found = read(conftest.encoded(image, "PNG"), "PNG")
         assert found["claims"] == ["not_read"] and "stealth" in found["errors"][0]["message"]
 
 
@@ -205,15 +197,14 @@ def test_first_letters_are_those_of_the_decoded_picture(seed: int, mode: str, le
 
     rng = np.random.default_rng(seed)
     walked = np.cumsum(rng.integers(-3, 4, (height, 5, len(mode))), axis=0).astype(np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(walked).save(out, "PNG", compress_level=level)
-    seen = first_letters(out.getvalue())
+    data = conftest.encoded(Image.fromarray(walked), "PNG", compress_level=level)
+    seen = first_letters(data)
     assert seen is not None
     flat = walked[:, 0, :3].reshape(-1)[:120] & 1
     assert seen[1] == np.packbits(flat).tobytes()
     if mode == "RGBA":
         assert seen[0] == np.packbits(walked[:120, 0, 3] & 1).tobytes()
-    assert hidden_text(out.getvalue(), "PNG", Carried()) is None
+    assert hidden_text(data, "PNG", Carried()) is None
 
 
 @given(st.binary(max_size=2_000))

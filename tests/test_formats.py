@@ -180,18 +180,15 @@ TIFFS = [
 
 @pytest.mark.parametrize(("order", "dtype", "packed", "planes", "tile"), TIFFS)
 def test_tiff_of_every_layout(order: str, dtype: str, packed: bool, planes: str, tile: tuple[int, int] | None) -> None:
-    tifffile = pytest.importorskip("tifffile")
     if dtype[0] == "f":
         values = (BASE / 255).astype(dtype)
     else:
         values = BASE.astype(dtype) * np.array({"u2": 257, "u4": 16843009}[dtype], dtype)
-    out = io.BytesIO()
-    tifffile.imwrite(
-        out, np.moveaxis(values, -1, 0) if planes == "separate" else values, byteorder=order, photometric="rgb",
+    data = tiff_of(
+        np.moveaxis(values, -1, 0) if planes == "separate" else values, byteorder=order, photometric="rgb",
         planarconfig=planes, tile=tile, rowsperstrip=None if tile else 17, compression="zlib" if packed else None,
         predictor=2 if packed and dtype[0] == "u" else None,
     )  # fmt: skip
-    data = out.getvalue()
     picture = read(data)
     # Integers of 32 bits are scaled to the highest that is there.
     expected = np.rint(BASE * (255.0 / BASE.max())) if dtype == "u4" else BASE
@@ -210,12 +207,8 @@ def test_tiff_of_10_to_14_bits(bits: int, grey: bool) -> None:
 
 
 def test_which_floats_are_white() -> None:
-    tifffile = pytest.importorskip("tifffile")
-
     def scanned(values: np.ndarray) -> Picture:
-        out = io.BytesIO()
-        tifffile.imwrite(out, values.astype(np.float32), photometric="rgb")
-        return read(out.getvalue())
+        return read(tiff_of(values.astype(np.float32), photometric="rgb"))
 
     bright = BASE / 255.0
     bright[:8] *= 20  # lights beyond white are clipped
@@ -225,16 +218,13 @@ def test_which_floats_are_white() -> None:
 
 
 def test_transparent_and_cmyk_tiff_of_16_bits() -> None:
-    tifffile = pytest.importorskip("tifffile")
     ink = np.concatenate([65535 - BASE.astype(np.uint16) * 257, np.zeros((82, 125, 1), np.uint16)], axis=2)
     clear = np.concatenate([BASE / 255, np.zeros((82, 125, 1))], axis=2).astype(np.float32)
     for values, options, expected in (
         (ink, {"photometric": "separated"}, BASE),
         (clear, {"photometric": "rgb", "extrasamples": ["unassalpha"]}, np.full_like(BASE, 255)),
     ):
-        out = io.BytesIO()
-        tifffile.imwrite(out, values, **options)
-        assert difference(read(out.getvalue()), expected) <= 1
+        assert difference(read(tiff_of(values, **options)), expected) <= 1
 
 
 def test_lab_becomes_the_colour_that_it_means() -> None:

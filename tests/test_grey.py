@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
+from conftest import encoded
 from PIL import Image
 from unusual import GREY, chunk, difference, read, tiff_of
 
@@ -32,9 +32,7 @@ def test_grey_of_32_bits_has_no_sign(order: str) -> None:
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_a_dark_picture_of_16_bits_is_dark(form: str) -> None:
     """Whatever its highest value: one pixel more does not make it another picture."""
-    out = io.BytesIO()
-    Image.fromarray(GREY.astype(np.uint16)).save(out, form)
-    pixels = read(out.getvalue()).pixels
+    pixels = read(encoded(Image.fromarray(GREY.astype(np.uint16)), form)).pixels
     assert pixels is not None and pixels.max() <= 1
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 from carriers import A1111, PICTURE, XMP_AI, encoded, with_text
 from credentials import Signer
@@ -18,8 +18,7 @@ from nsnet_cli.provenance.inspection import inspect
 
 def thumbnailed() -> bytes:
     """A JPEG with a thumbnail in EXIF and content credentials with one of their own."""
-    small = io.BytesIO()
-    PICTURE.resize((60, 58)).save(small, "JPEG")
+    small = conftest.encoded(PICTURE.resize((60, 58)), "JPEG")
     exif = Image.Exif()
     exif[0x0110] = "Camera 5"
     block = exif.tobytes()[6:]
@@ -30,9 +29,9 @@ def thumbnailed() -> bytes:
     count = int.from_bytes(block[first : first + 2], order)
     link = first + 2 + 12 * count
     second = (2).to_bytes(2, order)
-    for number, value in ((0x0201, at + 30), (0x0202, len(small.getvalue()))):
+    for number, value in ((0x0201, at + 30), (0x0202, len(small))):
         second += number.to_bytes(2, order) + (4).to_bytes(2, order) + (1).to_bytes(4, order) + value.to_bytes(4, order)
-    whole = block[:link] + at.to_bytes(4, order) + block[link + 4 :] + second + b"\0" * 4 + small.getvalue()
+    whole = block[:link] + at.to_bytes(4, order) + block[link + 4 :] + second + b"\0" * 4 + small
     return Signer().sign(encoded(exif=b"Exif\0\0" + whole))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from carriers import A1111, user_comment, with_chunk
+from conftest import encoded
 from PIL import Image
 
 from nsnet_cli import Detector
@@ -24,16 +24,13 @@ def pictures(count: int) -> Iterator[tuple[str, bytes]]:
     for k in range(count):
         noise = np.random.default_rng(k).integers(0, 256, (16, 16, 3), dtype=np.uint8)
         prompt = A1111.replace("a lighthouse", f"secret prompt number {k}")
-        out = io.BytesIO()
+        image = Image.fromarray(noise)
         if k % 3 == 0:
-            Image.fromarray(noise).save(out, "JPEG", exif=b"Exif\0\0" + user_comment(prompt))
-            yield "JPEG", out.getvalue()
+            yield "JPEG", encoded(image, "JPEG", exif=b"Exif\0\0" + user_comment(prompt))
         elif k % 6 == 1:
-            Image.fromarray(noise).save(out, "PNG")
-            yield "PNG", with_chunk(out.getvalue(), b"tEXt", b"parameters\0" + prompt.encode())
+            yield "PNG", with_chunk(encoded(image, "PNG"), b"tEXt", b"parameters\0" + prompt.encode())
         else:
-            Image.fromarray(noise).save(out, "JPEG")
-            yield "JPEG", out.getvalue()
+            yield "JPEG", encoded(image, "JPEG")
 
 
 def prompt_of(found: dict[str, Any]) -> str | None:

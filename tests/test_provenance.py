@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import conftest
 import jsonschema
 import pytest
 from carriers import PICTURE, encoded
@@ -201,9 +201,8 @@ def test_generators_text_and_exif() -> None:
 
 def test_quantisation_tables_are_told_apart() -> None:
     assert "libjpeg's tables quality 83" in said(read(encoded(quality=83)), "jpeg")["quantisation"][0]
-    grey = io.BytesIO()
-    PICTURE.convert("L").save(grey, "JPEG", quality=60)
-    assert "libjpeg's tables quality 60" in said(read(grey.getvalue()), "jpeg")["quantisation"][0]
+    grey = conftest.encoded(PICTURE.convert("L"), "JPEG", quality=60)
+    assert "libjpeg's tables quality 60" in said(read(grey), "jpeg")["quantisation"][0]
     own = encoded(qtables=[[min(255, 3 + k // 2) for k in range(64)], [min(255, 5 + k) for k in range(64)]])
     assert "another encoder" in said(read(own), "jpeg")["quantisation"][0]
 

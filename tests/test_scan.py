@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import ROOT, SAMPLE, textured
+from conftest import ROOT, SAMPLE, encoded, textured
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -261,9 +261,7 @@ def test_what_phones_write_gives_the_verdict_of_the_lossless_picture(
 
 def test_a_folder_of_every_damage_gives_the_documented_rows(run_nsnet: Run, tmp_path: Path) -> None:
     good = SAMPLE.read_bytes()
-    png = io.BytesIO()
-    Image.fromarray(textured(64, 64)).save(png, "PNG")
-    bomb = bytearray(png.getvalue())
+    bomb = bytearray(encoded(Image.fromarray(textured(64, 64)), "PNG"))
     bomb[16:24] = (100_000).to_bytes(4, "big") * 2
     bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
     files = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import encoded
 from PIL import Image
 
 from nsnet_cli import Detector
@@ -164,10 +164,10 @@ def test_an_error_in_the_list_of_paths_is_heard() -> None:
 
 def _damaged_tiff() -> bytes:
     """A picture on which libtiff has something to remark."""
-    noise, data = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8), io.BytesIO()
-    Image.fromarray(noise).save(data, "TIFF", compression="tiff_lzw")
-    half = len(data.getvalue()) // 2
-    return data.getvalue()[:half] + b"\xff" * 800 + data.getvalue()[half + 800 :]
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), "TIFF", compression="tiff_lzw")
+    half = len(data) // 2
+    return data[:half] + b"\xff" * 800 + data[half + 800 :]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

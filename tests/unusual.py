@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import textured
+from conftest import encoded, textured
 from PIL import Image
 
 from nsnet_cli.inputs.decode import Picture, decode
@@ -40,9 +40,7 @@ def cgbi(pixels: np.ndarray, alpha: int | None = None) -> bytes:
     raw = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in rows)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = packer.compress(raw) + packer.flush()
-    plain = io.BytesIO()
-    Image.fromarray(pixels).save(plain, "PNG")
-    png = plain.getvalue()
+    png = encoded(Image.fromarray(pixels), "PNG")
     header = bytearray(png[8:29])
     header[17] = 2 if alpha is None else 6
     parts = (chunk(b"IHDR", bytes(header[8:])), chunk(b"IDAT", packed[:500]), chunk(b"IDAT", packed[500:]))

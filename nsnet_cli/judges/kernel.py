@@ -24,9 +24,9 @@ from nsnet_cli.views.plan import ViewKind
 from nsnet_cli.weights.quantised import LARGEST, SCALE, int8_rows
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
-# Whole numbers up to this hold an anchor, with a scale: half of what int8 has.  Folds that were left out rank as well
-# for it, and what is packed takes one bit less for each number.
-ANCHOR_LEVELS = 63
+# Up to which whole numbers what is large is held, with a scale a row.  Anchors have half of what int8 has: folds that
+# were left out rank as well for it, and what is packed takes one bit less for each number.
+LEVELS = {"components": LARGEST, "anchors": 63}
 
 
 class KindFeatures(nn.Module):
@@ -112,9 +112,9 @@ class KernelHead(nn.Module):
         """The tensors of a weights file: the large ones as int8, to which the fit rounded them."""
         tensors: dict[str, Tensor] = {}
         for name, value in self.state_dict().items():
-            levels = {"anchors": ANCHOR_LEVELS, "components": LARGEST}.get(name.split(".")[-1])
-            if levels is not None:
-                q, scale = int8_rows(value.cpu().numpy(), levels)
+            part = name.split(".")[-1]
+            if part in LEVELS:
+                q, scale = int8_rows(value.cpu().numpy(), LEVELS[part])
                 tensors |= {name: torch.from_numpy(q), name + SCALE: torch.from_numpy(scale)}
             else:
                 tensors[name] = value

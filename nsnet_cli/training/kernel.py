@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nsnet_cli.judges.kernel import ANCHOR_LEVELS, KernelHead, gaussian_kernel
+from nsnet_cli.judges.kernel import LEVELS, KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.views.plan import ViewKind
-from nsnet_cli.weights.quantised import LARGEST, rounded_rows
+from nsnet_cli.weights.quantised import rounded_rows
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
 # Targets lie at plus and minus this, so that scores are of the size of logits: sigmoid(4) is 0.98.
@@ -73,9 +73,9 @@ def fit_kernel(
     length = torch.cat(list(described.values()), dim=1).square().sum(1).mean().sqrt()
     for kind in kinds:
         part = head.of(kind)
-        part.components.copy_(_rounded(part.components / length))
+        part.components.copy_(_rounded(part.components / length, LEVELS["components"]))
         described[kind] = head.describe(kind, features[kind])
-    head.anchors.copy_(_rounded(torch.cat([described[kind] for kind in kinds], dim=1), ANCHOR_LEVELS))
+    head.anchors.copy_(_rounded(torch.cat([described[kind] for kind in kinds], dim=1), LEVELS["anchors"]))
     anchors = head.anchors.double()
     among = gaussian_kernel(anchors, anchors, config.gamma)
     floats = partial(torch.tensor, dtype=torch.float64, device=device)
@@ -162,7 +162,7 @@ def whitened(components: Tensor, variances: Tensor, power: float) -> Tensor:
     return components * scales * (variances.sum() / (variances * scales.square()).sum()).sqrt()
 
 
-def _rounded(matrix: Tensor, largest: int = LARGEST) -> Tensor:
+def _rounded(matrix: Tensor, largest: int) -> Tensor:
     return torch.from_numpy(rounded_rows(matrix.cpu().numpy(), largest)).to(matrix.device)
 
 

@@ -63,7 +63,7 @@ def int8_rows(matrix: Floats, largest: int = LARGEST) -> tuple[NDArray[np.int8],
     return np.rint(matrix / scale[:, None]).clip(-largest, largest).astype(np.int8), scale
 
 
-def rounded_rows(matrix: Floats, largest: int = LARGEST) -> Floats:
+def rounded_rows(matrix: Floats, largest: int) -> Floats:
     """What is left of ``(n, d)`` float32 once it has been held as int8."""
     return Int8Rows(*int8_rows(matrix, largest)).whole()
 
