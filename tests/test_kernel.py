@@ -14,8 +14,8 @@ from nsnet_cli.judges.kernel import KernelHead, gaussian_kernel
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.training.kernel import (
     Beside,
+    add_gram,
     fit_kernel,
-    gram,
     nystroem_regression,
     ridge_regression,
     smoothing,
@@ -75,7 +75,8 @@ def test_what_is_to_be_met_may_be_more_than_the_anchors(n: int, more: int, seed:
     targets = torch.randn(n + more, generator=generator, dtype=torch.float64)
     ridge = 0.05 + torch.rand(n + more, generator=generator, dtype=torch.float64)
     among, rows = gaussian_kernel(x[:n], x[:n], 1.5), gaussian_kernel(x, x[:n], 1.5)
-    a, b = nystroem_regression(among, rows, targets, ridge)
+    met = zip(rows.split(5), targets.split(5), ridge.split(5), strict=True)  # in parts, as they may come
+    a, b = nystroem_regression(among, met)
     if not more:
         assert torch.allclose(
             rows @ a + b, rows @ (same := ridge_regression(among, targets, ridge))[0] + same[1], atol=1e-3
@@ -94,8 +95,9 @@ def test_what_is_to_be_met_may_be_more_than_the_anchors(n: int, more: int, seed:
 @given(st.integers(1, 9), st.integers(1, 20), st.integers(1, 25), st.integers(0, 10))
 def test_products_block_by_block_are_the_whole(m: int, n: int, columns: int, seed: int) -> None:
     x = torch.from_numpy(np.random.default_rng(seed).normal(size=(m, n)))
-    found = gram(x, columns)
-    assert torch.allclose(found, x.T @ x, atol=1e-12) and torch.equal(found, found.T)
+    found = torch.eye(n, dtype=torch.float64)
+    add_gram(found, x, columns)
+    assert torch.allclose(found, torch.eye(n) + x.T @ x, atol=1e-12) and torch.equal(found, found.T)
 
 
 def test_the_more_those_beside_the_anchors_count_the_better_they_are_met_and_anchors_stay() -> None:

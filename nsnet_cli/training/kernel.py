@@ -7,11 +7,10 @@ anchor (Nystroem's approximation, Williams and Seeger, 2001).  A weights file an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,8 +26,11 @@ _TARGET = 4.0
 _ITERATIONS = 6
 _JITTER = 1e-6
 # Rows of a system that are multiplied out at a time: each is as long as there are anchors.
-_ROWS = 8192
+_ROWS = 4096
 _COLUMNS = 4096
+
+# Some of what has to be met: rows of the kernel ``(m, n)``, targets and each one's ridge ``(m,)``, float64.
+Met = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,10 @@ def fit_kernel(
     targets = _TARGET * (2.0 * floats([*labels, *(label for those in beside for label in those.labels)]) - 1.0)
     ridge = config.ridge * floats([*smoothed, *(times for those in beside for times in those.smoothed)])
     if beside:
-        described_all = [head.describe_all({kind: those.views[kind] for kind in kinds}) for those in beside]
-        # Nothing else holds the parts, which are gigabytes, once they are joined.
-        met = torch.cat([among, *(gaussian_kernel(x.double(), anchors, config.gamma) for x in described_all)])
-        coefficients, offset = nystroem_regression(among, met, targets, ridge)
+        x = torch.cat([anchors, *(head.describe_all(those.views).double() for those in beside)])
+        parts = zip(x.split(_ROWS), targets.split(_ROWS), ridge.split(_ROWS), strict=True)
+        met = ((gaussian_kernel(some, anchors, config.gamma), aims, ridges) for some, aims, ridges in parts)
+        coefficients, offset = nystroem_regression(among, met)
     else:
         coefficients, offset = ridge_regression(among, targets, ridge)
     head.coefficients.copy_(coefficients)
@@ -108,42 +110,46 @@ def ridge_regression(kernel: Tensor, targets: Tensor, ridge: Tensor | float) -> 
     return of_targets - offset * of_ones, offset
 
 
-def nystroem_regression(among: Tensor, rows: Tensor, targets: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
+def nystroem_regression(among: Tensor, met: Iterable[Met]) -> tuple[Tensor, Tensor]:
     """Coefficients ``a`` ``(n,)`` and offset ``b`` where more is to be met than there are anchors, float64.
 
-    ``among`` is the kernel of the anchors ``(n, n)``, ``rows`` that of all that is to be met with them ``(m, n)``, with
-    ``targets`` and each one's ``ridge`` ``(m,)``.  They minimise ``|rows a + b - t|^2`` in the metric of the inverse of
-    the ridge, plus ``a' K a``: what `ridge_regression` does where the anchors are the rows.
+    ``among`` is the kernel of the anchors ``(n, n)``.  With the rows of all that is ``met``, the anchors' own too, they
+    minimise ``|rows a + b - t|^2`` in the metric of the inverse of the ridge, plus ``a' K a``: what `ridge_regression`
+    does where the anchors are the rows.  Rows are gigabytes, so no more of them are held than are given at a time.
     """
-    weights = 1.0 / ridge
-    ones = torch.ones_like(targets)
     system = among.clone()
-    for some, weighing in zip(rows.split(_ROWS), weights.sqrt().split(_ROWS), strict=True):
-        system += gram(some * weighing[:, None])
+    right, sums = among.new_zeros(len(among), 2), among.new_zeros(2)  # of the targets, and of ones
+    for rows, targets, ridge in met:
+        weights = 1.0 / ridge
+        sides = torch.stack([targets, torch.ones_like(targets)], dim=1)
+        add_gram(system, rows * weights.sqrt()[:, None])
+        right += rows.T @ (weights[:, None] * sides)
+        sums += weights @ sides
     # The squared kernel is all but singular; what is added lies far below what rounding to int8 changes.
-    factor = torch.linalg.cholesky(system + _JITTER * torch.eye(len(system), dtype=system.dtype, device=system.device))
-    right = rows.T @ (weights[:, None] * torch.stack([targets, ones], dim=1))
-    of_targets, of_ones = torch.cholesky_solve(right, factor).unbind(1)
-    offset = weights @ (targets - rows @ of_targets) / (weights @ (ones - rows @ of_ones))
-    return of_targets - offset * of_ones, offset
+    system.diagonal().add_(_JITTER)
+    solved = torch.cholesky_solve(right, torch.linalg.cholesky(system))
+    left_over = sums - right[:, 1] @ solved
+    offset = left_over[0] / left_over[1]
+    return solved[:, 0] - offset * solved[:, 1], offset
 
 
-def gram(x: Tensor, columns: int = _COLUMNS) -> Tensor:
-    """``x' x`` of ``x`` ``(m, n)``, of which on a CPU one half is multiplied out, so many columns by as many at a time.
+def add_gram(system: Tensor, x: Tensor, columns: int = _COLUMNS) -> None:
+    """Add ``x' x`` of ``x`` ``(m, n)`` to ``system`` ``(n, n)``, which is symmetric, in place.
 
-    (OpenBLAS, which NumPy brings, does that by itself, but ends the process where there are more than some 15,000.)
+    On a CPU one half of it is multiplied out, so many columns by as many at a time.  (OpenBLAS, which NumPy brings,
+    does that by itself, but ends the process where there are more than some 15,000.)
     """
     if x.device.type != "cpu":
-        return x.T @ x
-    values = x.numpy()
-    found = np.empty((x.shape[1],) * 2, values.dtype)
+        system.addmm_(x.T, x)
+        return
+    values, into = x.numpy(), system.numpy()
     for left in range(0, x.shape[1], columns):
         for right in range(left, x.shape[1], columns):
             rows, others = slice(left, left + columns), slice(right, right + columns)
-            found[rows, others] = values[:, rows].T @ values[:, others]
+            product = values[:, rows].T @ values[:, others]
+            into[rows, others] += product
             if left != right:
-                found[others, rows] = found[rows, others].T
-    return torch.from_numpy(found)
+                into[others, rows] += product.T
 
 
 def smoothing(weights: Sequence[float], share: float = 1.0) -> list[float]:
