@@ -32,7 +32,7 @@ from options import parser_with
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from nsnet_cli.disk import sha256_of
+from nsnet_cli.disk import sha256_of, write_whole
 from nsnet_cli.evaluation.labelled import LabelledPicture, manifest_hash, read_manifest
 from nsnet_cli.judges.nullspace import BasisRule, semantic_basis
 from nsnet_cli.tower.vit import VitFeatures
@@ -123,9 +123,7 @@ class _Ablation:
         print(f"section: {name}", file=sys.stderr, flush=True)
         found = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"mark": self._mark, "found": found}), "utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps({"mark": self._mark, "found": found}))
         return found
 
     def _several_mosaics(self) -> dict[str, Any]:

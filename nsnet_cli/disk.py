@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,9 +17,26 @@ def sha256_of(path: Path) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that appears whole or not at all, whatever kills the process that writes it."""
-    unfinished = path.with_suffix(".partial")
-    unfinished.write_text(text, "utf-8")
-    unfinished.replace(path)
+    with appearing(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; what is there when the block ends takes the place of ``path``, whole.
+
+    Where the block fails ``path`` stays as it was, and nothing is left beside it.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+        sync_folder(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def real_path(path: Path) -> Path:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nsnet_cli.disk import real_path, sync_folder
+from nsnet_cli.disk import appearing, real_path
 from nsnet_cli.errors import UsageError
 from nsnet_cli.report.rows import CSV_FIELDS, CsvWriter, flat_row
 
@@ -105,19 +103,11 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
     Raises `UsageError`.
     """
-    real = real_path(path)
-    partial = real.with_name(f".{real.name}.{os.getpid()}.partial")
     try:
-        write(partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(real)
-        sync_folder(real)
+        with appearing(real_path(path)) as partial:
+            write(partial)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def write_bytes_whole(path: Path, data: bytes) -> None:

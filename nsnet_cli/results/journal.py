@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from nsnet_cli.disk import sha256_of, sync_folder
+from nsnet_cli.disk import appearing, sha256_of, sync_folder
 from nsnet_cli.errors import NsnetError, UsageError
 from nsnet_cli.inputs.decode import facts_of
 from nsnet_cli.inputs.limits import DecodeLimits
@@ -223,14 +223,9 @@ def parse_row(line: bytes) -> Row | None:
 
 def rewrite(path: Path, rows: Iterable[Row]) -> None:
     """Replace a journal whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with appearing(path) as partial, partial.open("wb") as file:
         for row in rows:
             file.write((to_json(row) + "\n").encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path)
 
 
 def unchanged_by_stat(row: Row) -> bool:

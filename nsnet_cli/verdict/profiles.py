@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from nsnet_cli import __version__
+from nsnet_cli.disk import write_whole
 from nsnet_cli.errors import UsageError
 from nsnet_cli.results.document import WEAKENING_WARNINGS
 from nsnet_cli.verdict.rates import wilson
@@ -247,11 +247,9 @@ def save_profile(profile: Profile, overwrite: bool) -> Path:
         raise UsageError(
             f"there is a profile {profile.name!r} already; choose another name, or replace it with --force"
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(to_json_data(profile), indent=2) + "\n", "utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(to_json_data(profile), indent=2) + "\n")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
     return path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsnet_cli.disk import appearing
 from nsnet_cli.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -96,10 +97,6 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with appearing(path) as partial:
         save_file({name: t.contiguous() for name, t in tensors.items()}, partial, metadata=metadata)
         os.chmod(partial, 0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
