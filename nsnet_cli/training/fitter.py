@@ -191,12 +191,11 @@ class Fitter:
         looked_at = config.kernel.looked_at(self.kinds)
         # The k-th rendering of each kind is of the same delivered picture (`Rendered`).
         random = {kind: self._kept[kind][len(self._scanned[kind]) :] for kind in looked_at}
-        device = torch.device(self.device)
         pictures = [self.pictures[i] for i in indices]
         smoothed = smoothing(picture_weights(pictures), config.kernel.delivered_share)
         return [
             Beside(
-                {kind: [random[kind][k].features.rows(rows).floats_on(device)] for kind in looked_at},
+                {kind: [random[kind][k].features.rows(rows)] for kind in looked_at},
                 [picture.label for picture in pictures],
                 smoothed,
             )
