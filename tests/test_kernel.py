@@ -201,7 +201,7 @@ def test_several_views_of_a_kind_are_averaged_and_pictures_stay_apart() -> None:
 def test_what_is_stored_gives_the_same_scores_and_misfits_are_refused() -> None:
     head, _, seen = fitted()
     stored = head.stored()
-    assert stored["anchors"].dtype == torch.int8 and stored["anchors"].abs().max() == 63
+    assert stored["anchors.columns"].dtype == torch.int8 and stored["anchors.columns"].abs().max() == 63
     assert stored["kinds.window.components"].abs().max() == 127
     whole = {k: torch.from_numpy(np.asarray(v)) for k, v in held({k: v.numpy() for k, v in stored.items()}).items()}
     again = KernelHead.of_state(TOWER, CONFIG, semantic(), ["mosaic", "window"], whole)

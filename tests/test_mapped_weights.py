@@ -89,3 +89,12 @@ def test_what_has_a_scale_is_held_and_all_else_is_copied() -> None:
     assert {name: np.asarray(x).dtype for name, x in found.items()} == dict.fromkeys(found, np.dtype(np.float32))
     with pytest.raises(ValueError, match="without a copy"):
         np.asarray(found["a"], copy=False)
+
+
+def test_what_is_stored_column_by_column_is_held_as_the_matrix_that_it_is_of() -> None:
+    q, scale = int8_rows(np.random.default_rng(3).standard_normal((7, 4)).astype(np.float32))
+    found = held({"a.columns": q.T.copy(), "a.scale": scale, "b.columns": scale})
+    assert found.keys() == {"a", "b.columns"}
+    held_rows, few = found["a"], slice(2, 5)
+    assert isinstance(held_rows, Int8Rows) and held_rows.shape == (7, 4)
+    assert np.array_equal(held_rows.rows(few), Int8Rows(q, scale).rows(few))

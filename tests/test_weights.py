@@ -87,6 +87,20 @@ def test_what_weights_made_before_do_not_say_is_read_as_not_done(tmp_path: Path)
     assert before == replace(shipped, **dict.fromkeys(newer, 0.0)) != shipped
 
 
+def test_anchors_are_the_same_stored_row_by_row_as_weights_made_before_have_them(tmp_path: Path) -> None:
+    rows, columns = "kernel.anchors", "kernel.anchors.columns"
+
+    def the_other_way(tensors: dict, metadata: dict) -> None:
+        given, wanted, version = (columns, rows, 4) if columns in tensors else (rows, columns, 5)
+        tensors[wanted] = tensors.pop(given).T.contiguous()
+        metadata["format"] = f"nsnet.weights/{version}"
+
+    path = copied(tmp_path, the_other_way)
+    other, shipped = (load_weights(name).tensors[rows] for name in (str(path), DEFAULT_WEIGHTS))
+    assert other.shape == shipped.shape
+    assert np.array_equal(np.asarray(other), np.asarray(shipped))
+
+
 # Scores (logits before calibration) of the shipped weights, float32.  Another processor moves them by less than 1e-3;
 # a change in decoding, selection, scaling, tower, projection or head moves them by far more.
 PINNED = {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nsnet_cli.judges.nullspace import decouple
 from nsnet_cli.tower.vit import VitFeatures
 from nsnet_cli.views.plan import ViewKind
-from nsnet_cli.weights.quantised import LARGEST, SCALE, int8_rows
+from nsnet_cli.weights.quantised import COLUMNS, LARGEST, SCALE, int8_rows
 from nsnet_cli.weights.shapes import KernelConfig, VitConfig
 
 # Up to which whole numbers what is large is held, with a scale a row.  Anchors have half of what int8 has: folds that
@@ -109,13 +109,17 @@ class KernelHead(nn.Module):
         return features
 
     def stored(self) -> dict[str, Tensor]:
-        """The tensors of a weights file: the large ones as int8, to which the fit rounded them."""
+        """The tensors of a weights file: the large ones as int8, to which the fit rounded them.
+
+        Of the anchors, whose leading principal components spread most, column by column.
+        """
         tensors: dict[str, Tensor] = {}
         for name, value in self.state_dict().items():
             part = name.split(".")[-1]
             if part in LEVELS:
                 q, scale = int8_rows(value.cpu().numpy(), LEVELS[part])
-                tensors |= {name: torch.from_numpy(q), name + SCALE: torch.from_numpy(scale)}
+                stored = {name + COLUMNS: q.T.copy()} if part == "anchors" else {name: q}
+                tensors |= {key: torch.from_numpy(values) for key, values in (stored | {name + SCALE: scale}).items()}
             else:
                 tensors[name] = value
         return tensors

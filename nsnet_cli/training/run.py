@@ -133,7 +133,7 @@ def _train(request: TrainRequest, report: Callable[[str, Progress], None]) -> We
         tensors |= {f"kernel.{k}": v for k, v in fitted.kernel.stored().items()}
     tensors |= {f"tower.{k}": v for k, v in fitted.tower.adapted_state().items()}
     tensors |= {SEMANTIC: basis.vectors.float(), SINGULAR_VALUES: basis.singular_values.float()}
-    tensors |= {DIRECTIONS: directions.float()}
+    tensors |= {DIRECTIONS: directions.half()}  # unit vectors, which are only measured angles of
     info = _describe(request, manifests, pictures, whole, basis, origin, names, fusion, several, calibration)
     save_weights(request.output, {k: v.cpu() for k, v in tensors.items()}, info)
     log.write(event="written", output=request.output.name, sha256=sha256_of(request.output))

@@ -22,11 +22,11 @@ from nsnet_cli.weights.store import TOWER_NAME, find_weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS_FORMAT = "nsnet.weights/4"
+WEIGHTS_FORMAT = "nsnet.weights/5"
 # Weights of the first format have no kernel head, and mean the same without one; those of the second hold it in half
-# precision, not as int8; those of the third know no `SeveralLooks`.
+# precision, not as int8; those of the third know no `SeveralLooks`; those of the fourth hold anchors row by row.
 _WITHOUT_KERNEL = "nsnet.weights/1"
-_READABLE = (_WITHOUT_KERNEL, "nsnet.weights/2", "nsnet.weights/3", WEIGHTS_FORMAT)
+_READABLE = (_WITHOUT_KERNEL, *(f"nsnet.weights/{n}" for n in (2, 3, 4)), WEIGHTS_FORMAT)
 SEMANTIC = "semantic"
 # Tensors that no scan needs: what the basis was cut from, and what `nsnet nullspace inspect` measures.
 SINGULAR_VALUES = "inspect.singular_values"
