@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "provenance": "errors inputs",
     "views": "errors arrays",
     "results": "errors disk inputs",
-    "verdict": "errors results",
+    "verdict": "errors disk results",
     "weights": "errors arrays disk views verdict",
     "tower": "errors arrays views weights",
     "judges": "errors arrays disk allocator views weights tower",
