@@ -80,9 +80,10 @@ def explain(
 
 
 def _write(output: Path, found: Explanation) -> None:
-    from nsnet_cli.report.convert import write_whole
+    from nsnet_cli.report.convert import written_whole
     from nsnet_cli.report.overlay import overlay
 
     page = overlay(found)
-    write_whole(output, lambda partial: page.save(partial, format=_FORMATS[output.suffix.lower()]))
+    with written_whole(output) as partial:
+        page.save(partial, format=_FORMATS[output.suffix.lower()])
     say(f"written to {output}")

@@ -69,13 +69,12 @@ def inspect(
 
 def _write(found: Inspection, folder: Path, name: str, force: bool) -> None:
     from nsnet_cli.provenance.inspection import suffix_of
-    from nsnet_cli.report.convert import write_whole
+    from nsnet_cli.report.convert import write_bytes_whole
 
     targets = [folder / f"{name}.{n}{suffix_of(t.data)}" for n, t in enumerate(found.thumbnails, start=1)]
     there = next((path for path in targets if path.exists() or path.is_symlink()), None)
     if there is not None and not force:
         raise UsageError(f"{there} exists; choose another directory, or overwrite it with --force")
     for target, thumbnail in zip(targets, found.thumbnails, strict=True):
-        content = thumbnail.data
-        write_whole(target, lambda partial, content=content: partial.write_bytes(content))  # type: ignore[misc]
+        write_bytes_whole(target, thumbnail.data)
     say(f"{len(targets)} thumbnail{'' if len(targets) == 1 else 's'} written to {folder}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,15 +28,11 @@ _PART = 50_000
 
 def write_csv(rows: Iterable[Row], path: Path, mark: bool = False) -> None:
     """The flat fields of ``rows``, behind a byte-order ``mark``; ``path`` appears whole or not at all."""
-
-    def write(partial: Path) -> None:
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = CsvWriter(stream, mark)
-            writer.begin()
-            for row in rows:
-                writer.write(row)
-
-    write_whole(path, write)
+    with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = CsvWriter(stream, mark)
+        writer.begin()
+        for row in rows:
+            writer.write(row)
 
 
 def write_parquet(rows: Iterable[Row], path: Path) -> None:
@@ -45,15 +42,11 @@ def write_parquet(rows: Iterable[Row], path: Path) -> None:
     from pyarrow import parquet
 
     schema = _schema(pa)
-
-    def write(partial: Path) -> None:
-        with parquet.ParquetWriter(partial, schema) as writer:
-            left = iter(rows)
-            while group := list(islice(left, _GROUP)):
-                flat = [{name: _encodable(value) for name, value in flat_row(row).items()} for row in group]
-                writer.write_table(pa.Table.from_pylist(flat, schema=schema))
-
-    write_whole(path, write)
+    with written_whole(path) as partial, parquet.ParquetWriter(partial, schema) as writer:
+        left = iter(rows)
+        while group := list(islice(left, _GROUP)):
+            flat = [{name: _encodable(value) for name, value in flat_row(row).items()} for row in group]
+            writer.write_table(pa.Table.from_pylist(flat, schema=schema))
 
 
 def write_parquet_parts(rows: Iterable[Row], folder: Path) -> None:
@@ -98,22 +91,17 @@ def _encodable(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """What ``write`` writes to the path that it is given appears at ``path`` whole or not at all.
-
-    Raises `UsageError`.
-    """
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """`appearing` for a path that a person named: behind a link, where it is one.  Raises `UsageError`."""
     try:
         with appearing(real_path(path)) as partial:
-            write(partial)
+            yield partial
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
 
 
 def write_bytes_whole(path: Path, data: bytes) -> None:
-    """The same of ``data``."""
-
-    def write(partial: Path) -> None:
+    """``data`` appears at ``path`` whole or not at all.  Raises `UsageError`."""
+    with written_whole(path) as partial:
         partial.write_bytes(data)
-
-    write_whole(path, write)
