@@ -118,8 +118,8 @@ class KernelHead(nn.Module):
             part = name.split(".")[-1]
             if part in LEVELS:
                 q, scale = int8_rows(value.cpu().numpy(), LEVELS[part])
-                stored = {name + COLUMNS: q.T.copy()} if part == "anchors" else {name: q}
-                tensors |= {key: torch.from_numpy(values) for key, values in (stored | {name + SCALE: scale}).items()}
+                key, values = (name + COLUMNS, q.T.copy()) if part == "anchors" else (name, q)
+                tensors |= {key: torch.from_numpy(values), name + SCALE: torch.from_numpy(scale)}
             else:
                 tensors[name] = value
         return tensors
