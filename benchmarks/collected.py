@@ -1,7 +1,7 @@
 """Pictures that were collected beside the corpus, taken from where they are public, and cut as the corpus is.
 
-``collected.csv`` and ``collected-2.csv`` to ``collected-8.csv`` name each: repository, commit, path, and the hash of
-the untouched file.  They were looked for after the corpus was made, in eight searches, and are in no part of it.  Most
+``collected.csv`` and ``collected-2.csv`` to ``collected-9.csv`` name each: repository, commit, path, and the hash of
+the untouched file.  They were looked for after the corpus was made, in nine searches, and are in no part of it.  Most
 are to be learnt from, ``train``; a third of what the first search found is held out, ``val``.  No repository and no
 source of real pictures is on both sides.
 
@@ -39,7 +39,7 @@ from nsnet_cli.inputs.decode import decode
 from nsnet_cli.inputs.limits import DecodeLimits
 
 # What each search found.
-LISTS = tuple(Path(__file__).with_name(f"collected{search}.csv") for search in ("", *(f"-{n}" for n in range(2, 9))))
+LISTS = tuple(Path(__file__).with_name(f"collected{search}.csv") for search in ("", *(f"-{n}" for n in range(2, 10))))
 _FILTERS = (
     Image.Resampling.LANCZOS,
     Image.Resampling.BICUBIC,

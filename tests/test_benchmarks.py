@@ -60,7 +60,7 @@ def test_no_repository_and_no_source_of_the_collected_is_both_learnt_from_and_he
     collected = script("collected", monkeypatch)
     rows = [row for path in collected.LISTS for row in collected.rows_of(path)]
     learnt, held_out = ([row for row in rows if row["split"] == split] for split in ("train", "val"))
-    assert len(learnt) == 8_981
+    assert len(learnt) == 9_705
     assert len(held_out) == 537
     for key in (lambda row: row["source_repo"].lower(), lambda row: row["id"]):
         assert not set(map(key, learnt)) & set(map(key, held_out))

@@ -104,9 +104,9 @@ def test_anchors_are_the_same_stored_row_by_row_as_weights_made_before_have_them
 # Scores (logits before calibration) of the shipped weights, float32.  Another processor moves them by less than 1e-3;
 # a change in decoding, selection, scaling, tower, projection or head moves them by far more.
 PINNED = {
-    "rocket": -4.0401,
-    "landscape": -5.2819,
-    "small": -4.6479,
+    "rocket": -4.3178,
+    "landscape": -6.0426,
+    "small": -5.0565,
 }
 
 
@@ -129,4 +129,4 @@ def test_scores_of_the_shipped_weights_do_not_move(picture: Callable[..., Path])
         assert result.patches is not None
         if name == "rocket":
             strongest = max(result.patches, key=lambda patch: patch.score or -99.0)
-            assert (strongest.x, strongest.y) == (352, 160) and strongest.score == pytest.approx(-1.37, abs=0.05)
+            assert (strongest.x, strongest.y) == (288, 384) and strongest.score == pytest.approx(-1.36, abs=0.05)

@@ -70,7 +70,7 @@ def train(
     augment: Annotated[bool, typer.Option("--augment/--no-augment", help="Random deliveries while training.")] = True,
     renderings: Annotated[
         int, typer.Option(min=0, max=20, help="Random deliveries of each picture and kind of view with a head.")
-    ] = 1,
+    ] = 2,
     blocks: Annotated[
         str,
         typer.Option(metavar="A-B", help="Blocks whose class tokens join the spine; 'none' is the paper."),

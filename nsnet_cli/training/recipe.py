@@ -72,7 +72,7 @@ class FitConfig:
     bce_share: float = 0.5
     temperature: float = 0.1
     augment: bool = True
-    renderings: int = 1
+    renderings: int = 2
     fresh: bool = False
     seed: int = 0
     head: HeadConfig = field(default_factory=lambda: HeadConfig(kinds=(WINDOW,)))

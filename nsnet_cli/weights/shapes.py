@@ -110,12 +110,12 @@ class KernelConfig:
 
     blocks: tuple[int, ...] = (5, 6, 7, 8, 9, 10, 11)
     dimensions: int = 400
-    whitening: float = 0.1
+    whitening: float = 0.2
     gamma: float = 1.0
     ridge: float = 0.3
     mosaic_scale: float = 0.45
     kinds: tuple[ViewKind, ...] = ("mosaic", "window")
-    delivered_share: float = 0.3
+    delivered_share: float = 0.6
     whole_share: float = 2.0
 
     def looked_at(self, kinds: Sequence[ViewKind]) -> list[ViewKind]:
