@@ -96,6 +96,14 @@ def test_frames_are_turned_and_mirrored_as_players_do(
     assert (found.height, found.width) == expected.shape[:2]
 
 
+def test_no_module_of_the_current_folder_is_run(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("numpy", "av"):
+        (tmp_path / f"{module}.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert look_through(str(clip), 2, LIMITS).times
+    assert not Path("ran").exists()
+
+
 def test_a_frame_shows_what_the_clip_shows_there(clip: Path) -> None:
     for time, scene in ((0.0, 0), (1.0, 1), (4.0, 2), (5.0, 3)):
         pixels = decode(read_source(f"{clip}!frame/{time:.3f}s", LIMITS), LIMITS).pixels

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -150,6 +152,19 @@ def test_workers_start_where_the_temporary_folder_has_a_long_name(
     paths = sorted(str(p) for p in many_pictures.glob("a/*.png"))[:2]
     with PreparePool(Preparer(LOOK, DecodeLimits()), workers=1, timeout=None, window=4) as pool:
         assert [p.error for batch in pool.batches(paths, 2) for p in batch] == [None, None]
+
+
+@pytest.mark.parametrize("module", ["numpy", "PIL", "signal", "socket"])
+def test_no_module_of_the_folder_that_is_scanned_is_run(module: str, many_pictures: Path, tmp_path: Path) -> None:
+    # As a user starts it: `python -m` itself looks in the current folder, and `python -P` passes that on.
+    nsnet = shutil.which("nsnet", path=str(Path(sys.executable).parent))
+    assert nsnet is not None
+    (tmp_path / "a.png").write_bytes(next(many_pictures.glob("a/*.png")).read_bytes())
+    (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    scan = [nsnet, "scan", ".", "--format", "csv", "--workers", "1"]
+    done = subprocess.run(scan, cwd=tmp_path, capture_output=True, check=False, timeout=300)
+    assert not (tmp_path / "ran").exists()
+    assert done.returncode == 0 and done.stdout.count(b"\n") == 2, done.stderr
 
 
 def test_an_error_in_the_list_of_paths_is_heard() -> None:

@@ -35,6 +35,7 @@ from nsnet_cli.results.document import DIED_OF_IT, ErrorInfo
 _POLL_SECONDS = 0.5
 _LONGEST_SOCKET_FOLDER = 60
 _SIGKILL = 9
+_SAFE_PATH = "PYTHONSAFEPATH"
 # From so many pixels on a picture is decoded while no other such one is.
 _LARGE = 24_000_000
 _WAITING = b"waiting"
@@ -235,7 +236,8 @@ class PreparePool:
         ours, theirs = context.Pipe()
         lock = str(Path(self._folder.name) / "large")
         process = context.Process(target=_work, args=(theirs, self._preparer, lock), daemon=True)  # type: ignore[attr-defined]
-        process.start()
+        with _no_modules_of_this_folder():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -275,6 +277,23 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["nsnet_cli.engines.preparing"])
     return context
+
+
+@contextlib.contextmanager
+def _no_modules_of_this_folder() -> Iterator[None]:
+    """Python looks for no module in the folder that a process is started in: it may be a stranger's.
+
+    Servers of processes are begun as ``python -c``, which looks there first.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @without_native_remarks()

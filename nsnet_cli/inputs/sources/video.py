@@ -79,7 +79,9 @@ def can_read_video() -> bool:
 
 def look_through(path: str, frames: int, limits: DecodeLimits) -> Clip:
     """Choose up to so many ``frames`` of a clip, in a process of its own.  Raises `InputError`."""
-    command = [sys.executable, "-m", "nsnet_cli.inputs.sources.video", path, str(frames), str(limits.max_pixels)]
+    # -P: no module of the folder that the scan runs in, which may be a stranger's.
+    module = "nsnet_cli.inputs.sources.video"
+    command = [sys.executable, "-P", "-m", module, path, str(frames), str(limits.max_pixels)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as error:
