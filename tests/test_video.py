@@ -26,15 +26,16 @@ LIMITS = DecodeLimits()
 SIZE = (320, 240)
 
 
-def write_clip(path: Path, scenes: list[int], codec: str = "mpeg4") -> Path:
-    """A second of 8 frames a scene, each of a texture of its own; the first of a second is a key frame."""
+def write_clip(path: Path, scenes: list[int], codec: str = "mpeg4", between: int = 8) -> Path:
+    """A second of 8 frames a scene, each of a texture of its own; every so many frames (``between``) a key frame."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=8)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = *SIZE, "yuv420p", 8
+        # Key frames are where they are wanted, not where scenes change.
+        stream = container.add_stream(codec, rate=8, options={"sc_threshold": "1000000000"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = *SIZE, "yuv420p", between
         stream.bit_rate = 4_000_000
         for number, scene in enumerate(scene for scene in scenes for _ in range(8)):
             frame = av.VideoFrame.from_ndarray(textured(*SIZE, seed=scene), format="rgb24")
-            frame.pict_type = 1 if number % 8 == 0 else 0
+            frame.pict_type = 1 if number % between == 0 else 0
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -94,6 +95,24 @@ def test_frames_are_turned_and_mirrored_as_players_do(
     assert np.abs(pixels - expected).mean() < 12
     found = look_through(str(path), 1, LIMITS)
     assert (found.height, found.width) == expected.shape[:2]
+
+
+def test_of_a_clip_that_was_trimmed_without_being_compressed_anew_the_first_frame_is_looked_at(tmp_path: Path) -> None:
+    whole, trimmed = write_clip(tmp_path / "whole.mp4", [0, 1, 2], between=24), tmp_path / "trimmed.mp4"
+    with av.open(str(whole)) as source, av.open(str(trimmed), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.pts is not None and packet.dts is not None:
+                packet.pts -= int(1.5 / stream.time_base)
+                packet.dts -= int(1.5 / stream.time_base)
+                packet.stream = copy
+                target.mux(packet)
+    found = look_through(str(trimmed), 4, LIMITS)
+    assert found.places == 1 and len(found.times) == 1
+    shown = decode(read_source(f"{trimmed}!frame/{found.times[0]:.3f}s", LIMITS), LIMITS).pixels
+    far = [np.abs(shown.astype(int) - textured(*SIZE, seed=scene).astype(int)).mean() for scene in (0, 1, 2)]
+    assert min(far) == far[1], far
 
 
 def test_no_module_of_the_current_folder_is_run(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,11 +110,12 @@ class VideoFrames:
             raise InputError(
                 "not_found", f"no frame {name!r}: expected frame/SECONDSs, such as frame/12.480s"
             ) from None
-        with _opened(self._path, max_bytes // 3) as (container, stream):
-            for frame in _from(container, stream, wanted):
-                if frame.time is not None and frame.time >= wanted - _SAME_TIME:
-                    pixels = _pixels(frame, max_bytes // 3)
-                    return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
+        for keys_alone in (True, False):
+            with _opened(self._path, max_bytes // 3, keys_alone) as (container, stream):
+                for frame in _from(container, stream, wanted) if keys_alone else _first_shown(container, stream):
+                    if frame.time is not None and frame.time >= wanted - _SAME_TIME:
+                        pixels = _pixels(frame, max_bytes // 3)
+                        return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
         raise InputError("not_found", f"the video has no frame at {wanted:.3f} s")
 
 
@@ -136,8 +137,8 @@ def frame_name(seconds: float) -> str:
 
 
 @contextmanager
-def _opened(path: str, max_pixels: int) -> Iterator[tuple[Any, Any]]:
-    """A clip and its first stream of pictures, of which key frames alone are decoded.  Raises `InputError`."""
+def _opened(path: str, max_pixels: int, keys_alone: bool) -> Iterator[tuple[Any, Any]]:
+    """A clip and its first stream of pictures, of which key frames alone are decoded, or all.  Raises `InputError`."""
     kind = video_kind(path)
     if kind is None:
         raise InputError("unsupported_format", "this is no video that is known here")
@@ -158,7 +159,7 @@ def _opened(path: str, max_pixels: int) -> Iterator[tuple[Any, Any]]:
                     "too_large", f"frames of {codec.width} x {codec.height} pixels, more than --max-pixels allows"
                 )
             codec.options = {"max_pixels": str(min(max_pixels, 2**31 - 1))}
-            codec.thread_type, codec.skip_frame = "SLICE", "NONKEY"
+            codec.thread_type, codec.skip_frame = "SLICE", "NONKEY" if keys_alone else "DEFAULT"
             yield container, stream
     except InputError:
         raise
@@ -255,12 +256,21 @@ def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
 
 
 def choose(path: str, frames: int, max_pixels: int) -> Clip:
-    """Key frames that are spread evenly and differ from each other.  Raises `InputError`."""
-    with _opened(path, max_pixels) as (container, stream):
+    """Key frames that are spread evenly and differ from each other; the first frame where no key frame is shown, as in
+    a clip that was trimmed without being compressed anew.  Raises `InputError`."""
+    clip = _chosen(path, frames, max_pixels, keys_alone=True) or _chosen(path, 1, max_pixels, keys_alone=False)
+    if clip is None:
+        raise InputError("truncated", "no frame of it could be decoded: it is damaged or cut short")
+    return clip
+
+
+def _chosen(path: str, frames: int, max_pixels: int, keys_alone: bool) -> Clip | None:
+    with _opened(path, max_pixels, keys_alone) as (container, stream):
         seconds = _length(container, stream)
         kept: list[tuple[float, NDArray[np.float32]]] = []
         places, size = 0, (0, 0)
-        for frame in _at_places(container, stream, seconds, _PLACES_A_FRAME * frames):
+        spread = _at_places(container, stream, seconds, _PLACES_A_FRAME * frames)
+        for frame in spread if keys_alone else _first_shown(container, stream):
             places += 1
             if not any(size):
                 swapped = _swaps_sides(_display_matrix(frame))
@@ -269,7 +279,7 @@ def choose(path: str, frames: int, max_pixels: int) -> Clip:
             if all(np.abs(small - other).mean() >= _ALIKE for _, other in kept):
                 kept.append((round(float(frame.time), 3), small))
     if not kept:
-        raise InputError("truncated", "no key frame of it could be decoded: it is damaged or cut short")
+        return None
     times = [time for time, _ in kept]
     if len(times) > frames:
         times = [times[(2 * k + 1) * len(times) // (2 * frames)] for k in range(frames)]
@@ -306,6 +316,16 @@ def _at_places(container: Any, stream: Any, seconds: float | None, places: int) 
         if frame is not None and frame.time is not None and frame.time > last:
             last = float(frame.time)
             yield frame
+
+
+def _first_shown(container: Any, stream: Any) -> Iterator[Any]:
+    """The first frame that can be decoded and is shown."""
+    try:
+        yield from itertools.islice((f for f in container.decode(stream) if f.time is not None and f.time >= 0), 1)
+    except InputError:
+        raise
+    except Exception:
+        return
 
 
 def _forward(container: Any, stream: Any, places: int) -> Iterator[Any]:
