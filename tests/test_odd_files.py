@@ -255,6 +255,19 @@ def test_a_drawing_behind_a_long_comment() -> None:
     assert kind is not None and "SVG" in kind.name
 
 
+def test_a_page_with_a_drawing_in_it_is_no_drawing() -> None:
+    page = b'<html xmlns="http://www.w3.org/1999/xhtml"><body><svg width="1"/></body></html>'
+    for front in (b'<?xml version="1.0"?>\n', b"<!-- <svg> -->", b'<?xml version="1.0"?><!DOCTYPE html PUBLIC "x">'):
+        assert foreign_kind(front + page) is None
+    began = time.process_time()
+    assert foreign_kind(b"<??>" * 1_000 + b"<!---->" * 100 + b"<html>") is None
+    assert time.process_time() - began < 0.5
+    drawn = (
+        b'<?xml version="1.0"?><!DOCTYPE svg PUBLIC "x" "y" [<!ENTITY a "b">]>\n<!-- by hand -->\n<svg:svg width="1">'
+    )
+    assert foreign_kind(drawn) is not None
+
+
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_half_a_jpeg_is_no_picture_though_it_ends_as_a_whole_one(subsampling: int) -> None:
     whole = encoded("JPEG", quality=90, subsampling=subsampling)
@@ -333,6 +346,14 @@ def test_pages_of_a_tiff_are_not_counted() -> None:
     began = time.process_time()
     assert "animated" in read(data).warnings
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg", "tiff_adobe_deflate", "group4"])
+def test_the_first_page_of_a_tiff_that_was_cut_behind_it(compression: str) -> None:
+    page = Image.fromarray(BASE).convert("1" if compression == "group4" else "RGB")
+    alone = encoded("TIFF", page, compression=compression)
+    data = encoded("TIFF", page, compression=compression, save_all=True, append_images=[page] * 2)
+    assert np.array_equal(read(data[: len(alone) + 100]).pixels, read(alone).pixels)
 
 
 def test_a_png_of_fewer_rows_than_it_says_is_no_picture() -> None:

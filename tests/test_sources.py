@@ -58,6 +58,17 @@ def test_globs_hold_for_members(archive: Path) -> None:
     assert found(archive, include=["b/*"], exclude=["* *"]) == [f"{archive}!b/c.jpg"]
 
 
+def test_a_tar_of_the_current_folder_is_like_any_other(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {f"./{name}": data for name, data in PICTURES.items()})
+    assert found(path, include=["b/*"], exclude=["* *"]) == [f"{path}!./b/c.jpg"]
+    assert f"{path}!./b/c.jpg" not in found(path, exclude=["b/*"])
+
+
+def test_a_tar_whose_first_member_is_named_like_a_signature(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"IMG_RED1.jpg": jpeg(1), "a/moov.jpg": jpeg(2)})
+    assert found(path) == [f"{path}!IMG_RED1.jpg", f"{path}!a/moov.jpg"]
+
+
 def test_archives_in_directories_are_opened_on_request_alone(archive: Path) -> None:
     for other in archive.parent.glob("plain.tar"):
         other.unlink()
@@ -70,6 +81,13 @@ def test_a_file_named_like_a_member_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "x.zip!a.jpg").write_bytes(jpeg(9))
     assert read_source(str(tmp_path / "x.zip!a.jpg"), LIMITS) == jpeg(9)
     assert Address.parse(str(tmp_path / "none.zip!a.jpg")).member is None
+
+
+def test_the_mark_in_an_archives_own_name(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "Party!.zip", {"a.jpg": jpeg(1)})
+    (tmp_path / "Party").write_text("a list of guests")
+    assert found(path) == [f"{path}!a.jpg"]
+    assert read_source(f"{path}!a.jpg", LIMITS) == jpeg(1)
 
 
 @pytest.mark.parametrize("name", ["../../x.jpg", "/etc/x.jpg", "C:\\x.jpg", "a/..\\x.jpg"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import posixpath
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -231,7 +232,7 @@ def _pictures_in(container: str, found: Container, wanted: WalkOptions, count: W
     try:
         for name, head in names_in(found, wanted.column):
             # A name that leads out of the archive is no hidden one: somebody should hear of it.
-            if named and unsafe(name) is None and (is_hidden(name) or not wanted.takes(name)):
+            if named and unsafe(name) is None and (is_hidden(name) or not wanted.takes(posixpath.normpath(name))):
                 continue
             said = head is None
             what = None if head is None else why_no_picture(head, name)

@@ -138,6 +138,11 @@ _MP4 = Kind("video (MP4 or QuickTime)", _V)
 _MPEG_TS = Kind("video (MPEG transport stream)", _V)
 _ICON = Kind("Windows icon or cursor", _P)
 _SVG = Kind("SVG drawing", _P, _NO_PIXELS)
+# Behind declarations, comments and a document type the first element is `svg`: a page may have drawings in it, too.
+_SVG_ROOT = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?>\s+|<\?.*?\?>|<!--.*?-->|<!doctype\s+svg\b[^>\[]*(?:\[.*?\]\s*)?>)*+<(?:svg:)?svg[\s/>]",
+    re.DOTALL | re.IGNORECASE,
+)
 # What of ISO's base media format is a picture, by the brand behind `ftyp`.
 _PICTURE_BRANDS = (
     b"avif",
@@ -161,6 +166,8 @@ _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 def foreign_kind(head: bytes) -> Kind | None:
     """The kind of a file that is not decoded as it stands, by up to `HEAD` first bytes; None for any other."""
+    if head[257:262] == b"ustar":
+        return None  # a tar begins with the name of its first member, which may be like any signature
     for at, magic, kind in _SIGNATURES:
         if head[at:].startswith(magic):
             return kind
@@ -183,10 +190,7 @@ def foreign_kind(head: bytes) -> Kind | None:
         return _ICON if int.from_bytes(head[18:22], "little") >= 22 else None
     if head.startswith(b"\x1f\x8b"):
         head = _unpacked(head)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text):
-        return _SVG
-    return None
+    return _SVG if _SVG_ROOT.match(head) else None
 
 
 def _is_transport_stream(head: bytes) -> bool:

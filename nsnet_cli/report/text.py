@@ -12,7 +12,7 @@ WARNINGS = {
     "few_patches": "fewer than 49 distinct patches of 32 x 32 pixels: too little to be certain of",
     "too_small": "smaller than 64 pixels on a side: too little to be certain of",
     "constant_patches": "a quarter or more of the picture is flat (borders, plain graphics) and was left out",
-    "animated": "several frames or pages: only the first was scanned",
+    "animated": "several frames or pages: only the first, or the one named primary, was scanned",
     "extreme_aspect": "more than four times as long as wide: training saw next to nothing like it",
     "low_quality_jpeg": "JPEG of a quality below 50: few training pictures were compressed so hard, and none below 35",
     "mostly_unseen": "less than a twentieth of so long a picture was looked at: the rest had no part in this",
@@ -40,7 +40,8 @@ _EXPLANATIONS = {
         "The verdict is not changed by this."
     ),
     "animated": (
-        "The file holds several frames or pages. The first was scanned; the others may be of another origin. "
+        "The file holds several frames or pages. The first was scanned, or of HEIC and AVIF the one that the file calls "
+        "primary; the others may be of another origin. "
         "Extract them to scan them. The verdict is not changed by this."
     ),
     "extreme_aspect": (

@@ -48,12 +48,15 @@ def has_several(image: PilImage) -> bool:
     """Whether there are frames or pages behind the first; a TIFF's are not counted, since each is looked for anew."""
     if image.format != "TIFF":
         return getattr(image, "n_frames", 1) > 1
+    several = True
     try:
         image.seek(1)
     except EOFError:
-        return False
+        several = False
+    except Exception:
+        pass  # another page that is damaged, or cut off; the first is not the worse for it
     image.seek(0)
-    return True
+    return several
 
 
 def turn_by_exif_alone(image: PilImage) -> None:

@@ -26,15 +26,15 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """A file of just this name comes first; then the shortest beginning that is a container."""
+        """A file of just this name comes first; then the shortest beginning that is a container by its name, and then,
+        where it can be looked for, that is a file at all."""
         remote = is_url(text)
         if MARK not in text or (not remote and os.path.lexists(text)):
             return cls(text)
-        for found in re.finditer(re.escape(MARK), text):
-            container, member = text[: found.start()], text[found.end() :]
-            if _CONTAINER.search(container) if remote else os.path.isfile(container):
-                return cls(container, member)
-        return cls(text)
+        pairs = [cls(text[: mark.start()], text[mark.end() :]) for mark in re.finditer(re.escape(MARK), text)]
+        there = pairs if remote else [pair for pair in pairs if os.path.isfile(pair.container)]
+        named = [pair for pair in there if _CONTAINER.search(pair.container)]
+        return next(iter(named or ([] if remote else there)), cls(text))
 
     def __str__(self) -> str:
         return self.container if self.member is None else f"{self.container}{MARK}{self.member}"
