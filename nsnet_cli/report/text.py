@@ -40,9 +40,8 @@ _EXPLANATIONS = {
         "The verdict is not changed by this."
     ),
     "animated": (
-        "The file holds several frames or pages. The first was scanned, or of HEIC and AVIF the one that the file calls "
-        "primary; the others may be of another origin. "
-        "Extract them to scan them. The verdict is not changed by this."
+        "The file holds several frames or pages. The first was scanned, or the one that the file calls primary (HEIC, "
+        "AVIF); the others may be of another origin. Extract them to scan them. The verdict is not changed by this."
     ),
     "extreme_aspect": (
         "The longer side is more than four times the shorter one: a panorama, a banner, a stitched screenshot. "
