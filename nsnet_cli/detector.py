@@ -161,7 +161,7 @@ class Detector(Scanner):
         assert prepared.picture is not None
         width, height = prepared.picture.size
         if said.looks:
-            scores = patch_scores(self.network, said.looks, prepared.selections, prepared.windows)
+            scores = patch_scores(self.network, said.looks, prepared.selections, prepared.windows, prepared.plan)
         for view, selection in prepared.selections.items():
             for k in range(len(selection.indices)):
                 x, y = selection.corner(k)

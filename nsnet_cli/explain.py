@@ -213,13 +213,15 @@ class _Chart:
             across, down = ((at + 1) * len(grid) / 2 - 0.5 for at in np.meshgrid(u, v))
             values = map_coordinates(grid, [down, across], order=1, mode="nearest")
             # From 1 in the middle to next to nothing at the border; a finer tile silences a coarser one.
-            central = 1.05 - np.maximum(np.abs(u)[None, :], np.abs(v)[:, None])
+            central = 1.05 - np.minimum(1, np.maximum(np.abs(u)[None, :], np.abs(v)[:, None]))
             weight = central * (finest / tile.side) ** 4
             self._sum[np.ix_(rows, columns)] += weight * values
             self._weight[np.ix_(rows, columns)] += weight
 
     def _inside(self, centres: NDArray[np.float64], start: int, side: int) -> NDArray[np.intp]:
-        return np.nonzero((centres >= start) & (centres < start + side))[0]
+        """The cells that a tile tells of: those whose centres lie in it, or the one it lies in if it holds none's."""
+        inside = np.nonzero((centres >= start) & (centres < start + side))[0]
+        return inside if len(inside) else np.array([np.abs(centres - (start + side / 2)).argmin()])
 
     def values(self) -> NDArray[np.float32]:
         with np.errstate(invalid="ignore"):

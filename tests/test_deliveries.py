@@ -40,6 +40,7 @@ def test_any_number_survives_its_spec(factor: float, kernel: str) -> None:
         ("resize:0.5", (100, 60)),
         ("fit:100", (100, 60)),
         ("fit:5000", (200, 120)),
+        ("fit:16", (16, 10)),
         ("crop:8", (192, 112)),
         ("cutout:0.5", (100, 60)),
         ("screenshot:1", (200, 140)),
@@ -48,6 +49,10 @@ def test_any_number_survives_its_spec(factor: float, kernel: str) -> None:
 )
 def test_sizes(spec: str, size: tuple[int, int]) -> None:
     assert Delivery.parse(spec)(PICTURE, "").size == size
+
+
+def test_a_strip_of_any_length_fits() -> None:
+    assert Delivery.parse("fit:512")(Image.new("RGB", (16_000, 400)), "").size == (512, 13)
 
 
 def test_noise_hangs_on_the_seed_unless_it_has_its_own() -> None:
@@ -73,6 +78,7 @@ def test_noise_hangs_on_the_seed_unless_it_has_its_own() -> None:
         ("resize:0.5:cubic", "KERNEL"),
         ("jpeg:75+", "none of jpeg"),
         ("mirror:1", "expected mirror"),
+        ("noise:4:-1", "SEED 0 or more"),
     ],
 )
 def test_a_wrong_spec_is_refused_in_words(spec: str, word: str) -> None:

@@ -63,6 +63,14 @@ def test_the_map_shows_what_tiles_say_within_the_budget(width: int, height: int,
     assert (values[:, left][known[:, left]] < 0).all() and (values[:, right][known[:, right]] > 0).all()
 
 
+@pytest.mark.parametrize("short", [1, 2, 3, 16])
+@pytest.mark.parametrize(("long", "budget"), [(500, 24), (5_000, 24), (65_000, 24), (65_000, 1)])
+def test_the_thinnest_strips_have_a_map(short: int, long: int, budget: int) -> None:
+    for width, height in ((long, short), (short, long)):
+        values, tiles, _ = chart(width, height, min(SIDE, short), budget, bright_right(width))
+        assert len(tiles) <= budget and not np.isnan(values).all()
+
+
 def test_a_large_picture_is_looked_at_closely_where_most_is_found() -> None:
     width, height = 6000, 4000
     _, tiles, _ = chart(width, height, SIDE, 24, bright_right(width))

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Call
 from filelock import FileLock
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from nsnet_cli.results.escaping import csv_writer
 from nsnet_cli.tower.blas import ending_at_once
@@ -152,6 +154,43 @@ def test_a_terminal_that_says_zero_columns_is_shown_the_results(tiny_weights: Pa
         command, capture_output=True, cwd=ROOT, check=False, timeout=120, env={**os.environ, "COLUMNS": "0"}
     )
     assert b"verdict" in done.stdout
+
+
+def test_what_a_file_says_is_shown_as_it_stands(
+    picture: Picture, tmp_path: Path, call: Call, tiny_weights: Path
+) -> None:
+    said = "a [cat:dog:0.5] in [red] boots :smile: [/INST] [link=http://x]there[/link]"
+    info = PngInfo()
+    info.add_text(
+        "parameters", f"{said}\nNegative prompt: [ugly], bad\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1"
+    )
+    path = tmp_path / "a [red] :smile: picture.png"
+    Image.open(picture("a.png")).save(path, pnginfo=info)
+    code, out, err = call("scan", str(path), "--weights", str(tiny_weights), "--workers", "0")
+    assert code == 0, err
+    shown = "".join(line.strip("│ ") for line in out.splitlines() if line.startswith("│"))
+    for text in ("[cat:dog:0.5]", "[red] boots :smile: [/INST]", "[link=http://x]there[/link]", "[ugly], bad"):
+        assert text.replace(" ", "") in shown.replace(" ", "")
+    assert "a [red] :smile: picture.png" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such pipes")
+def test_a_scan_whose_remarks_nobody_reads_goes_on(picture: Picture, tmp_path: Path, tiny_weights: Path) -> None:
+    paths = [str(picture(f"{k}.png", seed=k)) for k in range(3)]
+    out = tmp_path / "o.jsonl"
+    command = [sys.executable, "-m", "nsnet_cli", "scan", "--weights", str(tiny_weights), "-o", str(out)]
+
+    def unread(*more: str) -> int:
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            return subprocess.run([*command, *more], stderr=writing, cwd=ROOT, check=False, timeout=120).returncode
+        finally:
+            os.close(writing)
+
+    assert unread(*paths[:1]) == 0
+    assert unread(*paths, "--resume") == 0 and len(out.read_text("utf-8").splitlines()) == 3
+    assert unread("no-such-file.png") == 2  # it is there
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")

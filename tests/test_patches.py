@@ -19,9 +19,12 @@ from nsnet_cli.detector import Detector
 from nsnet_cli.errors import UsageError
 from nsnet_cli.evaluation.labelled import LabelledPicture, read_manifest
 from nsnet_cli.judges.network import Network
+from nsnet_cli.judges.patch_scores import patch_scores
 from nsnet_cli.tower.probes import ProbeGrid, probes_of
-from nsnet_cli.views.selection import SelectionRecipe
+from nsnet_cli.views.plan import View
+from nsnet_cli.views.selection import SelectionRecipe, cut_patches, select_patches
 from nsnet_cli.weights.file import load_weights
+from nsnet_cli.weights.shapes import SeveralLooks
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +120,22 @@ def test_a_patch_scores_what_the_picture_would_if_its_views_showed_it_alone(
     without = Detector.load(str(tiny_weights), patches=False).scan(path)
     assert without.patches is None and without.patch_score_kind is None
     assert without.score == pytest.approx(result.score, abs=1e-5)
+
+
+def test_patches_of_a_picture_seen_in_several_places_score_on_its_scale(network: Network, views: np.ndarray) -> None:
+    several = replace(network, several=SeveralLooks(2.0, 1.0))
+    kinds = [("mosaic", 0), ("window", 0), ("window", 1)]
+    looks = [network.look(views[n : n + 1], kind, probes=True) for n, (kind, _) in enumerate(kinds)]
+    chosen = {
+        0: select_patches(cut_patches(np.moveaxis(textured(400, 300), 2, 0), SelectionRecipe()), SelectionRecipe())[0]
+    }
+    windows = {1: (0, 0, 200), 2: (100, 0, 200)}
+
+    def scores(looked_at: list[View]) -> np.ndarray:
+        return patch_scores(several, looks, chosen, windows, looked_at)[0]
+
+    one_place = scores([View("mosaic", 0), View("window", 0), View("window", 1)])
+    assert scores([View("mosaic", 0), View("window", 0), View("window", 0, 1)]) == pytest.approx(2 * one_place + 1)
 
 
 def test_mosaics_have_a_probe_for_each_patch() -> None:

@@ -156,6 +156,12 @@ def test_ties_go_by_position() -> None:
     assert sorted(selection.indices[selection.is_high].tolist()) == list(range(39, 64))
 
 
+@pytest.mark.parametrize(("size", "views"), [((224, 224), 1), ((448, 224), 2), ((255, 225), 1)])
+def test_of_a_picture_of_few_patches_as_many_are_low_as_the_recipe_says(size: tuple[int, int], views: int) -> None:
+    for selection in select_patches(cut_patches(image_of(*size), RECIPE), RECIPE, views):
+        assert selection.is_high.sum() == RECIPE.high
+
+
 def test_a_plain_picture_is_still_a_mosaic() -> None:
     grid = cut_patches(np.full((3, 256, 256), 200, np.uint8), RECIPE)
     assert grid.distinct == 0

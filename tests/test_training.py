@@ -245,6 +245,9 @@ def test_several_manifests_are_one_set_and_no_picture_is_in_two(manifest: Path) 
     (beside / "m.csv").write_text("\n".join([header, rows[0]]) + "\n")
     with pytest.raises(UsageError, match=r"m\.csv: another manifest calls another picture 0\.png, too"):
         read_manifests([halves[0], beside / "m.csv"], "train")
+    halves[1].write_text("\n".join([header, *rows[20:40], rows[30]]) + "\n")
+    with pytest.raises(UsageError, match=r"half-1\.csv: 30\.png is in it twice"):
+        read_manifests(halves, "train")
     halves[1].write_text("\n".join([header, "gone.png,1,gen,train"]) + "\n")
     with pytest.raises(UsageError, match=r"half-1\.csv: 1 pictures are not there, the first is gone\.png"):
         read_manifests(halves, "train")

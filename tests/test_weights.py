@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,59 @@ def test_a_recipe_that_is_incomplete_is_refused(tmp_path: Path) -> None:
 def test_tensors_that_do_not_fit_the_recipe_are_refused(tmp_path: Path) -> None:
     path = copied(tmp_path, lambda tensors, metadata: tensors.pop("head.window.decision.weight"))
     with pytest.raises(WeightsError, match="do not fit"):
+        Network.of_weights(load_weights(str(path)))
+
+
+ALTERED: dict[str, tuple[str, dict[str, Any]]] = {
+    "slope of nothing": ("calibration", {"slope": float("nan")}),
+    "slope turned round": ("calibration", {"slope": -1.0}),
+    "slope as text": ("calibration", {"slope": "1"}),
+    "crossed band": ("calibration", {"t_low": 0.9, "t_high": 0.1}),
+    "judge without a share": ("fusion", {"window": float("nan")}),
+    "no shares": ("fusion", {"window": 0.0, "kernel": 0.0}),
+    "no patch": ("selection", {"patch": 0}),
+    "patch as text": ("selection", {"patch": "32"}),
+    "another mosaic": ("selection", {"grid": 8}),
+    "more low ones than there are": ("selection", {"low": 99}),
+    "a look at nothing": ("selection", {"looks": [640]}),
+    "a look outside": ("selection", {"looks": [[640, 5.0]]}),
+    "a block that is not there": ("head", {"blocks": [5, 6, 7, 8, 9, 13]}),
+    "a kernel's block that is not there": ("kernel", {"blocks": [5, 6, 7, 8, 9, 10, 13]}),
+    "a kernel without width": ("kernel", {"gamma": "x"}),
+    "looks of no scale": ("several", {"scale": float("nan")}),
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_a_record_that_cannot_be_is_refused(what: str, tmp_path: Path) -> None:
+    part, altered = ALTERED[what]
+
+    def change(tensors: dict, metadata: dict) -> None:
+        metadata[part] = json.dumps(json.loads(metadata[part]) | altered)
+
+    with pytest.raises(WeightsError, match="the recipe in"):
+        Network.of_weights(load_weights(str(copied(tmp_path, change))))
+
+
+@pytest.mark.parametrize(("name", "text"), [("views", "100000"), ("views", "0"), ("training", "[]"), ("fusion", "{}")])
+def test_so_is_one_that_counts_what_nobody_can(name: str, text: str, tmp_path: Path) -> None:
+    path = copied(tmp_path, lambda tensors, metadata: metadata.update({name: text}))
+    with pytest.raises(WeightsError, match="cannot be"):
+        load_weights(str(path))
+
+
+@pytest.mark.parametrize("name", [SEMANTIC, "kernel.coefficients", "kernel.anchors.scale", "head.window.hidden.weight"])
+def test_numbers_that_are_none_are_refused(name: str, tmp_path: Path) -> None:
+    def change(tensors: dict, metadata: dict) -> None:
+        tensors[name].view(-1)[0] = float("nan")
+
+    with pytest.raises(WeightsError, match="no finite number"):
+        Network.of_weights(load_weights(str(copied(tmp_path, change))))
+
+
+def test_a_basis_of_another_space_is_refused(tmp_path: Path) -> None:
+    path = copied(tmp_path, lambda tensors, metadata: tensors.update({SEMANTIC: tensors[SEMANTIC].T.contiguous()}))
+    with pytest.raises(WeightsError, match="semantic basis"):
         Network.of_weights(load_weights(str(path)))
 
 

@@ -27,7 +27,7 @@ from nsnet_cli.cli import (
     train,
     weights,
 )
-from nsnet_cli.cli.state import STATE
+from nsnet_cli.cli.state import STATE, nobody_reads
 from nsnet_cli.cli.usage import say_what_was_expected, with_options_everywhere, with_whole_sentences
 from nsnet_cli.errors import ExitCode, NsnetError
 
@@ -129,7 +129,7 @@ def _run() -> int:
         return int(code or ExitCode.OK)
     except BrokenPipeError:
         # Whoever read our output has had enough: end quietly, also when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads(sys.stdout)
         return ExitCode.OK
     except SystemExit as ended:
         # Typer turns a closed pipe into exit code 1 before we see it.
@@ -178,4 +178,7 @@ def _internal(error: Exception) -> int:
 def _complain(text: str) -> None:
     from nsnet_cli.results.escaping import printable
 
-    print("nsnet: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr)
+    try:
+        print("nsnet: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        nobody_reads(sys.stderr)  # the exit code still says it

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
 from nsnet_cli.cli.output import stdout_utf8
+from nsnet_cli.cli.state import stdout_console
 
 
 def detectors(
@@ -29,8 +29,6 @@ def detectors(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    from rich.console import Console
-
     from nsnet_cli.report.detectors import print_detectors
 
-    print_detectors(Console(file=sys.stdout, highlight=False), found)
+    print_detectors(stdout_console(), found)

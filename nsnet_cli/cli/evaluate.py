@@ -15,7 +15,7 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
-from nsnet_cli.cli.state import say
+from nsnet_cli.cli.state import say, stdout_console
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.results import NS_NET
@@ -175,12 +175,10 @@ def _renderers(document: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]],
 def _show(document: dict[str, Any], shown: Shown, every_group: bool) -> None:
     stdout_utf8()
     if shown == Shown.TABLE:
-        from rich.console import Console
-
         from nsnet_cli.report.comparison import print_comparison
         from nsnet_cli.report.evaluation_table import print_evaluation
 
         show = print_comparison if "detectors" in document else print_evaluation
-        show(Console(highlight=False), document, every_group)
+        show(stdout_console(), document, every_group)
         return
     sys.stdout.write(_renderers(document)[f".{shown}"](document))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 from nsnet_cli import __version__
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import check_outputs, stdout_utf8
-from nsnet_cli.cli.state import say
+from nsnet_cli.cli.state import say, stdout_console
 from nsnet_cli.errors import UsageError
 from nsnet_cli.inputs.limits import STDIN, DecodeLimits
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
@@ -72,11 +71,9 @@ def explain(
     if as_json:
         typer.echo(json.dumps(found.to_dict(__version__)))
         return
-    from rich.console import Console
-
     from nsnet_cli.report.explanation import print_explanation
 
-    print_explanation(Console(file=sys.stdout, highlight=False), found)
+    print_explanation(stdout_console(), found)
 
 
 def _write(output: Path, found: Explanation) -> None:

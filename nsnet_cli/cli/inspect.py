@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import stdout_utf8
-from nsnet_cli.cli.state import say
+from nsnet_cli.cli.state import say, stdout_console
 from nsnet_cli.errors import InputError, UsageError
 from nsnet_cli.inputs.limits import STDIN, DecodeLimits
 
@@ -60,11 +59,9 @@ def inspect(
 
         typer.echo(to_json(found.document, indent=2))
         return
-    from rich.console import Console
-
     from nsnet_cli.report.inspection import print_inspection
 
-    print_inspection(Console(file=sys.stdout, highlight=False, markup=False), found.document)
+    print_inspection(stdout_console(), found.document)
 
 
 def _write(found: Inspection, folder: Path, name: str, force: bool) -> None:

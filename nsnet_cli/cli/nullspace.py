@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsnet_cli.cli.state import say
+from nsnet_cli.cli.state import say, stdout_console
 from nsnet_cli.errors import UsageError
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
 
@@ -137,15 +137,13 @@ def _inspected(source: str, rule: str | None) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = stdout_console()
     rank, dimension = found["rank"], found["dimension"]
     console.print(
         f"{found['labels']}, rule {found['rule']['name']}={found['rule']['value']:g}: {rank} semantic directions of "
         f"{dimension}, {found['null_dimension']} left; {100 * found['energy']:.1f} % of the labels' energy removed",
-        markup=False,
     )
     console.print()
     table = Table("rank", "singular value", "energy up to here", show_edge=False, pad_edge=False)
@@ -160,7 +158,6 @@ def _print(found: dict[str, Any]) -> None:
     console.print(
         f"Angle between artifact directions (before the projection) and the semantic subspace; a random direction: "
         f"{found['random_angle']:.1f} degrees, one that the projection leaves untouched: 90.",
-        markup=False,
     )
     console.print()
     table = Table("direction", "angle", "kept by the projection", show_edge=False, pad_edge=False)

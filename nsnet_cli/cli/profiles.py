@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsnet_cli.cli.state import say
+from nsnet_cli.cli.state import say, stdout_console
 from nsnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def show_profile(profile: Profile, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(to_json_data(profile), indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     p = profile
@@ -83,7 +82,7 @@ def show_profile(profile: Profile, as_json: bool) -> None:
         grid.add_row("missed", f"{share} ({span}) of {p.missed.pictures:,} generated pictures lie below it")
     grid.add_row("bound to", f"weights {p.weights_sha256[:12]}, {p.views} views, {p.precision}")
     grid.add_row("made", f"{p.created_at} by nsnet {p.tool_version}")
-    Console(highlight=False).print(grid)
+    stdout_console().print(grid)
 
 
 def _percent(share: float) -> str:

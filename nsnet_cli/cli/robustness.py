@@ -13,7 +13,7 @@ import typer
 from nsnet_cli.cli import options
 from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
-from nsnet_cli.cli.state import say
+from nsnet_cli.cli.state import say, stdout_console
 from nsnet_cli.errors import ExitCode
 from nsnet_cli.inputs.limits import DecodeLimits
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS
@@ -117,8 +117,6 @@ def _show(document: dict[str, Any], shown: Shown) -> None:
 
     stdout_utf8()
     if shown == Shown.TABLE:
-        from rich.console import Console
-
-        print_robustness(Console(highlight=False), document)
+        print_robustness(stdout_console(), document)
         return
     sys.stdout.write((evaluation_json if shown == Shown.JSON else robustness_csv)(document))

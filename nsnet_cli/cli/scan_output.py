@@ -21,7 +21,7 @@ import typer
 
 from nsnet_cli import __version__
 from nsnet_cli.cli.options import Format, SortKey
-from nsnet_cli.cli.state import STATE, say, stderr_console
+from nsnet_cli.cli.state import STATE, say, stderr_console, stdout_console
 from nsnet_cli.cli.target import Target, opened
 from nsnet_cli.errors import ExitCode, UsageError
 from nsnet_cli.provenance.read import unread_in
@@ -249,12 +249,10 @@ class ScanRun:
         if style == Format.JSON:
             stream.write(_rendered(style, self._document(result.to_dict() for result in results)))
             return
-        from rich.console import Console
-
         from nsnet_cli.report.table import print_card, print_rows, summary_line
 
         # A file has no width of its own, and keeps every path whole.
-        console = Console(file=stream, highlight=False, width=None if stream is self.stdout else _FILE_WIDTH)
+        console = stdout_console(stream, None if stream is self.stdout else _FILE_WIDTH)
         results = self._sorted(results, lambda r: r.path, lambda r: r.probability)
         model, threshold = self.model, self.options.threshold
         if self.single:
@@ -262,7 +260,7 @@ class ScanRun:
                 print_card(console, result, model, threshold)
         elif results:
             print_rows(console, results, self.folder)
-            console.print(summary_line(self.summary, model, threshold), markup=False)
+            console.print(summary_line(self.summary, model, threshold))
         if not results and self.summary.total:
             self._say_counts()  # all were left out by --only
 

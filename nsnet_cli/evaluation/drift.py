@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,12 +69,20 @@ def score_twice(
 
 
 def _read(kept: Path, mark: str) -> dict[str, TwoScores | None]:
+    """The scores in ``kept``; a last line that a kill cut short is taken off it."""
     done: dict[str, TwoScores | None] = {}
-    for line in kept.read_text("utf-8").splitlines() if kept.exists() else ():
-        row = json.loads(line)
-        if row["of"] != mark:
+    data = kept.read_bytes() if kept.exists() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    for line in whole.decode("utf-8", "replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or row.get("of") != mark:
             raise UsageError(f"{kept}: scores of other weights or pictures; name another file, or remove it")
         done[row["name"]] = None if row["scores"] is None else TwoScores(row["name"], *row["scores"])
+    if len(whole) < len(data):
+        os.truncate(kept, len(whole))
     return done
 
 

@@ -69,8 +69,9 @@ def read_manifests(paths: Sequence[Path], split: str | None) -> list[LabelledPic
 def read_each_manifest(paths: Sequence[Path], split: str | None) -> list[list[LabelledPicture]]:
     """Pictures to learn from, by manifest.
 
-    Raises `UsageError` as `read_manifest` does, where a picture is not there, and where another manifest has it too, or
-    has another picture of that name: what is kept of pictures, and the record of a training run, go by their names.
+    Raises `UsageError` as `read_manifest` does, where a picture is not there or named twice, and where another manifest
+    has it too, or has another picture of that name: what is kept of pictures, and the record of a training run, go by
+    their names.
     """
     found: list[list[LabelledPicture]] = []
     files: set[Path] = set()
@@ -80,7 +81,12 @@ def read_each_manifest(paths: Sequence[Path], split: str | None) -> list[list[La
         missing = [p.name for p in pictures if not p.path.is_file()]
         if missing:
             raise UsageError(f"{path}: {len(missing)} pictures are not there, the first is {missing[0]}")
-        resolved = {p.path.resolve(): p.name for p in pictures}
+        resolved: dict[Path, str] = {}
+        for picture in pictures:
+            file = picture.path.resolve()
+            if file in resolved:
+                raise UsageError(f"{path}: {picture.name} is in it twice; name each picture once")
+            resolved[file] = picture.name
         twice = next((name for file, name in resolved.items() if file in files), None)
         if twice is not None:
             raise UsageError(f"{path}: {twice} is in another manifest, too; name each picture once")

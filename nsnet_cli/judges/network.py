@@ -17,9 +17,10 @@ from nsnet_cli.tower.features import Features, Tower, ViewBatch, ViewFeatures
 from nsnet_cli.tower.file import adapted_state, held_state, tower_info
 from nsnet_cli.tower.held import HeldState
 from nsnet_cli.tower.probes import ProbeGrid, probes_of
-from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse
+from nsnet_cli.views.plan import KERNEL, View, ViewKind, fuse, in_several_places
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.file import SEMANTIC, NsnetWeights
+from nsnet_cli.weights.plausible import not_finite
 from nsnet_cli.weights.shapes import Adaptation, SeveralLooks, check_shapes
 
 _RECIPE = "the recipe in the metadata"
@@ -124,7 +125,7 @@ class Network:
             }
             semantic = semantic_part(columns[0], self.semantic)
             for k, (n, score) in enumerate(zip(few, self.fused(by_kind).tolist(), strict=True)):
-                if any(view.look for view in plans[n]):
+                if in_several_places(plans[n]):
                     score = self.several.of(score)
                 scored[n] = Scored(score, semantic[k], tuple(looks[n]), self.precision)
         return [scored[n] for n in range(len(plans))]
@@ -193,6 +194,18 @@ def _judges(weights: NsnetWeights) -> tuple[Floats, dict[ViewKind, ContrastiveHe
     if SEMANTIC not in weights.tensors:
         raise WeightsError(f"{weights.path}: no semantic basis ({SEMANTIC}) in the file")
     semantic: Floats = np.asarray(weights.tensors[SEMANTIC], np.float32)
+    if semantic.ndim != 2 or semantic.shape[1] != tower.embed_dim:
+        raise WeightsError(f"{weights.path}: the semantic basis has shape {semantic.shape}, not (., {tower.embed_dim})")
+    blocks = {*info.head.blocks, *(info.kernel.blocks if info.kernel is not None else ())}
+    if not all(isinstance(block, int) and 1 <= block <= tower.layers for block in blocks):
+        raise WeightsError(f"{weights.path}: {_RECIPE} names blocks {sorted(blocks)} of a tower of {tower.layers}")
+    if info.selection.size != tower.image_size:
+        raise WeightsError(
+            f"{weights.path}: {_RECIPE} makes mosaics of {info.selection.size} pixels for a tower of {tower.image_size}"
+        )
+    bad = not_finite(weights.tensors)
+    if bad is not None:
+        raise WeightsError(f"{weights.path}: {bad} holds what is no finite number; get the original file")
     head_state, kernel_state = weights.below("head"), weights.below("kernel")
     wanted = {
         f"{kind}.{name}": shape

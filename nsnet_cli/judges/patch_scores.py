@@ -13,7 +13,7 @@ import numpy as np
 from nsnet_cli.arrays import Doubles
 from nsnet_cli.judges.network import Network
 from nsnet_cli.tower.features import Features, ViewFeatures
-from nsnet_cli.views.plan import MOSAIC, WINDOW, Square, ViewKind
+from nsnet_cli.views.plan import MOSAIC, WINDOW, Square, View, ViewKind, in_several_places
 from nsnet_cli.views.selection import Selection
 
 # What `patches[].score` and the map of an explanation mean.
@@ -25,8 +25,10 @@ def patch_scores(
     looks: Sequence[ViewFeatures],
     selections: Mapping[int, Selection],
     windows: Mapping[int, Square],
+    plan: Sequence[View],
 ) -> dict[int, Doubles]:
-    """Local scores ``(count,)`` of the patches of each mosaic of one picture, by position in ``looks``.
+    """Local scores ``(count,)`` of the patches of each mosaic of one picture, by position in ``looks``,
+    which follow its ``plan``.
 
     The score if every view that shows the patch showed nothing else: its mosaic looks at it alone, a window at the
     cell in which it lies; a window that does not show it looks at all that it has.
@@ -42,5 +44,7 @@ def patch_scores(
             rows = np.array([grid.count if cell is None else cell for cell in cells])
             look = looks[other]
             seen.setdefault(WINDOW, []).append(Features.join([look.probes_seen, look.features]).rows(rows))
-        scores[position] = network.fused(seen)
+        said = network.fused(seen)
+        # On the scale of the picture's own score.
+        scores[position] = network.several.of(said) if in_several_places(plan) else said
     return scores

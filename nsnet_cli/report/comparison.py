@@ -23,7 +23,7 @@ def print_comparison(console: Console, document: dict[str, Any], every_group: bo
     """Print ``nsnet.comparison/1``.  ``every_group`` lists all generators and sources, not the worst only."""
     dataset, detectors = document["dataset"], document["detectors"]
     split = f", split {dataset['split']}" if dataset["split"] else ""
-    console.print(f"{printable(dataset['name'])}{split}: {detectors[0]['pictures']:,} pictures", markup=False)
+    console.print(f"{printable(dataset['name'])}{split}: {detectors[0]['pictures']:,} pictures")
     console.print()
     table = _table("", "detector", *(title for _, title in _COLUMNS))
     for number, row in enumerate(detectors, start=1):

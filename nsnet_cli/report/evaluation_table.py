@@ -33,7 +33,6 @@ def print_evaluation(console: Console, document: dict[str, Any], every_group: bo
     console.print(
         f"{printable(dataset['name'])} ({dataset['layout']}{split}): {total['real']:,} real, "
         f"{total['generated']:,} generated, {total['missing']:,} without a score",
-        markup=False,
     )
     console.print()
     console.print(_totals(document))

@@ -24,7 +24,6 @@ def print_robustness(console: Console, document: dict[str, Any]) -> None:
     console.print(
         f"{printable(dataset['name'])}{split}: {as_is['real']:,} real, {as_is['generated']:,} generated, "
         f"{as_is['missing']:,} without a score",
-        markup=False,
     )
     console.print()
     table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 1))
@@ -47,10 +46,9 @@ def print_robustness(console: Console, document: dict[str, Any]) -> None:
         span = worst["auc_change_interval"]
         console.print(
             f"worst: {worst['delivery']}, AUC {worst['auc_change']:+.3f} ({span['low']:+.3f} to {span['high']:+.3f})",
-            markup=False,
         )
     if document["stability"] is not None:
-        console.print(stability_in_words(document["stability"]), markup=False, soft_wrap=True)
+        console.print(stability_in_words(document["stability"]), soft_wrap=True)
 
 
 def worst_delivery(document: dict[str, Any]) -> dict[str, Any] | None:

@@ -193,7 +193,8 @@ class ModelInfo:
 
     Verdicts are those of ``precision``; a score that says another of itself lies within ``fast_bound`` of that in it.
     ``tower`` names the CLIP that it looks through, None where ``detector`` looks through none.
-    With a ``profile`` (`nsnet_cli.verdict.profiles`) ``t_high`` and ``fpr_at_t_high`` are the profile's.
+    With a ``profile`` (`nsnet_cli.verdict.profiles`) ``t_high`` and ``fpr_at_t_high`` are the profile's; where it takes
+    ``t_low`` down with it, ``miss_rate_at_t_low`` is that of the calibration's own, which is more than the share below.
     """
 
     name: str

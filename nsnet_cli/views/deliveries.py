@@ -82,6 +82,11 @@ class Avif:
         return _through(image, format="AVIF", quality=self.quality, speed=8, max_threads=1)
 
 
+def _scaled(image: Image_, factor: float, kernel: str) -> Image_:
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), KERNELS[kernel])
+
+
 @dataclass(frozen=True)
 class Resize:
     """Scale both sides by ``factor``."""
@@ -94,8 +99,7 @@ class Resize:
         _require(0.05 <= self.factor <= 8 and self.kernel in KERNELS, "resize:FACTOR[:KERNEL], FACTOR 0.05-8")
 
     def __call__(self, image: Image_, rng: Random) -> Image_:
-        width, height = (max(1, round(side * self.factor)) for side in image.size)
-        return image.resize((width, height), KERNELS[self.kernel])
+        return _scaled(image, self.factor, self.kernel)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Fit:
 
     def __call__(self, image: Image_, rng: Random) -> Image_:
         factor = self.longest / max(image.size)
-        return image if factor >= 1 else Resize(max(factor, 0.05), self.kernel)(image, rng)
+        return image if factor >= 1 else _scaled(image, factor, self.kernel)
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,8 @@ class Noise:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        _require(0 <= self.sigma <= 128, "noise:SIGMA[:SEED], 0-128 grey levels")
+        seeded = self.seed is None or self.seed >= 0
+        _require(0 <= self.sigma <= 128 and seeded, "noise:SIGMA[:SEED], 0-128 grey levels, SEED 0 or more")
 
     def __call__(self, image: Image_, rng: Random) -> Image_:
         import numpy as np

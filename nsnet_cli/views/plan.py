@@ -58,6 +58,11 @@ class View:
     look: int = 0
 
 
+def in_several_places(plan: Sequence[View]) -> bool:
+    """Whether the first window of a picture was looked at in more than one place."""
+    return any(view.look for view in plan)
+
+
 @dataclass(frozen=True)
 class Views:
     """What a detector sees of one picture: ``pixels`` ``(n, 3, S, S)`` uint8, in the order of ``plan``.

@@ -191,7 +191,9 @@ def select_patches(grid: PatchGrid, recipe: SelectionRecipe, views: int = 1) -> 
     for view, ranks in enumerate(taken):
         ranks = ranks[_fixed_order(recipe.count, recipe.order_seed, view)]
         chosen = order[thinned[ranks]]
-        selections.append(Selection(kept[chosen], ranks >= n / 2, entropy[chosen], grid.columns, recipe.patch))
+        selections.append(
+            Selection(kept[chosen], ranks * recipe.count >= n * recipe.low, entropy[chosen], grid.columns, recipe.patch)
+        )
     return selections
 
 

@@ -14,6 +14,7 @@ from nsnet_cli.verdict.calibration import Calibration
 from nsnet_cli.views.plan import ViewKind, kinds_of, plan_views
 from nsnet_cli.views.selection import SelectionRecipe
 from nsnet_cli.weights.fast import FastScores, fast_path, read_fast
+from nsnet_cli.weights.plausible import faults
 from nsnet_cli.weights.quantised import HeldTensor, held
 from nsnet_cli.weights.safefile import mapped, read_header, write_safetensors
 from nsnet_cli.weights.shapes import Adaptation, HeadConfig, KernelConfig, SeveralLooks
@@ -72,35 +73,43 @@ class WeightsInfo:
                 "make weights with `nsnet train`, or leave --weights out to use the shipped ones"
             )
         try:
-            kernel = json.loads(metadata["kernel"]) if metadata["format"] != _WITHOUT_KERNEL else None
-            return WeightsInfo(
-                name=metadata["name"],
-                tower=metadata["tower"],
-                tower_sha256=metadata["tower_sha256"],
-                # Weights that do not say where windows lie, or at which scales, are older than the choice.
-                selection=SelectionRecipe(
-                    **{"window_by": "centre", "looks": (), **_tuples(json.loads(metadata["selection"]))}
-                ),
-                # What does not say which kinds of view it is for is older than the choice: for all.
-                head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
-                # Nor what the kernel head met beside its anchors, or how far its components were evened out.
-                kernel=KernelConfig(**{"whitening": 0.0, "delivered_share": 0.0, "whole_share": 0.0, **_tuples(kernel)})
-                if kernel
-                else None,
-                adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
-                basis=json.loads(metadata["basis"]),
-                views=int(metadata["views"]),
-                fusion={str(judge): float(share) for judge, share in json.loads(metadata["fusion"]).items()},
-                several=SeveralLooks(**json.loads(metadata.get("several", "{}"))),
-                calibration=Calibration(**json.loads(metadata["calibration"])),
-                training=json.loads(metadata["training"]),
-                licence=metadata["licence"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            info = WeightsInfo._parsed(metadata)
+            fault = next(faults(info), None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise WeightsError(
                 f"{path}: the recipe in its metadata is incomplete or of another version ({error}); "
                 "it was altered, or made by another version of nsnet"
             ) from error
+        if fault is not None:
+            raise WeightsError(f"{path}: the recipe in its metadata cannot be: {fault}; get the original file")
+        return info
+
+    @staticmethod
+    def _parsed(metadata: dict[str, str]) -> WeightsInfo:
+        kernel = json.loads(metadata["kernel"]) if metadata["format"] != _WITHOUT_KERNEL else None
+        return WeightsInfo(
+            name=metadata["name"],
+            tower=metadata["tower"],
+            tower_sha256=metadata["tower_sha256"],
+            # Weights that do not say where windows lie, or at which scales, are older than the choice.
+            selection=SelectionRecipe(
+                **{"window_by": "centre", "looks": (), **_tuples(json.loads(metadata["selection"]))}
+            ),
+            # What does not say which kinds of view it is for is older than the choice: for all.
+            head=HeadConfig(**_tuples(json.loads(metadata["head"]))),
+            # Nor what the kernel head met beside its anchors, or how far its components were evened out.
+            kernel=KernelConfig(**{"whitening": 0.0, "delivered_share": 0.0, "whole_share": 0.0, **_tuples(kernel)})
+            if kernel
+            else None,
+            adaptation=Adaptation(**_tuples(json.loads(metadata["adaptation"]))),
+            basis=json.loads(metadata["basis"]),
+            views=int(metadata["views"]),
+            fusion={str(judge): float(share) for judge, share in json.loads(metadata["fusion"]).items()},
+            several=SeveralLooks(**json.loads(metadata.get("several", "{}"))),
+            calibration=Calibration(**json.loads(metadata["calibration"])),
+            training=json.loads(metadata["training"]),
+            licence=metadata["licence"],
+        )
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 from nsnet_cli.errors import WeightsError
 
 if TYPE_CHECKING:
+    from nsnet_cli.arrays import Doubles
     from nsnet_cli.views.plan import ViewKind
     from nsnet_cli.weights.quantised import HeldTensor
 
@@ -143,7 +144,11 @@ class SeveralLooks:
     scale: float = 1.0
     shift: float = 0.0
 
-    def of(self, score: float) -> float:
+    @overload
+    def of(self, score: float) -> float: ...
+    @overload
+    def of(self, score: Doubles) -> Doubles: ...
+    def of(self, score: float | Doubles) -> float | Doubles:
         return self.scale * score + self.shift
 
 
