@@ -337,6 +337,10 @@ def test_other_splits_of_a_manifest_need_no_labels(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("path,label,generator,split\na.jpg,1,g,val\nb.jpg,,g,test\n")
     assert len(find_labelled(path, "val").pictures) == 1
+    path.write_text("path,label,split\na.jpg,0\nb.jpg,1,train\n")
+    for asked in ("val", "none"):
+        with pytest.raises(UsageError, match=r"split '\w+'; its splits are train$"):
+            find_labelled(path, asked)
 
 
 def test_a_manifest_without_splits_is_all_to_learn_from(tmp_path: Path) -> None:
@@ -387,3 +391,5 @@ def test_outputs_are_refused_before_the_scan(run_nsnet: Run, tmp_path: Path) -> 
     for name, said in (("there.json", b"exists"), ("x.pdf", b"suffix"), ("no/x.csv", b"no directory")):
         run = run_nsnet("evaluate", str(SAMPLE.parent), "-o", str(tmp_path / name))
         assert run.returncode == 2 and said in run.stderr
+    two = run_nsnet("evaluate", str(SAMPLE.parent), "-o", str(tmp_path / "a.jsonl"), "-o", str(tmp_path / "b.jsonl"))
+    assert two.returncode == 2 and b"one .jsonl" in two.stderr

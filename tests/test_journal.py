@@ -116,3 +116,17 @@ def test_merge_keeps_the_order_of_the_inputs(tmp_path: Path) -> None:
                 journal.write(_result(f"{k}.png"), k)
     merged = merge([tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
     assert [row["input_index"] for row in merged.rows()] == list(range(6)) and not merged.gaps + merged.doubles
+
+
+def test_rows_of_files_that_have_gone_since_are_merged_where_shards_gave_them_one_number(tmp_path: Path) -> None:
+    rows = {"1/2": (("0.png", 0), ("gone.png", 3)), "2/2": (("1.png", 1), ("2.png", 2), ("3.png", 3))}
+    for shard, found in rows.items():
+        with Journal(tmp_path / f"{shard[0]}.jsonl", replace(CONTEXT, shard=shard), resume=False) as journal:
+            for path, index in found:
+                journal.write(_result(path), index)
+    files = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
+    merged = merge(files)
+    assert not merged.gaps + merged.doubles
+    assert [row["path"] for row in merged.rows()] == ["0.png", "1.png", "2.png", "gone.png", "3.png"]
+    assert "5 inputs have more than one row" not in " ".join(merge([*files, files[0]]).doubles)
+    assert "2 inputs have more than one row" in " ".join(merge([*files, files[0]]).doubles)

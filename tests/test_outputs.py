@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -89,6 +90,8 @@ def test_what_a_name_says_is_what_is_written(
 ) -> None:
     code, said = scan(picture("a.png"), "--format", "csv", "-o", tmp_path / "x.json")
     assert code == 2 and "contradicts the name" in said
+    code, said = scan(picture("a.png"), "--json", "-o", tmp_path / "x.csv")
+    assert code == 2 and "contradicts the name" in said
     assert scan(picture("a.png"), "--format", "csv", "-o", tmp_path / "x.txt")[0] == 0
     assert (tmp_path / "x.txt").read_text().startswith("path,")
 
@@ -114,6 +117,32 @@ def test_a_refused_resume_leaves_nothing_behind(
     assert scan(picture("a.png"), "-o", rows, "--resume", "--threshold", "0.4")[0] == 2
     assert rows.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "rows.jsonl"]
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_scanned(
+    scan: Callable[..., tuple[int, str]], picture: Picture, tmp_path: Path
+) -> None:
+    (tmp_path / "d.csv").mkdir()
+    (tmp_path / "rows").write_text("a file")
+    path = picture("a.png")
+    for args, said in (
+        (("-o", tmp_path / "d.csv", "--force"), "is a directory"),
+        (("-o", tmp_path / ("long" * 80 + ".csv")), "name too long"),
+        (("-o", tmp_path / "rows", "--format", "parquet", "--force"), "directory of parts"),
+        (("-o", tmp_path / "x.txt", "--skipped", tmp_path / "d.csv" / ".." / "x.txt"), "file of the results"),
+    ):
+        code, found = scan(path, *args)
+        assert code == 2 and said in found.lower() and "internal error" not in found, found
+
+
+def test_results_with_a_byte_order_mark_are_read(
+    scan: Callable[..., tuple[int, str]], call: Call, picture: Picture, tmp_path: Path
+) -> None:
+    results = tmp_path / "r.json"
+    assert scan(picture("a.png"), "-o", results)[0] == 0
+    results.write_bytes(codecs.BOM_UTF8 + results.read_bytes())
+    assert call("report", str(results), "-o", str(tmp_path / "r.html"))[0] == 0
+    assert call("convert", str(results), "-o", str(tmp_path / "r.csv"))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -171,7 +200,7 @@ def test_what_a_file_says_is_shown_as_it_stands(
     shown = "".join(line.strip("│ ") for line in out.splitlines() if line.startswith("│"))
     for text in ("[cat:dog:0.5]", "[red] boots :smile: [/INST]", "[link=http://x]there[/link]", "[ugly], bad"):
         assert text.replace(" ", "") in shown.replace(" ", "")
-    assert "a [red] :smile: picture.png" in out
+    assert "/a [red] :smil" in out  # the title ends where the card does
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such pipes")

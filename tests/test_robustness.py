@@ -164,6 +164,18 @@ def test_table_csv_and_plot(run_nsnet: Run, dataset: Path, tiny_weights: Path, t
     assert run_nsnet(*asked, "-o", str(files[0])).returncode == 2
 
 
+def test_neither_the_manifest_nor_a_missing_folder_is_written_to(run_nsnet: Run, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,label\na.jpg,1\nb.jpg,0\n")
+    for more, said in (
+        (("-o", str(manifest), "--force"), b"it would be overwritten"),
+        (("--rows", str(manifest)), b"it would be overwritten"),
+        (("--rows", str(tmp_path / "none" / "r.jsonl")), b"no directory"),
+    ):
+        run = run_nsnet("robustness", str(manifest), "--deliver", "jpeg:75", *more)
+        assert run.returncode == 2 and said in run.stderr, run.stderr
+
+
 def test_stability_never_moves_the_verdict_and_warns_where_it_would(
     run_nsnet: Run, dataset: Path, tiny_weights: Path
 ) -> None:

@@ -132,6 +132,8 @@ def _is_rows(path: Path) -> bool:
 def _check(outputs: list[Path], force: bool, dataset: Path, predictions: Path | None, detectors: int) -> None:
     suffixes = _SUFFIXES if detectors == 1 else _COMPARED_SUFFIXES
     check_outputs(outputs, suffixes, force, [dataset, predictions])
+    if sum(map(_is_rows, outputs)) > 1:
+        raise UsageError("rows go to one .jsonl file; give --output with one such name")
     for path in outputs:
         if _is_rows(path) and predictions is not None:
             raise UsageError(f"{path}: rows of a scan are written when pictures are scanned, not with --predictions")

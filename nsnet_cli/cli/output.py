@@ -41,7 +41,11 @@ def check_output(path: Path, inputs: Iterable[str | Path | None]) -> None:
     """Refuse what cannot be written, or what must not be overwritten whatever is forced.  Raises `UsageError`."""
     if str(path) == "-":
         raise UsageError("-: leave --output out, and results go to standard output; a file of that name is ./-")
-    real = real_path(path)
+    try:
+        real = real_path(path)
+        real.exists()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
     if not real.parent.is_dir():
         raise UsageError(f"{path}: no directory {real.parent}")
     if not os.access(real.parent, os.W_OK):

@@ -88,7 +88,7 @@ def _document(path: Path) -> dict[str, Any]:
     if model:
         import json
 
-        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text("utf-8-sig"))
         if document.get("schema") != SCHEMA:
             raise UsageError(f"{path}: expected a document {SCHEMA}")
         return document

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nsnet_cli.cli import options
-from nsnet_cli.cli.output import Shown, check_outputs, stdout_utf8, write_outputs
+from nsnet_cli.cli.output import Shown, check_output, check_outputs, stdout_utf8, write_outputs
 from nsnet_cli.cli.progress import counting
 from nsnet_cli.cli.state import say, stdout_console
 from nsnet_cli.errors import ExitCode
@@ -60,7 +60,9 @@ def robustness(
     Exit codes: 0 done, 2 wrong usage, 3 some pictures have no score, 4 bad weights, 130 interrupted.
     """
     outputs = output or []
-    check_outputs(outputs, _SUFFIXES, force)
+    check_outputs(outputs, _SUFFIXES, force, [dataset, rows])
+    if rows is not None:
+        check_output(rows, [dataset])
     if any(path.suffix.lower() == ".svg" for path in outputs):
         from nsnet_cli.report.plots import need_matplotlib
 

@@ -343,7 +343,7 @@ def _format_of(chosen: Format | None, as_json: bool, output: Path | None) -> For
     if as_json and chosen not in (None, Format.JSON):
         raise UsageError(f"--json contradicts --format {chosen}")
     if as_json:
-        return Format.JSON
+        chosen = Format.JSON
     if output is None:
         return chosen or Format.TABLE
     by_suffix = {

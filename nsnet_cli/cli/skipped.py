@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ def check_skipped(path: Path | None, output: Path | None, overwrite: bool, input
         return
     if str(path) == "-":
         raise UsageError("--skipped -: results go to standard output; name a file for the list")
-    if output is not None and path.absolute() == output.absolute():
+    if output is not None and os.path.realpath(path) == os.path.realpath(output):
         raise UsageError(f"--skipped {path} is the file of the results, too: name another one")
     if path.exists() and not overwrite:
         raise UsageError(f"--skipped {path} exists: choose another name, or overwrite it with --force")

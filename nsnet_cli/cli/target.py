@@ -57,6 +57,10 @@ class Target:
             raise UsageError("--resume needs every row in the file: .jsonl without --only, .csv, .json or .parquet")
         if journal is not None:
             check_output(journal, inputs)
+        if output.is_dir() and style != Format.PARQUET:
+            raise UsageError(f"{output} is a directory; name a file in it")
+        if style == Format.PARQUET and output.is_file() and not output.suffix:
+            raise UsageError(f"{output} is a file, and {style} under a name without a suffix is a directory of parts")
         there = output.exists()
         if style == Format.PARQUET and output.is_dir():
             from nsnet_cli.report.convert import parquet_parts

@@ -92,6 +92,7 @@ def bound(
     """
     from dataclasses import asdict
 
+    from nsnet_cli.cli.output import check_output
     from nsnet_cli.cli.progress import counting
     from nsnet_cli.disk import sha256_of
     from nsnet_cli.evaluation.drift import bound_of, score_twice
@@ -102,8 +103,11 @@ def bound(
 
     found = find_weights(weights)
     path = fast_path(found) if output is None else output
+    check_output(path, [dataset, kept])
     if path.exists() and not force:
         raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
+    if kept is not None:
+        check_output(kept, [dataset])
     sha256 = sha256_of(found)
     try:
         read_fast(found, sha256)

@@ -120,15 +120,16 @@ def _read_splits(path: Path, split: str | None) -> tuple[dict[str, list[Labelled
                 "path, label (0 real, 1 generated), and maybe generator and split, between commas, semicolons or tabs"
             )
         for row in reader:
-            part = row["split"] if in_parts else (split or "")
+            part = (row["split"] or "") if in_parts else (split or "")
             if part == (split or "") or row["label"] in ("0", "1"):  # other splits may have no labels
                 found[part].append(_labelled(row, path_column, path, reader.line_num))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             f"{path}: not a table in UTF-8, nor in UTF-16 with its mark ({error}); save it as CSV UTF-8"
         ) from error
-    if not found[split or ""]:
-        there = f"; its splits are {', '.join(sorted(found))[:200]}" if split and len(found) > 1 else ""
+    if not found.get(split or ""):
+        named = sorted(filter(None, found))
+        there = f"; its splits are {', '.join(named)[:200]}" if split and named else ""
         raise UsageError(f"{path}: no pictures{f' with split {split!r}' if split else ''}{there}")
     return found, "manifest" if "generator" in columns else WITHOUT_GENERATORS
 

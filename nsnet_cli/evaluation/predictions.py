@@ -88,6 +88,8 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         raise UsageError(f"{path}: no such file of predictions") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as text ({error})") from error
+    if not text.strip():
+        raise UsageError(f"{path}: there are no rows in it")
     if text.lstrip().startswith("{"):
         return _json_rows(path, text)
     return _csv_rows(path, text), {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,7 +23,7 @@ def scan_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"{path} is {_FOREIGN[suffix]}: convert the .json or .jsonl of the scan")
     with path.open("rb") as file:
         first = file.readline()
-    if parse_row(first) is not None or not first.lstrip().startswith(b"{"):
+    if parse_row(first) is not None or not first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
         return read_journal(path)
     try:
         document = json.loads(path.read_text("utf-8-sig"))
@@ -37,10 +38,8 @@ def _of_document(path: Path, document: Any) -> Iterator[dict[str, Any]]:
     try:
         model, options = document["model"], document["options"]
         context = RowContext(model["weights_sha256"], model["views"], model["precision"], options["options_hash"])
-        rows = [
-            {"schema": SCHEMA, **result, "input_index": index, **asdict(context)}
-            for index, result in enumerate(document["results"])
-        ]
+        # A document does not say where its results stood among the inputs, nor of which shard they are.
+        rows = [{"schema": SCHEMA, **result, **asdict(context)} for result in document["results"]]
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: not a whole document of a scan (no {error})") from error
     return iter(rows)

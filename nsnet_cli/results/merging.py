@@ -28,6 +28,7 @@ class _Place:
     file: int
     offset: int
     path: str
+    shard: object
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Merged:
         """All rows in the order of the inputs."""
         with ExitStack() as stack:
             opened: dict[int, BinaryIO] = {}
-            for place in sorted(self.places, key=lambda p: p.index):
+            for place in sorted(self.places, key=lambda p: (p.index, p.file)):
                 if place.file not in opened:
                     if len(opened) >= _OPEN_FILES:
                         opened.clear()
@@ -83,10 +84,10 @@ def merge(files: Sequence[Path], expected: Sequence[str] | None = None) -> Merge
                 raise UsageError(f"{path}: rows of {other} than {first[0]}: they are of another scan")
             index = row.get("input_index")
             if not isinstance(index, int):
-                raise UsageError(f"{path}: rows without input_index; they were made by an older version")
+                raise UsageError(f"{path}: rows without input_index: made by an older version, or out of a .json")
             if shard is not None:
                 shards.add(shard)
-            merged.places.append(_Place(index, number, offset, row["path"]))
+            merged.places.append(_Place(index, number, offset, row["path"], shard))
     _check(merged, shards, expected)
     return merged
 
@@ -97,6 +98,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
     with file:
+        if not file.seekable():
+            raise UsageError(f"{path} is no file that can be read twice; write the rows to one first")
         offset = 0
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
@@ -110,9 +113,13 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _check(merged: Merged, shards: set[str], expected: Sequence[str] | None) -> None:
     at = Counter(place.index for place in merged.places)
-    twice = sorted(index for index, n in at.items() if n > 1)
+    shared: dict[int, list[_Place]] = {index: [] for index, n in at.items() if n > 1}
+    for place in merged.places:
+        if place.index in shared:
+            shared[place.index].append(place)
+    twice = sorted(index for index, places in shared.items() if not _of_shards_of_their_own(places))
     if twice:
-        paths = [next(p.path for p in merged.places if p.index == index) for index in twice[:_NAMED]]
+        paths = [shared[index][0].path for index in twice[:_NAMED]]
         merged.doubles.append(f"{len(twice)} inputs have more than one row: {_named(paths, len(twice))}")
     if shards and expected is None:  # a shard may have had no picture; only who knows the inputs can tell
         count = int(next(iter(shards)).split("/")[1])
@@ -134,6 +141,13 @@ def _check(merged: Merged, shards: set[str], expected: Sequence[str] | None) -> 
             merged.gaps.append(f"{len(lacking)} expected pictures have no row: {_named(lacking, len(lacking))}")
         if foreign:
             merged.doubles.append(f"{len(foreign)} rows are of no expected picture: {_named(foreign, len(foreign))}")
+
+
+def _of_shards_of_their_own(places: Sequence[_Place]) -> bool:
+    """Whether rows share a number because their files have gone: a shard that is resumed puts those behind its last
+    one, where another shard may have a row."""
+    own = {(place.shard, place.path) for place in places}
+    return None not in {place.shard for place in places} and len({shard for shard, _ in own}) == len(places)
 
 
 def _named(some: Sequence[str], total: int) -> str:
