@@ -216,3 +216,30 @@ def test_a_region_in_signed_metadata_is_a_part(signer: Signer) -> None:
     )
     assert found["claims"] == ["captured", "partly_generated"] and found["contradictions"] == []
     assert found["declared"]["source_type"] == "digitalCapture"
+
+
+@pytest.mark.parametrize("name", ["xmpMM:Pantry", "xmpMM:Ingredients", "http://ns.adobe.com/xap/1.0/mm/DerivedFrom"])
+def test_another_picture_in_signed_metadata_is_a_part(signer: Signer, name: str) -> None:
+    assert with_metadata(signer, {name: [{"Iptc4xmpExt:DigitalSourceType": AI}]})["claims"] == ["partly_generated"]
+
+
+def test_the_system_of_a_region_is_that_of_a_part(signer: Signer) -> None:
+    region = {"Iptc4xmpExt:ImageRegion": [{"Iptc4xmpExt:AISystemUsed": "Midjourney"}]}
+    for fields in (region, {"@graph": [region]}):
+        assert with_metadata(signer, fields)["claims"] == ["partly_generated"]
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["Noise removed with AI", "Dust was removed using AI", "Background removed using AI", "Removed the noise with AI"],
+)
+def test_what_is_taken_away_generates_nothing(signer: Signer, photograph: bytes, description: str) -> None:
+    action = {"action": "c2pa.edited", "description": description}
+    assert edited(signer, photograph, action)["claims"] == ["captured", "edited"]
+
+
+@pytest.mark.parametrize("description", ["AI-generated: no", "SynthID: none", "None of this was made with AI"])
+def test_descriptions_that_deny(signer: Signer, description: str) -> None:
+    action = {"action": "c2pa.created", "description": description}
+    found = read(signer.sign(encoded(quality=90), [action], generator="Studio"), "JPEG")
+    assert "generated" not in found["claims"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
@@ -11,6 +12,7 @@ from carriers import (
     A1111,
     AI,
     XMP,
+    XMP_AI,
     encoded,
     exif_block,
     provenance_of,
@@ -21,6 +23,7 @@ from carriers import (
     with_text,
 )
 from carriers import whole_provenance_of as read
+from PIL import Image, TiffImagePlugin
 
 CAPTION, MAKE, MODEL, SOFTWARE, ARTIST, COMMENT = 0x010E, 0x010F, 0x0110, 0x0131, 0x013B, 0x9286
 
@@ -310,3 +313,85 @@ def test_a_graph_that_generates_nothing_is_no_more_than_a_possibility() -> None:
 )
 def test_chinas_label_as_python_writes_it_and_as_nothing(text: str, claims: list[str]) -> None:
     assert read(with_text({"AIGC": text}))["claims"] == claims
+
+
+CAMERA = {MAKE: "Canon", MODEL: "Canon EOS R5"}
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        '{"serviceProvider":"ScanCafe","order":"1234"}',
+        '{"ContentProducer":"Reuters","id":4}',
+        '{"produceId":4711,"label":"Roma"}',
+        '{"AIGC":{"Label":"0"}}',
+        '{"AIGC":{"Label":"no","ContentProducer":"P"}}',
+        '{"model":"gemini-1.5-pro","prompt":"Describe the photo","response":"A dog on grass"}',
+        '{"model":"moondream2","prompt":"Caption this","answer":"A dog","seed":3}',
+        '{"model":"gpt-4o","prompt":"Describe","response":"A dog","seed":7}',
+        '{"model":"inhouse","prompt":"Describe","response":"A dog","seed":7}',
+    ],
+)
+def test_objects_in_a_photographs_caption_that_are_no_label_and_no_settings(caption: str) -> None:
+    assert read(jpeg({**CAMERA, CAPTION: caption}), "JPEG")["claims"] == ["captured"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "claim"),
+    [
+        ('{"ContentProducer":"001191","ProduceID":"77"}', "generated"),
+        ('{"ServiceProvider":"T","ServiceUser":"U"}', "generated"),
+        ('{"Label":"2","ContentProducer":"P"}', "possibly_generated"),
+        ('{"model":"flux-dev","prompt":"a dog","response":"ok","seed":7}', "generated"),
+        ('{"model":"dreamshaper_8.safetensors","prompt":"a dog","caption":"a dog"}', "generated"),
+        ('{"model":"gemini-2.5-flash-image","prompt":"a dog","response":"here it is"}', "generated"),
+        ('{"prompt":"a dog","sampler":"Euler","seed":7,"model":"m","caption":"a dog"}', "generated"),
+    ],
+)
+def test_objects_in_a_caption_that_are(caption: str, claim: str) -> None:
+    assert claim in read(jpeg({CAPTION: caption}), "JPEG")["claims"]
+
+
+@pytest.mark.parametrize("said", ["AI generated: no", "AI-generated: false", "AI generated; none"])
+def test_a_program_that_denies_leaves_the_camera_its_picture(said: str) -> None:
+    found = read(jpeg({**CAMERA, SOFTWARE: said}), "JPEG")
+    assert found["claims"] == ["captured"] and not found["contradictions"]
+    assert found["declared"]["generator"] is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This photo was not made with AI.", "Did not use AI", "无AI", "Kein KI-System verwendet", "Pas d'IA",
+        "no se ha utilizado IA", "Nenhuma IA foi usada", "Not created with generative AI",
+    ],
+)  # fmt: skip
+def test_a_field_of_systems_that_denies_in_a_sentence(said: str) -> None:
+    assert read(packet(f'Iptc4xmpExt:AISystemUsed="{said}"'), "JPEG")["claims"] == ["unknown"]
+
+
+def test_settings_quoted_in_another_setting_are_not_its_own() -> None:
+    text = "a dog\nNegative prompt: fog\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Model: foo, "
+    declared = read(with_text({"parameters": text + 'Hires prompt: "b, Steps: 3, y"'}))["declared"]
+    assert (declared["seed"], declared["model"], declared["negative_prompt"]) == ("1", "foo", "fog")
+
+
+def test_the_second_page_of_a_tiff_speaks_for_itself_alone() -> None:
+    page = Image.new("RGB", (64, 64), "teal")
+    first, second = page.copy(), page.copy()
+    told: list[TiffImagePlugin.ImageFileDirectory_v2] = []
+    for tags in ({MAKE: "Canon", MODEL: "Canon EOS R5"}, {700: XMP_AI}):
+        directory = TiffImagePlugin.ImageFileDirectory_v2()
+        for number, value in tags.items():
+            directory.tagtype[number] = 2 if isinstance(value, str) else 1
+            directory[number] = value
+        told.append(directory)
+    file = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(file, True) as writer:
+        for one, directory in zip((first, second), told, strict=True):
+            one.save(writer, "TIFF", tiffinfo=directory)
+            writer.newFrame()
+    assert read(file.getvalue(), "TIFF")["claims"] == ["captured"]
+    alone = io.BytesIO()
+    second.save(alone, "TIFF", tiffinfo=told[1])
+    assert read(alone.getvalue(), "TIFF")["claims"] == ["generated"]

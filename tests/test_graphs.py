@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from carriers import A1111, GRAPH, WORKFLOW, exif_block, user_comment, with_exif, with_text
+from carriers import A1111, GRAPH, WORKFLOW, XMP, exif_block, user_comment, with_chunk, with_exif, with_text
 from carriers import whole_provenance_of as read
 
 
@@ -133,3 +133,33 @@ def test_a_graph_that_is_cut_off_is_still_one(cut_at: int) -> None:
     ):
         found = read(data, form)
         assert found["claims"] == ["generated"] and cut_off[:30] in json.dumps(found).replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"class_type": "GroundingDinoSAMSegment (segment anything)", "inputs": {"image": ["1", 0], "prompt": "dog"}},
+        {"class_type": "FilmGrain", "inputs": {"image": ["1", 0], "seed": 7}},
+    ],
+)
+def test_a_graph_that_looks_or_lays_grain_generates_nothing(node: dict[str, Any]) -> None:
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.jpg"}},
+        "2": node,
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}},
+    }
+    found = read(with_text({"prompt": json.dumps(graph)}))
+    assert found["claims"] == ["possibly_generated"] and found["declared"]["prompt"] is None
+
+
+def test_an_editors_graph_beside_settings_leaves_what_else_the_packet_says() -> None:
+    inner = json.dumps(WORKFLOW).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    packet = XMP.format(
+        attributes='xmp:CreatorTool="Adobe Photoshop 26.0" tiff:Make="Canon" tiff:Model="Canon EOS R5" '
+        f'exif:UserComment="{inner}"',
+        elements="",
+    ).encode()
+    data = with_chunk(with_text({"parameters": A1111}), b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)
+    found = read(data)
+    assert {"generated", "captured", "edited"} <= set(found["claims"]) and found["contradictions"]
+    assert found["declared"]["model"] != "Canon EOS R5"

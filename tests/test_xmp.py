@@ -20,6 +20,23 @@ def test_chinas_label_in_properties_of_its_own(label: str, nested: bool) -> None
     assert found["claims"] == ["generated" if label == "1" else "possibly_generated"] and found["errors"] == []
 
 
+@pytest.mark.parametrize("part", ["xmpMM:Pantry", "xmpMM:DerivedFrom", "Iptc4xmpExt:ImageRegion"])
+def test_the_label_of_what_went_into_it_is_not_that_of_the_picture(part: str) -> None:
+    own = "<TC260:Label>1</TC260:Label><TC260:ContentProducer>MINE</TC260:ContentProducer>"
+    other = "<TC260:Label>3</TC260:Label><TC260:ContentProducer>OTHER</TC260:ContentProducer>"
+    inner = f'<{part} rdf:parseType="Resource">{other}</{part}>'
+    for elements, claims in ((own + inner, ["generated", "possibly_generated"]), (inner, ["possibly_generated"])):
+        found = read(encoded(xmp=XMP.format(attributes="", elements=elements).encode()))
+        assert set(found["claims"]) <= {*claims, "partly_generated"} and ("generated" in found["claims"]) == (
+            own in elements
+        )
+        told = {
+            finding["where"]: finding["value"] for finding in found["findings"] if finding["where"].startswith("AIGC")
+        }
+        assert sum("OTHER" in value for value in told.values()) == 1
+        assert all((" of " in where) == ("OTHER" in value) for where, value in told.items())
+
+
 @pytest.mark.parametrize("fault", ["<dc:x>a & b</dc:x>", "<no:prefix/>", "<dc:x>\x01</dc:x>", "<dc:x>a</dc:y>"])
 def test_what_stands_behind_a_fault_in_xmp_is_read_all_the_same(fault: str) -> None:
     packet = XMP.format(

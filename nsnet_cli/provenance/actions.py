@@ -42,6 +42,12 @@ _CHANGED_BY_AI = re.compile(
     r"|\bgenerative (?:fill|expand|remove|erase|edit)",
     re.IGNORECASE,
 )
+# What is taken away so generates nothing, whatever took it.
+_TAKEN_AWAY = re.compile(
+    r"\b(?:noise|grain|dust|haze|background)(?: (?:was|were|is|has been))? (?:removed|reduced|erased)\b"
+    r"|\b(?:removed|reduced|erased) (?:the )?(?:noise|grain|dust|haze|background)\b",
+    re.IGNORECASE,
+)
 # Actions in which a program that generates does so; it may convert, publish or crop what it did not make.
 _AT_WORK = frozenset({
     "c2pa.created", "c2pa.edited", "c2pa.placed", "c2pa.drawing", "c2pa.produced", "c2pa.removed", "c2pa.redrawn",
@@ -90,7 +96,7 @@ def of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
         claims.append(Claim.GENERATED if name == "c2pa.created" else Claim.PARTLY_GENERATED)
     # A source type outranks words.
     if not types or set(claims) == {Claim.NONE}:
-        if asserts(_CHANGED_BY_AI, description):
+        if asserts(_CHANGED_BY_AI, _TAKEN_AWAY.sub("", description)):
             claims.append(Claim.PARTLY_GENERATED)
         elif asserts(_BY_AI, description) or _names_its_maker(description):
             claims.append(Claim.GENERATED)

@@ -44,6 +44,8 @@ def label_in(source: str, value: str, carrier: str, known: bool = False) -> list
     label = str(fields.get("label", "")).strip()
     # Without a number (Tencent's form has none) the label's being there is what it says.
     claim, meaning = _LABELS.get(label, (Claim.GENERATED, "generated") if not label else (Claim.POSSIBLY_GENERATED, ""))
+    if label and says_nothing(label):
+        claim, meaning = Claim.NONE, "that it is none"
     told = ", ".join(f"{name} {fields[name.casefold()]}" for name in _TOLD if str(fields.get(name.casefold(), "")))
     words = f"China's label of generated content: {meaning or 'a label that is not known'}"
     return [Finding(source, "AIGC", cut(f"{words} ({told or 'nothing else'})"), claim, carrier=carrier)]
@@ -66,7 +68,10 @@ def _fields(text: str, known: bool) -> dict[str, Any] | None:
             if isinstance(inner, dict):
                 names = {str(key).casefold(): value for key, value in inner.items()}
             own = _FIELDS & names.keys()
-            if own - {"label"} or (own and (known or start in keyed or isinstance(inner, dict))):
+            under_key = known or start in keyed or isinstance(inner, dict)
+            # By itself one such field may be of any trade: scanners, news and farms have producers and products, too.
+            labelled = str(names.get("label", "")).strip() in _LABELS
+            if own if under_key else len(own - {"label"}) >= (1 if labelled else 2):
                 return names
     if known:
         loose = {name.casefold(): value for name, value in _PLAIN.findall(text)}

@@ -24,7 +24,7 @@ from nsnet_cli.provenance.actions import (
     term_of,
 )
 from nsnet_cli.provenance.denials import says_nothing
-from nsnet_cli.provenance.findings import Backing, Claim, Finding, cut, of_a_part
+from nsnet_cli.provenance.findings import OTHER_PICTURES, REGION, Backing, Claim, Finding, cut, of_a_part
 from nsnet_cli.provenance.programs import claim_of_software
 from nsnet_cli.provenance.source_types import claim_of_source_type
 from nsnet_cli.provenance.validation import Answers, answers_of, codes_in
@@ -39,7 +39,6 @@ _OF_ITS_OWN = frozenset({
 })  # fmt: skip
 # IPTC's, which signed metadata may hold as XMP does.
 _AI_FIELDS = frozenset({"AISystemUsed", "AISystemVersionUsed", "AIPromptInformation", "AIPromptWriterName"})
-_REGION = "ImageRegion"
 _MOST_TEXTS = 20
 _AI_ASSERTIONS = ("c2pa.ai_generated_content", "c2pa.ai-generated", "com.adobe.generative-ai")
 # C2PA 2.4, 18.28: a model had a part in it; how great a one, actions and their source types say.
@@ -237,23 +236,37 @@ def _said_by(manifest: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
             if isinstance(model, str):
                 yield finding("model", model, claim)
         elif not label.startswith(("c2pa.thumbnail", "c2pa.hash")):
-            for region, part in _parts(data):
-                of = " of a region" if region else ""
-                for key, value in source_types_in(part):
-                    claim = claim_of_source_type(value)
-                    yield finding(f"{label} {key}{of}", value, of_a_part(claim) if region else claim)
-            for system, value in _systems_in(data):
-                yield finding(system, value, Claim.NONE if says_nothing(value) else Claim.GENERATED)
+            for whose, part in _parts(data):
+                of = f" of {whose}" if whose else ""
+                found = [(f"{label} {key}", text, claim_of_source_type(text)) for key, text in source_types_in(part)]
+                for system, text in _systems_in(part):
+                    found.append((system, text, Claim.NONE if says_nothing(text) else Claim.GENERATED))
+                for where, text, claim in found:
+                    yield finding(where + of, text, of_a_part(claim) if whose else claim)
 
 
-def _parts(data: Any) -> Iterator[tuple[bool, Any]]:
-    """What metadata say of the whole picture, and, True beside it, what of its regions."""
-    if isinstance(data, dict):
-        regions = [value for key, value in data.items() if str(key).endswith(_REGION)]
-        yield False, {key: value for key, value in data.items() if not str(key).endswith(_REGION)}
-        yield from ((True, region) for region in regions)
-    else:
-        yield False, data
+def _parts(data: Any) -> list[tuple[str, Any]]:
+    """What metadata say of the whole picture, under "", and what of its regions and of other pictures in it."""
+    apart: list[tuple[str, Any]] = []
+
+    def own(data: Any, depth: int) -> Any:
+        if depth > _DEEPEST:
+            return data
+        if isinstance(data, list):
+            return [own(one, depth + 1) for one in data]
+        if not isinstance(data, dict):
+            return data
+        kept = {}
+        for key, value in data.items():
+            name = _last_part(str(key))
+            whose = "a region" if name == REGION else "an ingredient" if name in OTHER_PICTURES else ""
+            if whose:
+                apart.append((whose, value))
+            else:
+                kept[key] = own(value, depth + 1)
+        return kept
+
+    return [("", own(data, 0)), *apart]
 
 
 def _systems_in(data: Any) -> Iterator[tuple[str, str]]:

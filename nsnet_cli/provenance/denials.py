@@ -22,6 +22,13 @@ _NOTHING = re.compile(
     rf"|{_THING}(?: (?:was|were|is|has been))?(?: not| never) ?(?:been )?(?:used|involved|applied)\W*+"
     rf"|{_WITHOUT} (?:gen(?:erative)? ?)?(?:ai|ia|ki)"
     r"(?:[- ](?:generation|generated|content|used|only|utilisée|verwendet))*\W*+"
+    r"|(?:(?:this|the) )?(?:(?:image|picture|photo|photograph) )?(?:(?:is|was) )?"
+    rf"not (?:made|created|generated|produced|edited) (?:with|by|using) {_THING}\W*+"
+    rf"|(?:(?:i|we) )?(?:did not|didn't|do not|have not|haven't|never) used?(?: any)? {_THING}\W*+"
+    r"|(?:无|無|没有|沒有)(?:使用)?(?:生成式?)?ai"
+    r"|(?:kein(?:e|er|es|en)?|nenhuma?|nessuna?|ningun[oa]?|aucune?|geen|ingen|inga) (?:gen\w* )?(?:ki|ia|ai)(?:-\w+)?"
+    r"(?: \w+){0,3}\W*+"
+    r"|pas d['’]ia(?: \w+)?\W*+|no se (?:ha|han|he|hemos) (?:utilizado|usado|empleado)(?: la| ninguna)? ia\W*+"
     r"|ai[- ]free\W*+|(?:生成)?ai ?(?:なし|不使用|未使用)|(?:未使用|不使用)(?:生成)?ai",
     re.IGNORECASE,
 )
@@ -35,7 +42,9 @@ _DENIED = re.compile(
     rf"|\b{_AI}(?: (?:ai|fill|tools?|features?|models?|watermark|content))?:?"
     r" (?:(?:was|were|is|are|has|have|had|been) ){0,2}(?:not|never|no watermark) ?(?:been )?"
     r"(?:used|involved|applied|present|found|detected)\b"
-    r"|\b(?:no|none)\b(?:(?!\bbut\b)[^.;,]){0,30}\b(?:is|are|was|were|been) ai[- ]generated\b",
+    r"|\b(?:no|none)\b(?:(?!\bbut\b)[^.;,]){0,30}\b(?:is|are|was|were|been) ai[- ]generated\b"
+    rf"|\bnone of\b[^.;,]{{0,30}}\b(?:made|created|generated|produced|edited) (?:with|by|using|through) {_AI}\b"
+    rf"|\b{_AI}(?:[- ]generated)? ?[:=] ?(?:no|none|not|false|0|n/a)\b",
     re.IGNORECASE,
 )
 # Of rights, checks and settings: such a clause says nothing of how the picture was made.

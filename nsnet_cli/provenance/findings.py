@@ -7,6 +7,10 @@ from enum import StrEnum
 
 # Characters of a value that are kept; the whole of it is in the file, and `nsnet inspect` says where.
 LONGEST = 1_000
+# Properties of XMP, and of signed metadata in its words, that hold what is said of other pictures, which went into this
+# one, and, IPTC's, of a part of this one.
+OTHER_PICTURES = frozenset({"Pantry", "Ingredients", "DerivedFrom"})
+REGION = "ImageRegion"
 
 
 class Claim(StrEnum):

@@ -67,7 +67,8 @@ def graph_of(found: dict[str, Any]) -> Settings | None:
         return None
     told = _prompt(nodes)
     # A graph that loads a picture, scales and saves it has run, and generated nothing that can be seen.
-    generates = {"prompt", "model", "sampler", "seed"} & told.keys() or any(map(_samples, nodes.values()))
+    # A seed alone may be that of grain laid over it.
+    generates = {"prompt", "model", "sampler"} & told.keys() or any(map(_samples, nodes.values()))
     return Settings("ComfyUI", told, Claim.GENERATED if generates else Claim.POSSIBLY_GENERATED)
 
 
@@ -116,7 +117,7 @@ def _prompts(nodes: Nodes) -> dict[str, str]:
     for side, (ours, _, own) in _SIDES.items():
         if ours in linked:
             continue
-        texts = [text for node in nodes.values() if not _writes(node) for text in _strings(node, own)]
+        texts = [t for node in nodes.values() if not (_writes(node) or _looks(node)) for t in _strings(node, own)]
         if side == "positive" and not texts:
             texts = [t for n in nodes.values() if _encodes(n) for t in _strings(n, _TEXT_INPUTS) if t not in taken]
         if texts:
@@ -134,6 +135,11 @@ def _writes(node: dict[str, Any]) -> bool:
     """Whether a node asks a model of language, and not one that draws."""
     kind = node["class_type"]
     return _LANGUAGE.search(kind) is not None and _DRAWS.search(kind) is None and not _encodes(node)
+
+
+def _looks(node: dict[str, Any]) -> bool:
+    """Whether a node finds something in a picture by words, as segmentation does."""
+    return not (_samples(node) or _encodes(node)) and _OTHER_MODELS.search(node["class_type"]) is not None
 
 
 def _encodes(node: dict[str, Any]) -> bool:

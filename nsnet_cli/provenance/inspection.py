@@ -17,6 +17,7 @@ from nsnet_cli.provenance.containers.walk import add_jumbf, walk
 from nsnet_cli.provenance.credentials import media_type, reader_settings
 from nsnet_cli.provenance.exif import comment_of, text_in
 from nsnet_cli.provenance.read import ProvenanceReader
+from nsnet_cli.provenance.xmp import packet_of
 
 SCHEMA = "nsnet.inspect/1"
 _USER_COMMENT = 0x9286
@@ -50,7 +51,10 @@ def inspect(data: bytes, path: str, file_format: str | None, trust_list: str | N
         "parts": [_part(part) for part in carried.parts],
         "tags": [_tag(tag) for tag in carried.tags],
         "texts": [{"where": t.where, "key": t.key, "value": t.value[:_LONGEST]} for t in carried.texts],
-        "xmp": [{"where": b.where, "bytes": len(b.data), "packet": text_of(b.data)[:_LONGEST]} for b in carried.xmp],
+        "xmp": [
+            {"where": b.where, "bytes": len(b.data), "packet": text_of(packet_of(b.data))[:_LONGEST]}
+            for b in carried.xmp
+        ],
         "iptc": [{"where": b.where, "datasets": _datasets(b.data)} for b in carried.iim],
         "manifests": _manifests(data, file_format) if carried.jumbf else None,
         "thumbnails": [{"where": t.where, "offset": t.offset, "bytes": len(t.data)} for t in thumbnails],
@@ -112,12 +116,15 @@ def _datasets(data: bytes) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     at = 0
     while data[at : at + 1] == b"\x1c" and at + 5 <= len(data) and len(found) < 500:
-        size = int.from_bytes(data[at + 3 : at + 5], "big")
-        if size & 0x8000:
-            break
-        value = text_of(data[at + 5 : at + 5 + size])
-        found.append({"record": data[at + 1], "dataset": data[at + 2], "value": value[:_LONGEST]})
-        at += 5 + size
+        record, dataset, size = data[at + 1], data[at + 2], int.from_bytes(data[at + 3 : at + 5], "big")
+        at += 5
+        if size & 0x8000:  # the length of the length
+            wide = size & 0x7FFF
+            size = int.from_bytes(data[at : at + wide], "big")
+            at += wide
+        value = text_of(data[at : at + size])
+        found.append({"record": record, "dataset": dataset, "value": value[:_LONGEST]})
+        at += size
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from nsnet_cli.provenance.denials import says_nothing
 from nsnet_cli.provenance.findings import Claim
 
 # Keys of text chunks that name a program, and all fields that do.
@@ -105,7 +106,8 @@ def claim_of_software(value: str) -> Claim:
 
 def calls_itself_generated(value: str) -> bool:
     """Whether a program says in place of its name that the picture is generated; maker and model are then its own."""
-    return _SELF.match(value.strip()) is not None
+    found = _SELF.match(value.strip())
+    return found is not None and not says_nothing(value.strip()[found.end() :])
 
 
 def is_word(value: str) -> bool:

@@ -136,7 +136,12 @@ def _with_editors_graphs(findings: list[Finding]) -> list[Finding]:
     """An editor's graph alone says that somebody had it open; beside settings that were run it is theirs."""
     ran = any(f.claim == Claim.GENERATED and f.where in _RUN for f in findings)
     graphs = {f.carrier for f in findings if f.where in _EDITED and f.claim == Claim.POSSIBLY_GENERATED}
-    return [replace(f, claim=Claim.GENERATED) if ran and f.carrier in graphs else f for f in findings]
+    return [
+        replace(f, claim=Claim.GENERATED)
+        if ran and f.carrier in graphs and f.claim == Claim.POSSIBLY_GENERATED and "SourceType" not in f.where
+        else f
+        for f in findings
+    ]
 
 
 def unread(message: str) -> dict[str, Any]:

@@ -66,7 +66,13 @@ _OF_LANGUAGE = frozenset({
     "temperature", "maxtokens", "maxnewtokens", "topp", "messages", "completion", "choices", "response", "answer",
     "caption", "alt", "alttext",
 })  # fmt: skip
-_LANGUAGE_MODEL = re.compile(r"gpt-?[345](?!.*image)|llava|llama|qwen[\d.]*-?vl|claude", re.IGNORECASE)
+_CAPTIONS = frozenset({"caption", "alt", "alttext"})  # of a picture that a generator made, too
+_LANGUAGE_MODEL = re.compile(
+    r"(?:gpt-?[345]|gemini|grok|mistral)(?!.*imag)|llava|llama|qwen[\d.]*-?vl|claude|moondream|internvl|florence|blip|cogvlm"
+    r"|minicpm|pixtral|molmo|phi-?[345]|deepseek|smolvlm|paligemma",
+    re.IGNORECASE,
+)
+_SAMPLING = frozenset({"sampler", "cfg scale", "loras", "negative prompt"})
 # What only a picture has, beside a prompt and a number.
 _OF_PICTURES = frozenset({
     "imagesize", "aspectratio", "stylepreset", "numinferencesteps", "guidancescale", "numimages",
@@ -149,8 +155,15 @@ def _of_a_picture(certain: frozenset[str], values: Mapping[str, str], names: fro
     model = values.get("model", "")
     of_generator = _MODEL_FILE.search(model) is not None or claim_of_software(model) == Claim.GENERATED
     # What is asked of a model of language has a prompt and a model, and an answer.
+    asked = _OF_LANGUAGE & names
+    if (
+        asked
+        and not certain & _SAMPLING
+        and (_LANGUAGE_MODEL.search(model) or (asked - _CAPTIONS and not of_generator))
+    ):
+        return False
     if certain <= {"prompt", "model"}:
-        return of_generator and not (_OF_LANGUAGE & names and _LANGUAGE_MODEL.search(model))
+        return of_generator
     # A worksheet has a prompt and steps, an experiment one and a seed, a simulation steps, a seed and a sampler.
     of_others = certain in ({"prompt", "steps"}, {"prompt", "seed"}) or certain <= _OF_SIMULATIONS
     return of_generator or not of_others

@@ -16,7 +16,7 @@ from nsnet_cli.provenance.aigc import label_in
 from nsnet_cli.provenance.containers.carried import Block
 from nsnet_cli.provenance.denials import says_nothing
 from nsnet_cli.provenance.exif import is_camera
-from nsnet_cli.provenance.findings import Claim, Finding, cut, of_a_part
+from nsnet_cli.provenance.findings import OTHER_PICTURES, REGION, Claim, Finding, cut, of_a_part
 from nsnet_cli.provenance.programs import claim_of_credit, claim_of_software, is_word, makes_cameras
 from nsnet_cli.provenance.source_types import claim_of_source_type
 from nsnet_cli.provenance.texts import read_text
@@ -27,9 +27,6 @@ _STRUCTURE = frozenset({"li", "Bag", "Seq", "Alt", "Description", "value", "RDF"
 _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
 # Elements and attributes of one packet; depth maps and histories are long, and not as long as this.
 _DEEPEST, _MOST, _MOST_FINDINGS = 100, 40_000, 300
-# Of other pictures than this one: what went into it.
-_OTHERS = frozenset({"Pantry", "Ingredients", "DerivedFrom"})
-_REGION = "ImageRegion"  # IPTC's: of a part of this one
 
 
 def _generated(value: str) -> Claim:
@@ -88,17 +85,21 @@ _LOOSE = re.compile(
 )
 _MOST_LOOSE = 50
 # Where what is said of others begins, and, with the stroke, where it ends.
-_ANOTHER = re.compile(rf"<(/?)(?:[\w.-]{{1,40}}:)?(?:{'|'.join(sorted(_OTHERS))})\b")
+_ANOTHER = re.compile(rf"<(/?)(?:[\w.-]{{1,40}}:)?(?:{'|'.join(sorted(OTHER_PICTURES))})\b")
 _PROMPT = re.compile(r"(?:^|_|[a-z](?=P))[Pp]rompts?(?![a-z])")
 _HIDDEN = re.compile(r"AIGC|Steps: ?\d|\"class_type\"|\"(?:negative_?)?prompt\"", re.IGNORECASE)
+
+
+# China's label, whose fields may be properties of their own: by whose it is, then by name.
+Labels = dict[str, dict[str, str]]
 
 
 def read_xmp(block: Block) -> Iterator[Finding]:
     """Findings of one packet, in their order; raises what a parser raises on what is no XML."""
     from defusedxml.ElementTree import iterparse
 
-    carrier, packet = f"XMP of {block.where}", _packet(block.data)
-    label: dict[str, str] = {}  # China's, whose fields may be properties of their own
+    carrier, packet = f"XMP of {block.where}", packet_of(block.data)
+    label: Labels = {}
     try:
         yield from _parsed(iterparse(BytesIO(packet), events=("start", "end")), carrier, label)
     except Exception as error:
@@ -109,11 +110,15 @@ def read_xmp(block: Block) -> Iterator[Finding]:
     yield from _labelled(label, carrier)
 
 
-def _labelled(label: dict[str, str], carrier: str) -> list[Finding]:
-    return label_in("xmp", json.dumps(label), carrier, known=True) if label else []
+def _labelled(labels: Labels, carrier: str) -> list[Finding]:
+    return [
+        _in_part(finding, whose) if whose else finding
+        for whose, fields in labels.items()
+        for finding in label_in("xmp", json.dumps(fields), carrier, known=True)
+    ]
 
 
-def _parsed(events: Iterator[Any], carrier: str, label: dict[str, str]) -> Iterator[Finding]:
+def _parsed(events: Iterator[Any], carrier: str, label: Labels) -> Iterator[Finding]:
     stack: list[str] = []
     told = seen = 0
     for event, element in events:
@@ -138,7 +143,7 @@ def _parsed(events: Iterator[Any], carrier: str, label: dict[str, str]) -> Itera
         yield from found
 
 
-def _behind(packet: bytes, position: tuple[int, int], carrier: str, label: dict[str, str]) -> Iterator[Finding]:
+def _behind(packet: bytes, position: tuple[int, int], carrier: str, label: Labels) -> Iterator[Finding]:
     """What speaks of origin behind the place where a packet stops being XML, by its names alone."""
     line, column = position
     # As the parser counts: characters, and a line ends as it may.
@@ -150,13 +155,13 @@ def _behind(packet: bytes, position: tuple[int, int], carrier: str, label: dict[
         return  # what follows may be said of another picture
     # From the last bracket before it: the fault may lie in the very property.
     text = whole[max(0, before.rfind("<")) :]
-    text = text[: min((at for name in _OTHERS if (at := text.find(name)) >= 0), default=len(text))]
+    text = text[: min((at for name in OTHER_PICTURES if (at := text.find(name)) >= 0), default=len(text))]
     for found in itertools.islice(_LOOSE.finditer(text), _MOST_LOOSE):
         name, value = found.group(1), next(filter(None, found.groups()[1:]), "")
         yield from _property([name], html.unescape(value), carrier, label)
 
 
-def _packet(data: bytes) -> bytes:
+def packet_of(data: bytes) -> bytes:
     """The XML alone, as UTF-8: writers put headers before it and rests of older packets behind it."""
     for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark) and len(data) > 8:
@@ -174,7 +179,7 @@ def _trimmed(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) -> Iterator[Finding]:
+def _property(path: list[str], value: str, carrier: str, label: Labels) -> Iterator[Finding]:
     """What the value of the innermost property of ``path`` says; a field of China's label goes to the ``label``."""
     text = value.strip()
     if not text:
@@ -187,7 +192,7 @@ def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) 
     if key == "aigc":
         found = label_in("xmp", text, carrier, known=True)
     elif "tc260.org.cn" in tag:
-        label[local] = text
+        label.setdefault(_whose(names), {})[local] = text
     elif tag == _PROVENANCE and _ADDRESS.fullmatch(text):
         found = [Finding("xmp", local, cut(text), carrier=carrier)]
     elif tag.startswith("{http://purl.org/dc/terms/}"):
@@ -205,11 +210,14 @@ def _property(path: list[str], value: str, carrier: str, label: dict[str, str]) 
         found = [Finding("xmp", local, cut(text), _generated(text), carrier=carrier)]
     elif len(text) > 20 and _HIDDEN.search(text):
         found = [f for f in read_text("xmp", local, text, carrier) if f.claim != Claim.NONE]
+    whose = _whose(names)
     for finding in found:
-        if _OTHERS & set(names):
-            yield _in_part(finding, "an ingredient")
-        else:
-            yield _in_part(finding, "a region") if _REGION in names else finding
+        yield _in_part(finding, whose) if whose else finding
+
+
+def _whose(names: list[str]) -> str:
+    """Of which picture, or of which part of this one, the innermost property of a path speaks; "" for this one."""
+    return "an ingredient" if OTHER_PICTURES & set(names) else "a region" if REGION in names else ""
 
 
 def _in_part(finding: Finding, whose: str) -> Finding:

@@ -30,9 +30,10 @@ def walk_exif(block: Block, into: list[Part], carried: Carried) -> None:
         carried.trouble("exif", f"{block.where}: no EXIF or TIFF header")
         return
     big = magic == 43
-    todo, seen = [("IFD0", _number(data, 8 if big else 4, order, big))], {0}
+    # Directories, and whether they are of the first picture: what stands in another's tags speaks of that one.
+    todo, seen = [("IFD0", _number(data, 8 if big else 4, order, big), True)], {0}
     while todo:
-        name, at = todo.pop(0)
+        name, at, first = todo.pop(0)
         if at in seen:
             continue
         seen.add(at)
@@ -46,7 +47,7 @@ def walk_exif(block: Block, into: list[Part], carried: Carried) -> None:
             if tag is None:
                 # EXIF has the picture and its thumbnail: what a third one would be there is garbage, and loses nothing.
                 if offset and name.startswith("IFD") and (block.where == "TIFF" or name == "IFD0"):
-                    todo.append((f"IFD{int(name[3:]) + 1}", offset))
+                    todo.append((f"IFD{int(name[3:]) + 1}", offset, False))
                 break
             if len(carried.tags) >= _MOST_TAGS:
                 carried.trouble("exif", f"{block.where}: more than {_MOST_TAGS:,} tags; the rest was not read")
@@ -56,9 +57,10 @@ def walk_exif(block: Block, into: list[Part], carried: Carried) -> None:
             inner = carried.part(
                 part.parts, Part(f"tag {tag.number:#06x}", _place(block, offset), len(tag.data), tag=tag)
             )
-            _hand_over(tag, inner, carried)
+            if first:
+                _hand_over(tag, inner, carried)
             if tag.number in _DIRECTORIES:
-                todo += [(_DIRECTORIES[tag.number], int(n)) for n in numbers_of(tag)]
+                todo += [(_DIRECTORIES[tag.number], int(n), first) for n in numbers_of(tag)]
         if _THUMBNAIL in found and _THUMBNAIL_LENGTH in found:
             start, size = numbers_of(found[_THUMBNAIL]), numbers_of(found[_THUMBNAIL_LENGTH])
             thumbnail = data[int(start[0]) : int(start[0] + size[0])] if start and size else b""
