@@ -43,7 +43,7 @@ from nsnet_cli.weights.store import TOWER_NAME, find_weights
 
 OWNER, RESULT = "benchmarks/learnt.py", RESULTS / "learnt.json"
 _FOLDS = 5
-_EVENED = "the same, with components evened out (`KernelConfig.whitening`): as shipped"
+_EVENED = "the same, with components evened out (`KernelConfig.whitening`)"
 # How many manifests of crops, and of whole originals, each row learns from.
 # All but the last leave components as they are.
 _ROWS = {
