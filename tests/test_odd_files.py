@@ -255,6 +255,20 @@ def test_a_drawing_behind_a_long_comment() -> None:
     assert kind is not None and "SVG" in kind.name
 
 
+def test_what_the_first_frame_of_a_gif_leaves_free_is_white() -> None:
+    picture = Image.fromarray(GREY)
+    width, height = picture.size
+    data = bytearray(encoded("GIF", picture, optimize=False))
+    data[6:10] = struct.pack("<HH", width + 20, height + 20)
+    frame = data.index(b",", 13 + 3 * 256)
+    data[frame + 1 : frame + 5] = struct.pack("<HH", 10, 5)
+    pixels = read(bytes(data)).pixels
+    assert pixels.shape == (height + 20, width + 20, 3)
+    assert np.array_equal(pixels[5 : 5 + height, 10 : 10 + width, 0], GREY)
+    pixels[5 : 5 + height, 10 : 10 + width] = 255
+    assert (pixels == 255).all()
+
+
 def test_a_page_with_a_drawing_in_it_is_no_drawing() -> None:
     page = b'<html xmlns="http://www.w3.org/1999/xhtml"><body><svg width="1"/></body></html>'
     for front in (b'<?xml version="1.0"?>\n', b"<!-- <svg> -->", b'<?xml version="1.0"?><!DOCTYPE html PUBLIC "x">'):

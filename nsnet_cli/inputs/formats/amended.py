@@ -39,6 +39,8 @@ def amended(image: PilImage, data: bytes) -> PilImage:
             image.putpalette(palette)
     elif form in ("TGA", "BMP", "DIB") and image.mode == "RGBA" and _alpha_is_none(image, data):
         return image.convert("RGB")
+    elif form == "GIF" and "transparency" not in image.info:
+        return _over_white(image)
     elif form == "PPM" and image.mode == "I":
         return image.convert("I;16")  # a range that is sure, however dark the picture is
     return image
@@ -116,6 +118,18 @@ def _clear_colour(image: PilImage, data: bytes) -> None:
         image.info["transparency"] = clear * 255 // (2**depth - 1)
     elif isinstance(clear, tuple) and depth == 16:
         image.info["transparency"] = tuple(value >> 8 for value in clear)
+
+
+def _over_white(image: PilImage) -> PilImage:
+    """A GIF whose first frame leaves a part of it free: nobody shows the colour that stands for that, but nothing."""
+    from PIL import Image
+
+    place = cast(Any, image).dispose_extent
+    if place == (0, 0, *image.size):
+        return image
+    whole = Image.new("RGB", image.size, "white")
+    whole.paste(image.crop(place).convert("RGB"), place[:2])
+    return whole
 
 
 def _alpha_is_none(image: PilImage, data: bytes) -> bool:
