@@ -243,3 +243,9 @@ def test_descriptions_that_deny(signer: Signer, description: str) -> None:
     action = {"action": "c2pa.created", "description": description}
     found = read(signer.sign(encoded(quality=90), [action], generator="Studio"), "JPEG")
     assert "generated" not in found["claims"]
+
+
+def test_a_library_that_signs_for_a_service_is_not_the_service(signer: Signer) -> None:
+    action = {"action": "c2pa.created", "digitalSourceType": AI, "description": "Created by Google Generative AI."}
+    found = read(signer.sign(encoded(quality=90), [action], generator="Core Generator Library"), "JPEG")
+    assert found["declared"]["generator"] == "Google Generative AI"

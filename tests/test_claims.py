@@ -395,3 +395,26 @@ def test_the_second_page_of_a_tiff_speaks_for_itself_alone() -> None:
     alone = io.BytesIO()
     second.save(alone, "TIFF", tiffinfo=told[1])
     assert read(alone.getvalue(), "TIFF")["claims"] == ["generated"]
+
+
+def test_civitais_model_stands_among_its_resources() -> None:
+    resources = '[{"type":"lora","modelName":"L"},{"type":"checkpoint","modelName":"WAI","modelVersionName":"v16"}]'
+    text = f"a dog\nNegative prompt: fog\nSteps: 25, Sampler: Euler a, Seed: 1, Civitai resources: {resources}"
+    declared = read(with_text({"parameters": text}))["declared"]
+    assert (declared["generator"], declared["model"]) == ("Civitai", "WAI v16")
+
+
+def test_novelais_characters_have_prompts_of_their_own() -> None:
+    asked = {
+        "prompt": "two girls", "uc": "fog", "seed": 1, "steps": 28, "sampler": "k_euler",
+        "v4_prompt": {"caption": {"char_captions": [{"char_caption": "miku"}, {"char_caption": ""}]}},
+        "v4_negative_prompt": {"caption": {"base_caption": "fog", "char_captions": [{"char_caption": "hat"}]}},
+    }  # fmt: skip
+    texts = {"Software": "NovelAI", "Description": "two girls", "Source": "V4", "Comment": json.dumps(asked)}
+    declared = read(with_text(texts))["declared"]
+    assert (declared["prompt"], declared["negative_prompt"]) == ("two girls | miku", "fog | hat")
+
+
+@pytest.mark.parametrize("said", ["Edited with Google AI", "Edited with Adobe Firefly", "Enhanced with ChatGPT"])
+def test_who_edited_with_a_generator_has_not_generated_the_whole(said: str) -> None:
+    assert read(jpeg({**CAMERA, SOFTWARE: said}), "JPEG")["claims"] == ["captured", "edited"]

@@ -163,3 +163,40 @@ def test_an_editors_graph_beside_settings_leaves_what_else_the_packet_says() -> 
     found = read(data)
     assert {"generated", "captured", "edited"} <= set(found["claims"]) and found["contradictions"]
     assert found["declared"]["model"] != "Canon EOS R5"
+
+
+def test_a_linked_seed_is_that_of_the_node_it_leads_to() -> None:
+    wildcards = {"class_type": "ImpactWildcardProcessor", "inputs": {"seed": 5, "wildcard_text": "a __x__"}}
+    seed = {"class_type": "PrimitiveInt", "inputs": {"value": 777}}
+    graph = changed(n1=wildcards, n3=linked(seed=["9", 0]), n9=seed)
+    assert read(with_text({"prompt": json.dumps(graph)}))["declared"]["seed"] == "777"
+    graph = changed(n1=wildcards, n3=linked(seed=["99", 0]))  # which nobody can tell
+    assert read(with_text({"prompt": json.dumps(graph)}))["declared"]["seed"] is None
+
+
+def test_a_model_that_draws_nothing_is_not_declared() -> None:
+    unused = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "unused.safetensors"}}
+    loader = {"class_type": "NunchakuFluxDiTLoader", "inputs": {"model_path": "svdq-flux.1-dev"}}
+    graph = changed(n3=linked(model=["20", 0]), n20=loader, n21=unused)
+    assert read(with_text({"prompt": json.dumps(graph)}))["declared"]["model"] == "svdq-flux.1-dev"
+    strange = {"class_type": "LoaderOfTomorrow", "inputs": {"weights": "w"}}
+    graph = changed(n3=linked(model=["20", 0]), n20=strange, n21=unused)
+    del graph["4"]
+    assert read(with_text({"prompt": json.dumps(graph)}))["declared"]["model"] is None
+
+
+def test_a_template_with_wildcards_is_what_became_of_it() -> None:
+    wildcards = {
+        "class_type": "ImpactWildcardEncode",
+        "inputs": {"wildcard_text": "a __animal__", "populated_text": "a cat", "clip": ["4", 1]},
+    }
+    graph = changed(n6=wildcards)
+    assert read(with_text({"prompt": json.dumps(graph)}))["declared"]["prompt"] == "a cat"
+
+
+def test_whoever_draws_with_comfyui_is_named_first() -> None:
+    swarm = json.dumps({"sui_image_params": {"prompt": "a lighthouse", "seed": 3, "steps": 20, "model": "dreams"}})
+    found = read(with_text({"prompt": json.dumps(GRAPH), "parameters": swarm}))
+    assert found["declared"]["generator"] == "SwarmUI"
+    civitai = {**GRAPH, "extraMetadata": json.dumps({"prompt": "a lighthouse", "seed": 3, "steps": 20})}
+    assert read(with_text({"prompt": json.dumps(civitai)}))["declared"]["generator"] == "Civitai"

@@ -87,8 +87,7 @@ def of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     name = str(action.get("action", ""))
     types = [value for _, value in source_types_in(action)]
     agent = software_of(action) or ""
-    described = str(action.get("description") or dict_of(action.get("parameters")).get("description") or "")
-    description = " ".join(described[:_LONGEST_DESCRIPTION].split())
+    description = _description(action)
     # A change to what was there before makes a part of it.
     partly = name == "c2pa.placed" or (parented and name not in _WHOLE)
     claims = [claim_of_source_type(value) for value in types]
@@ -98,7 +97,7 @@ def of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     if not types or set(claims) == {Claim.NONE}:
         if asserts(_CHANGED_BY_AI, _TAKEN_AWAY.sub("", description)):
             claims.append(Claim.PARTLY_GENERATED)
-        elif asserts(_BY_AI, description) or _names_its_maker(description):
+        elif asserts(_BY_AI, description) or named_maker(action) is not None:
             claims.append(Claim.GENERATED)
     if partly:
         claims = [Claim.PARTLY_GENERATED if claim == Claim.GENERATED else claim for claim in claims]
@@ -111,10 +110,16 @@ def of_action(action: Mapping[str, Any], parented: bool) -> tuple[str, Claim]:
     return ", ".join(filter(None, words)), claim
 
 
-def _names_its_maker(description: str) -> bool:
-    """Whether a description says that a program whose name is a generator's made the picture."""
-    made = (_MADE_BY.search(clause) for clause in clauses_that_stand(description))
-    return any(claim_of_software(found["name"]) == Claim.GENERATED for found in made if found is not None)
+def named_maker(action: Mapping[str, Any]) -> str | None:
+    """The program that an action's description says to have made the picture, if its name is a generator's."""
+    made = (_MADE_BY.search(clause) for clause in clauses_that_stand(_description(action)))
+    names = (found["name"].strip(" .") for found in made if found is not None)
+    return next((name for name in names if claim_of_software(name) == Claim.GENERATED), None)
+
+
+def _description(action: Mapping[str, Any]) -> str:
+    described = str(action.get("description") or dict_of(action.get("parameters")).get("description") or "")
+    return " ".join(described[:_LONGEST_DESCRIPTION].split())
 
 
 _STRONGEST = (

@@ -17,6 +17,7 @@ from nsnet_cli.provenance.actions import (
     actions_of,
     dict_of,
     fields_in,
+    named_maker,
     objects_in,
     of_action,
     software_of,
@@ -122,7 +123,9 @@ def _makers(manifest: Mapping[str, Any]) -> Iterator[Maker]:
         for action in actions_of(assertion):
             types = [value for _, value in source_types_in(action)]
             if of_action(action, False)[1] in (Claim.GENERATED, Claim.PARTLY_GENERATED):
-                yield Maker(generator_of(manifest), software_of(action), types[0] if types else None)
+                # A library may sign for a service that the action names in words.
+                program = None if software_of(action) else named_maker(action)
+                yield Maker(program or generator_of(manifest), software_of(action), types[0] if types else None)
 
 
 def _ingredient(

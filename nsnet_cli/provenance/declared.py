@@ -7,6 +7,7 @@ from typing import Any
 
 from nsnet_cli.provenance.chain import Maker
 from nsnet_cli.provenance.findings import Backing, Claim, Finding
+from nsnet_cli.provenance.graphs import COMFYUI
 from nsnet_cli.provenance.parameters import UNKNOWN_WEB_UI
 from nsnet_cli.provenance.programs import PROGRAM_FIELDS
 from nsnet_cli.provenance.source_types import is_source_type, source_type_name
@@ -25,6 +26,7 @@ _PLACES = {
     "size": ("size",),
     "hashes": ("hashes", "model hash"),
 }
+_TOLD_BY_FORM = {COMFYUI: 1, UNKNOWN_WEB_UI: 2}
 # The warning of a result, in `nsnet explain-warning`.
 CONTRADICTION = "contradiction"
 _NO_TYPE = ("", "nil", "null", "none", "undefined")
@@ -51,8 +53,9 @@ def declared(
             for f in sound
             if f.where.casefold() == place.casefold() and f.claim in _GENERATED
         ]
-        # A program that names itself is known better than one that is told by how it writes.
-        found[name] = next((value for value in said_there if value != UNKNOWN_WEB_UI), next(iter(said_there), None))
+        # A program that names itself is known better than one that is told by how it writes; behind both may stand
+        # ComfyUI, which others work with.
+        found[name] = min(said_there, key=lambda value: _TOLD_BY_FORM.get(value, 0), default=None)
     for maker in makers:
         found["generator"] = found["generator"] or maker.program
         found["model"] = found["model"] or (maker.model if maker.model != maker.program else None)

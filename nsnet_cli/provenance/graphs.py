@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 from nsnet_cli.provenance.findings import Claim
 from nsnet_cli.provenance.settings import Settings
 
+COMFYUI = "ComfyUI"
 _MOST_NODES, _MOST_INPUTS, _FARTHEST, _MOST_NAMES = 2_000, 200, 20, 60
 # Links are followed from so many samplers, and to so many nodes: a graph can have each linked to each.
 _MOST_FOLLOWED, _MOST_SEEN = 40, 200
@@ -23,6 +24,9 @@ _SAMPLER_INPUTS = {
     "seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg scale", "sampler_name": "sampler",
     "scheduler": "scheduler", "denoise": "denoising strength", "guidance": "guidance",
 }  # fmt: skip
+_SEEDS = frozenset({"seed", "noise_seed"})
+# Where a node keeps the one number that it is there for.
+_HOLDS = ("seed", "noise_seed", "value", "int", "float", "number", "string")
 # By side: our name, inputs that link to it, and inputs that hold it themselves.
 _SIDES = {
     "positive": ("prompt", ("positive", "conditioning"), ("positive", "text_positive", "positive_prompt", "prompt")),
@@ -37,7 +41,7 @@ _NO_TEXT = frozenset({
     "model", "clip", "vae", "latent", "latent_image", "samples", "image", "images", "pixels", "control_net", "mask",
     "clip_vision", "clip_vision_output", "noise", "sigmas", "sampler", "guider", "style_model", "ipadapter",
 })  # fmt: skip
-_MODEL_INPUT = re.compile(r"(?:\w+_)?(?:ckpt|checkpoint|unet|gguf|model)(?:_name)?", re.IGNORECASE)
+_MODEL_INPUT = re.compile(r"(?:\w+_)?(?:ckpt|checkpoint|unet|gguf|model)(?:_name|_path)?", re.IGNORECASE)
 # Models that change or look at a picture, and do not make one.
 _OTHER_MODELS = re.compile(
     r"upscal|ip-?adapter|control-?net|\bsam|sam(?:model|loader)|animatediff|motion|clip ?vision|style ?model|detect|"
@@ -69,7 +73,7 @@ def graph_of(found: dict[str, Any]) -> Settings | None:
     # A graph that loads a picture, scales and saves it has run, and generated nothing that can be seen.
     # A seed alone may be that of grain laid over it.
     generates = {"prompt", "model", "sampler"} & told.keys() or any(map(_samples, nodes.values()))
-    return Settings("ComfyUI", told, Claim.GENERATED if generates else Claim.POSSIBLY_GENERATED)
+    return Settings(COMFYUI, told, Claim.GENERATED if generates else Claim.POSSIBLY_GENERATED)
 
 
 Nodes = dict[str, dict[str, Any]]
@@ -79,17 +83,22 @@ def _prompt(nodes: Nodes) -> dict[str, str]:
     values: dict[str, str] = {}
     loras: list[str] = []
     # What samplers say comes first, and a size of latents: pictures are scaled later.
+    seeded = any(_samples(node) and _SEEDS & _inputs(node).keys() for node in nodes.values())
     for node in sorted(nodes.values(), key=lambda node: not _samples(node)):
         inputs = _inputs(node)
         if _writes(node):
             continue
         for theirs, ours in _SAMPLER_INPUTS.items():
-            if isinstance(inputs.get(theirs), str | int | float):
-                values.setdefault(ours, str(inputs[theirs]))
+            if ours == "seed" and seeded and not _samples(node):
+                continue  # of a node that draws words, or grain
+            value = _number_of(nodes, inputs.get(theirs), theirs, 0)
+            if value is not None:
+                values.setdefault(ours, value)
         loras += [value for key, value in inputs.items() if key.startswith("lora_name") and isinstance(value, str)]
     for node in sorted(nodes.values(), key=lambda node: "latent" not in node["class_type"].casefold()):
         inputs = _inputs(node)
-        if isinstance(inputs.get("width"), int) and isinstance(inputs.get("height"), int):
+        sides = [inputs.get(name) for name in ("width", "height")]
+        if all(isinstance(side, int) and side > 0 for side in sides) and not _encodes(node):
             values.setdefault("size", f"{inputs['width']}x{inputs['height']}")
     told = values | _prompts(nodes)
     for name, found in (("model", _models(nodes)), ("loras", loras)):
@@ -97,6 +106,17 @@ def _prompt(nodes: Nodes) -> dict[str, str]:
             told[name] = ", ".join(dict.fromkeys(found))
     told["nodes"] = _names(node["class_type"] for node in nodes.values())
     return told
+
+
+def _number_of(nodes: Nodes, value: Any, name: str, depth: int) -> str | None:
+    """A setting, here or at the end of a link to the node that holds it; None where that is not told."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    if not _is_link(value) or depth > _FARTHEST or str(value[0]) not in nodes:
+        return None
+    inputs = _inputs(nodes[str(value[0])])
+    held = next((inputs[key] for key in (name, *_HOLDS) if key in inputs), None)
+    return None if held is None else _number_of(nodes, held, name, depth + 1)
 
 
 def _prompts(nodes: Nodes) -> dict[str, str]:
@@ -193,11 +213,14 @@ def _taken(nodes: Nodes, inputs: dict[str, Any]) -> Any:
 
 
 def _models(nodes: Nodes) -> list[str]:
-    """What the samplers draw with; where their links lead nowhere, every model that draws."""
+    """What the samplers draw with; where they have no links, or such as lead nowhere, every model
+    that draws."""
     found: list[str] = []
+    linked = False
     for node in [node for node in nodes.values() if _samples(node)][:_MOST_FOLLOWED]:
         seen: set[str] = set()
         todo = [_inputs(node).get("model")]
+        linked = linked or (_is_link(todo[0]) and str(todo[0][0]) in nodes)
         while todo and len(seen) < _MOST_SEEN:
             link = todo.pop()
             if not _is_link(link) or str(link[0]) in seen or str(link[0]) not in nodes:
@@ -205,7 +228,7 @@ def _models(nodes: Nodes) -> list[str]:
             seen.add(str(link[0]))
             found += _model_names(nodes[str(link[0])])
             todo += [value for name, value in _inputs(nodes[str(link[0])]).items() if name not in _NO_TEXT - {"model"}]
-    return found or [name for node in nodes.values() for name in _model_names(node)]
+    return found if found or linked else [name for node in nodes.values() for name in _model_names(node)]
 
 
 def _model_names(node: dict[str, Any]) -> list[str]:
@@ -232,7 +255,7 @@ def _workflow(found: dict[str, Any]) -> Settings | None:
         if "TextEncode" in node["type"] and isinstance(widgets, list):
             texts += [value for value in widgets if isinstance(value, str) and value.strip()]
     values = {"texts": " | ".join(dict.fromkeys(texts)), "nodes": _names(node["type"] for node in nodes)}
-    return Settings("ComfyUI", values, Claim.POSSIBLY_GENERATED)
+    return Settings(COMFYUI, values, Claim.POSSIBLY_GENERATED)
 
 
 def _listed(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -273,6 +296,9 @@ def _strings(node: dict[str, Any], names: Iterable[str]) -> list[str]:
     """The texts among a node's inputs of these names, however they are spelt, in their order."""
     inputs = {str(key).casefold(): value for key, value in _inputs(node).items()}
     found = [inputs[name] for name in names if isinstance(inputs.get(name), str)]
+    drawn = inputs.get("populated_text")  # what became of a template with wildcards
+    if "populated_text" in names and isinstance(drawn, str) and drawn.strip():
+        return [drawn]
     return [text for text in found if text.strip()]
 
 

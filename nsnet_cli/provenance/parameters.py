@@ -79,7 +79,23 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     settings = {} if line is None else _settings(text[line.start(1) : line.start(1) + _LONGEST_SETTINGS])
     for key, value in settings.items():
         values.setdefault(_NAMES.get(key.casefold(), key), value)
+    checkpoint = _checkpoint(settings.get("Civitai resources", ""))
+    if checkpoint:
+        values.setdefault("model", checkpoint)
     return Settings(_program(settings) if settings else None, values)
+
+
+def _checkpoint(resources: str) -> str:
+    """The model among the resources that Civitai lists, with its version."""
+    try:
+        listed = json.loads(resources)
+    except (ValueError, RecursionError):
+        return ""
+    models = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    found = [one for one in models if one.get("type") == "checkpoint" or (len(models) == 1 and "type" not in one)]
+    return (
+        " ".join(str(found[0][key]) for key in ("modelName", "modelVersionName") if found[0].get(key)) if found else ""
+    )
 
 
 def _means_settings(text: str, at: int) -> bool:

@@ -97,6 +97,8 @@ _CHANGED_LABEL = re.compile(
 def claim_of_software(value: str) -> Claim:
     """What the name of a program claims: a generator, an editor, or nothing that is known here."""
     text = _plain(value[:_LONGEST_NAME])
+    if claim_of_label(value) == Claim.EDITED:
+        return Claim.EDITED
     if calls_itself_generated(value) or any(_names(text, name) for name in _NAMES):
         return Claim.GENERATED
     if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in _EDITORS):

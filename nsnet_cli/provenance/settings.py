@@ -84,6 +84,7 @@ _MODEL_FILE = re.compile(
 )
 _PIXELS = re.compile(r"\d{2,5}\s?[x×*]\s?\d{2,5}")
 _CALLED = ("name", "model_name", "prompt", "modelFileName", "base_caption", "caption", "text", "key", "Model")
+_OF_CHARACTERS = {"v4_prompt": "prompt", "v4_negative_prompt": "negative prompt"}
 _INNER = ("image", "parameters", "params", "metadata", "settings", "input", "data", "v2")
 _LIST = re.compile(r"\[\s*+(?=\{)")
 _LONGEST_TEXT = 1_000_000
@@ -197,12 +198,15 @@ def _is_meant(ours: str, value: str) -> bool:
 def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> None:
     """Our settings out of an object, and out of those that some programs put them into."""
     width = height = models = ""
+    characters: dict[str, list[str]] = {}
     for key, value in list(found.items())[:500]:
         plain = _plain(key)
         if plain == "width":
             width = _text(value)
         elif plain == "height":
             height = _text(value)
+        elif str(key) in _OF_CHARACTERS:
+            characters[_OF_CHARACTERS[str(key)]] = _of_characters(value)
         elif plain == "models":
             models = models or _text(value)  # with what was laid over them
         elif plain in _OURS:
@@ -215,10 +219,23 @@ def _collect(found: Mapping[str, Any], values: dict[str, str], depth: int) -> No
             inner = _as_object(value)
             if inner is not None:
                 _collect(inner, values, depth + 1)
+    for ours, told in characters.items():
+        if told:
+            values[ours] = " | ".join(filter(None, [values.get(ours, ""), *told]))
     if models:
         values.setdefault("model", models)
     if width and height:
         values.setdefault("size", f"{width}x{height}")
+
+
+def _of_characters(value: Any) -> list[str]:
+    """What NovelAI was asked for beside the whole, for each character."""
+    caption = value.get("caption") if isinstance(value, dict) else None
+    listed = caption.get("char_captions") if isinstance(caption, dict) else None
+    told = [
+        _text(one.get("char_caption")) for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict)
+    ]
+    return [text for text in told[:20] if text.strip()]
 
 
 def _program(found: Mapping[str, Any]) -> str | None:

@@ -160,6 +160,8 @@ def _settings(name: str, text: str, known: bool) -> Settings | None:
             graph = graph_of(nested) if nested else None
             if graph is not None:
                 return graph
+            if inner == "extraMetadata" and value is not None and settings is not None:
+                settings.program = "Civitai"  # which draws with ComfyUI
             if nested and inner == "extraMetadata" and not (settings is not None and settings.values.get("prompt")):
                 settings = _of_civitai(nested) or settings
                 continue
