@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 # Forward passes for a map.
 DEFAULT_BUDGET = 16
+AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -225,33 +227,53 @@ class Scanner(ABC):
 
     def scan(self, path: str | Path) -> PictureResult:
         """Scan one picture.  A picture that cannot be read gives a result with an ``error``."""
-        return next(self.scan_many([str(path)], batch_size=1))
+        return next(self.scan_many([path], batch_size=1))
 
     def scan_many(
-        self, paths: Iterable[str], batch_size: int = 8, workers: int = 0, timeout: float | None = None
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        batch_size: int = 8,
+        workers: int = 0,
+        timeout: float | None = None,
     ) -> Iterator[PictureResult]:
         """Scan pictures in order, one result for each path.  ``-`` is a picture on standard input.
 
         With ``workers`` files are read and decoded in so many processes, and one that takes longer than
-        ``timeout`` seconds, or kills its process, becomes a result with an error (`nsnet_cli.engines.workers`).
+        ``timeout`` seconds, or kills its process, becomes a result with an error (`nsnet_cli.engines.workers`).  Raises
+        `UsageError` for a batch of none, or fewer workers than none.
         """
         return (seen.result for seen in self._observe(paths, batch_size, False, workers, timeout))
 
     def observe_many(
-        self, paths: Iterable[str], batch_size: int = 8, workers: int = 0, timeout: float | None = None
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        batch_size: int = 8,
+        workers: int = 0,
+        timeout: float | None = None,
     ) -> Iterator[Observation]:
         """The same results with what an evaluation's controls look at."""
         return self._observe(paths, batch_size, True, workers, timeout)
 
     def _observe(
-        self, paths: Iterable[str], batch_size: int, thumbnails: bool, workers: int, timeout: float | None
+        self,
+        given: Iterable[AnyPath],
+        batch_size: int,
+        thumbnails: bool,
+        workers: int,
+        timeout: float | None,
+    ) -> Iterator[Observation]:
+        if batch_size < 1 or workers < 0:
+            raise UsageError(f"a batch of {batch_size} pictures, {workers} workers: give 1 or more, and 0 or more")
+        if isinstance(given, Sized):
+            self.expect(len(given) * (1 + len(self.deliveries)))
+        return self._observed(map(os.fsdecode, given), batch_size, thumbnails, workers, timeout)
+
+    def _observed(
+        self, paths: Iterator[str], batch_size: int, thumbnails: bool, workers: int, timeout: float | None
     ) -> Iterator[Observation]:
         preparer = self._preparer(thumbnails)
-        if isinstance(paths, Sized):
-            self.expect(len(paths) * (1 + len(self.deliveries)))
         if not workers:
-            todo = iter(paths)
-            while batch := [prepare_safely(preparer, path) for path in itertools.islice(todo, batch_size)]:
+            while batch := [prepare_safely(preparer, path) for path in itertools.islice(paths, batch_size)]:
                 yield from self._judge(batch)
             return
         with PreparePool(preparer, workers, timeout, window=2 * (batch_size + workers)) as pool:

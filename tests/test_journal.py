@@ -130,3 +130,16 @@ def test_rows_of_files_that_have_gone_since_are_merged_where_shards_gave_them_on
     assert [row["path"] for row in merged.rows()] == ["0.png", "1.png", "2.png", "gone.png", "3.png"]
     assert "5 inputs have more than one row" not in " ".join(merge([*files, files[0]]).doubles)
     assert "2 inputs have more than one row" in " ".join(merge([*files, files[0]]).doubles)
+
+
+def test_a_whole_row_whose_line_has_lost_its_end_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with Journal(path, CONTEXT, resume=False) as journal:
+        for k in range(2):
+            journal.write(_result(f"{k}.png"), k)
+    whole = path.read_bytes()
+    path.write_bytes(whole.rstrip(b"\n"))
+    assert [row["path"] for row in read_journal(path)] == ["0.png", "1.png"]
+    assert [row["path"] for row in merge([path]).rows()] == ["0.png", "1.png"]
+    path.write_bytes(whole[:-5])
+    assert [row["path"] for row in read_journal(path)] == ["0.png"]

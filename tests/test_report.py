@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -97,7 +99,13 @@ def test_every_picture_has_a_card_with_what_was_found(html: str) -> None:
     cards = [a for tag, a in page.elements if tag == "article"]
     assert len(cards) == 5 and sum(a["data-verdict"] == "error" for a in cards) == 1
     text = " ".join("".join(page.text).split())
-    for words in ("5 pictures scanned", "held-out data score this high", "does not show that", "SHA-256", "truncated"):
+    for words in (
+        "5 pictures scanned",
+        "that did not know them score this high",
+        "does not show that",
+        "SHA-256",
+        "truncated",
+    ):
         assert words in text
     assert "generated: <script>alert(2)" in text and "anybody can write this" in text
     assert "nsnet report" in text and "weights sha256" in text
@@ -131,7 +139,7 @@ def test_results_files_are_reported_without_scanning(
         assert len([1 for tag, _ in page.elements if tag == "article"]) == 4
         # One is gone and one is another picture by now; neither is shown as if it had been scanned.
         assert text.count("is no longer the one that was scanned") == 2
-        assert ("held-out data score this high" in text) == (suffix == "json")
+        assert ("that did not know them score this high" in text) == (suffix == "json")
     (tmp_path / "other.json").write_text('{"schema": "x", "results": []}')
     assert run_nsnet("report", str(tmp_path / "other.json"), "-o", str(tmp_path / "o.html")).returncode == 2
     assert run_nsnet("report", str(folder), "-o", str(tmp_path / "o.pdf")).returncode == 2
@@ -147,13 +155,33 @@ def test_sidecars_lie_beside_their_pictures_and_over_nothing_else(
     command = ("scan", str(tmp_path), "--sidecar", "--json", "--weights", str(tiny_weights))
     run = run_nsnet(*command)
     document = json.loads(run.stdout)
-    assert run.returncode == 0 and b"1 sidecar could not be written" in run.stderr
+    assert run.returncode == 0 and b"1 sidecar could not be written: there is a file of that name" in run.stderr
     sidecar = json.loads((tmp_path / "0.png.nsnet.json").read_text())
     jsonschema.validate(sidecar, json_schema())
     assert sidecar["results"] == document["results"][:1] and sidecar["summary"]["total"] == 1
     assert foreign.read_text() == '{"mine": true}'
     assert run_nsnet(*command).returncode == 0  # ours may be written again
     assert not re.search(r"partial", " ".join(p.name for p in tmp_path.iterdir()))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such pipes")
+def test_whatever_lies_where_a_sidecar_would_ends_no_scan(run_nsnet: Run, tiny_weights: Path, tmp_path: Path) -> None:
+    for k in range(3):
+        Image.fromarray(textured(240, 240, seed=k)).save(tmp_path / f"{k}.png")
+    os.mkfifo(tmp_path / "0.png.nsnet.json")
+    (tmp_path / "1.png.nsnet.json").write_text("[" * 200_000)
+    run = run_nsnet("scan", str(tmp_path), "--sidecar", "--format", "csv", "--weights", str(tiny_weights))
+    assert run.returncode == 0 and run.stdout.count(b"\n") == 4, run.stderr
+    assert b"2 sidecars could not be written" in run.stderr and (tmp_path / "2.png.nsnet.json").exists()
+
+
+@pytest.mark.parametrize("text", ['{"schema": "nsnet.scan/1", "results": []}', '{"schema":' + "[" * 100_000, '{"a'])
+def test_what_is_no_whole_document_is_said(text: str, run_nsnet: Run, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+    results.write_text(text)
+    for command in ("report", "convert"):
+        run = run_nsnet(command, str(results), "-o", str(tmp_path / ("page.html" if command == "report" else "r.csv")))
+        assert run.returncode == 2 and b"internal error" not in run.stderr, run.stderr
 
 
 def test_several_results_files_are_put_together_first(run_nsnet: Run, tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ def calibrate(
 
     show_profile(profile, as_json)
     say(f"written to {path}; use it with: nsnet scan --profile {name} ...")
+    usual = loaded[0].calibration.t_high if loaded else None
+    if usual is not None and profile.threshold < usual:
+        say(
+            f"this is lower than {usual:.2f}, from which pictures are called generated without it: more are found and "
+            "more real ones accused; give a lower --fpr to go the other way"
+        )
 
 
 def _population(path: Path, load: Callable[[], Scanner], batch_size: int, needed: int = 0) -> Population:

@@ -91,6 +91,9 @@ def _document(path: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text("utf-8-sig"))
         if document.get("schema") != SCHEMA:
             raise UsageError(f"{path}: expected a document {SCHEMA}")
+        missing = [name for name in ("tool", "model", "options", "results", "summary") if name not in document]
+        if missing:
+            raise UsageError(f"{path}: not a whole document of a scan: it lacks {', '.join(missing)}")
         return document
     marks = {(row.get("weights_sha256"), row.get("options_hash")) for row in rows}
     if len(marks) != 1:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from nsnet_cli.results.clips import ClipRows
 
 _SECONDS_BETWEEN_LINES = 30.0
-_FILE_WIDTH = 1000
+_FILE_WIDTH, _CARD_WIDTH = 1000, 100
+_LARGEST_SIDECAR = 64 * 1024**2
 # Rows that become CSV, JSON or Parquet well within two seconds.
 _QUICKLY_CONVERTED = 5_000
 
@@ -128,36 +129,36 @@ class ScanRun:
                 yield from clips.ready()
             yield from clips.ready()
 
-        failed = 0
+        failed: Counter[str] = Counter()
         unread: Counter[str] = Counter()
         with _shown(self.discovery, self.summary, sum((done or {}).values())) as advance:
             for index, result in all_rows():
                 self.summary.add(result)
                 unread.update(unread_in(result.provenance))
                 advance()
-                if self.sidecar and not self._wrote_sidecar(result):
-                    failed += 1
+                why_not = self._sidecar_written(result) if self.sidecar else None
+                if why_not is not None:
+                    failed[why_not] += 1
                 yield index, result
         self.summary.skipped = self.skipped.skipped
         for what, count in sorted(unread.items()):
             say(f"1 file has {what}" if count == 1 else f"{count:,} files have {what}")
-        if failed:
-            many = "1 sidecar" if failed == 1 else f"{failed:,} sidecars"
-            say(f"{many} could not be written: no right to, or a file of that name that is not ours")
+        for why_not, many in failed.items():
+            say(f"{'1 sidecar' if many == 1 else f'{many:,} sidecars'} could not be written: {why_not}")
 
-    def _wrote_sidecar(self, result: PictureResult) -> bool:
-        """A document of this one picture beside it; never over a file that is no sidecar of ours."""
+    def _sidecar_written(self, result: PictureResult) -> str | None:
+        """A document of this one picture beside it, never over a file that is no sidecar of ours; why not, if not."""
         from nsnet_cli.results.escaping import to_json
 
         if result.sha256 is None or not os.path.isfile(result.path):
-            return True  # standard input, members of archives, objects: no file that it could lie beside
+            return None  # standard input, members of archives, objects: no file that it could lie beside
         path = Path(f"{result.path}.nsnet.json")
         alone = Summary()
         alone.add(result)
         text = to_json(scan_document(__version__, self.model, self.options, [result.to_dict()], alone), indent=2) + "\n"
         try:
             if path.is_symlink() or (path.exists() and not _is_sidecar(path)):
-                return False
+                return "there is a file of that name that is not ours"
             # A name that nobody can have laid a link under, in a folder that need not be a friend's.
             handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".nsnet-")
             try:
@@ -167,9 +168,9 @@ class ScanRun:
                 Path(partial).replace(path)
             finally:
                 Path(partial).unlink(missing_ok=True)
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+        return None
 
     def _wanted(self, verdict: str | None) -> bool:
         return self.only is None or (verdict or "error") in self.only
@@ -252,7 +253,7 @@ class ScanRun:
         from nsnet_cli.report.table import print_card, print_rows, summary_line
 
         # A file has no width of its own, and keeps every path whole.
-        console = stdout_console(stream, None if stream is self.stdout else _FILE_WIDTH)
+        console = stdout_console(stream, None if stream is self.stdout else _CARD_WIDTH if self.single else _FILE_WIDTH)
         results = self._sorted(results, lambda r: r.path, lambda r: r.probability)
         model, threshold = self.model, self.options.threshold
         if self.single:
@@ -281,9 +282,12 @@ def _rows(count: int) -> str:
 
 
 def _is_sidecar(path: Path) -> bool:
+    """Whether a file is ours to write anew; what lies there may be anybody's, a pipe or gigabytes."""
+    if not path.is_file() or path.stat().st_size > _LARGEST_SIDECAR:
+        return False
     try:
         return bool(json.loads(path.read_bytes())["schema"] == SCHEMA)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

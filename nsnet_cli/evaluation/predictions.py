@@ -145,14 +145,14 @@ def _ends(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
 def _json_rows(path: Path, text: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         document = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         *lines, last = text.split("\n")
         # A last line without its end that is no JSON was being written when the scan was killed.
         try:
             rows = [json.loads(line) for line in lines if line.strip()]
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: neither JSON nor JSON lines ({error})") from error
-        with suppress(json.JSONDecodeError):
+        with suppress(ValueError, RecursionError):
             rows.append(json.loads(last))
         return _known(path, rows), {}
     model = document.get("model")

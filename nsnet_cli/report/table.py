@@ -24,6 +24,8 @@ from nsnet_cli.results.document import (
 )
 from nsnet_cli.results.escaping import printable
 
+# Columns that two numbers take up between the marks.
+_ROOM_BETWEEN = 10
 _BAR_WIDTH = 40
 # Of what a file says: lines of the card, and characters of each.
 _MOST_SAID, _LONGEST_SAID = 14, 160
@@ -161,13 +163,23 @@ def _bar(probability: float, model: ModelInfo, threshold: float | None) -> Group
     """Probability as a bar, with the thresholds marked below it."""
     filled = round(probability * _BAR_WIDTH)
     bar = Text("█" * filled + "░" * (_BAR_WIDTH - filled))
-    marks = {threshold: "threshold"} if threshold is not None else {model.t_low: "real", model.t_high: "generated"}
-    line = [" "] * (_BAR_WIDTH + 12)
-    for value, name in marks.items():
-        at = min(_BAR_WIDTH - 1, round(value * _BAR_WIDTH))
-        label = f"{name}◂" if name == "real" else f"▸{name}" if name == "generated" else f"▴{name}"
-        start = max(0, at - len(label)) if name == "real" else at
+    line = [" "] * (_BAR_WIDTH + 20)
+
+    def mark(label: str, start: int) -> None:
+        start = max(0, start)
         line[start : start + len(label)] = label
+
+    low, high, only = (
+        min(_BAR_WIDTH - 1, round(value * _BAR_WIDTH)) for value in (model.t_low, model.t_high, threshold or 0.0)
+    )
+    if threshold is not None:
+        mark(f"▴threshold {threshold:.2f}", only)
+    elif high - low < _ROOM_BETWEEN:
+        mark("real◂", low - len("real◂"))
+        mark(f"▸generated {model.t_high:.2f}", high)
+    else:
+        mark(f"real◂{model.t_low:.2f}", low - len("real◂"))
+        mark(f"{model.t_high:.2f}▸generated", high - len("0.00"))
     return Group(bar, Text("".join(line).rstrip(), style="dim"))
 
 

@@ -136,7 +136,11 @@ def verdict_in_words(
         if model is None:
             return "traces of generation found"
         rate = f"{100 * model.fpr_at_t_high:.1f} %"
-        whose = "our held-out data" if model.profile is None else f"the kind behind your profile {model.profile}"
+        whose = (
+            "folds of our training data that did not know them"
+            if model.profile is None
+            else f"the kind behind your profile {model.profile}"
+        )
         return f"traces of generation found (about {rate} of real pictures in {whose} score this high)"
     if verdict == "real":
         return "no traces of generation found (this does not show that the picture is authentic)"

@@ -27,7 +27,7 @@ def scan_rows(path: Path) -> Iterator[dict[str, Any]]:
         return read_journal(path)
     try:
         document = json.loads(path.read_text("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError):
+    except (ValueError, RecursionError):
         return read_journal(path)  # which says what is wrong, and where
     return _of_document(path, document)
 

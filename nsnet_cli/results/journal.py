@@ -170,8 +170,11 @@ def read_journal(path: Path) -> Iterator[Row]:
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if line.endswith(b"\n"):
+            # The end of a last line may have been lost on the way of a whole row, by a shell or an editor.
+            if line.endswith(b"\n") or parse_row(line) is not None:
                 yield _whole_row(path, number, line)
+            elif number == 1:
+                _refuse_foreign(path)
 
 
 def reorder(path: Path, inputs: Iterable[tuple[int, str]]) -> None:
@@ -216,7 +219,7 @@ def parse_row(line: bytes) -> Row | None:
     """A row of a scan, None for anything else."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and row.get("schema") == SCHEMA and isinstance(row.get("path"), str) else None
 

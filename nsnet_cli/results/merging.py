@@ -102,9 +102,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             raise UsageError(f"{path} is no file that can be read twice; write the rows to one first")
         offset = 0
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return  # cut short by a kill: no row
             row = parse_row(line)
+            if row is None and not line.endswith(b"\n"):
+                return  # cut short by a kill: no row
             if row is None:
                 raise UsageError(f"{path}:{number}: not a row of a scan; merge takes .jsonl outputs")
             yield offset, row
