@@ -38,8 +38,11 @@ def _of_document(path: Path, document: Any) -> Iterator[dict[str, Any]]:
     try:
         model, options = document["model"], document["options"]
         context = RowContext(model["weights_sha256"], model["views"], model["precision"], options["options_hash"])
-        # A document does not say where its results stood among the inputs, nor of which shard they are.
-        rows = [{"schema": SCHEMA, **result, **asdict(context)} for result in document["results"]]
+        # A document does not say of which shard it is: its results are taken for those of all inputs.
+        rows = [
+            {"schema": SCHEMA, **result, "input_index": index, **asdict(context)}
+            for index, result in enumerate(document["results"])
+        ]
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: not a whole document of a scan (no {error})") from error
     return iter(rows)

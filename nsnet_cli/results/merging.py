@@ -84,7 +84,7 @@ def merge(files: Sequence[Path], expected: Sequence[str] | None = None) -> Merge
                 raise UsageError(f"{path}: rows of {other} than {first[0]}: they are of another scan")
             index = row.get("input_index")
             if not isinstance(index, int):
-                raise UsageError(f"{path}: rows without input_index: made by an older version, or out of a .json")
+                raise UsageError(f"{path}: rows without input_index; they were made by an older version")
             if shard is not None:
                 shards.add(shard)
             merged.places.append(_Place(index, number, offset, row["path"], shard))
