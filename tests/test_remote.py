@@ -61,6 +61,7 @@ def test_pictures_over_http_and_through_errors_of_the_server(site: str, tmp_path
     assert found(f"{site}/a.jpg") == [f"{site}/a.jpg"]
     assert found(f"{site}/shard.zip") == [f"{site}/shard.zip!{name}" for name in PICTURES]
     assert read_source(f"{site}/shard.zip!b/c.jpg", LIMITS) == PICTURES["b/c.jpg"]
+    assert read_source(f"{site.replace('http', 'HTTP')}/a.jpg", LIMITS) == jpeg(1)
     Flaky.failures = 2
     assert read_source(f"{site}/a.jpg", LIMITS) == jpeg(1)
     with pytest.raises(InputError) as refused:

@@ -83,6 +83,27 @@ def test_a_file_named_like_a_member_is_that_file(tmp_path: Path) -> None:
     assert Address.parse(str(tmp_path / "none.zip!a.jpg")).member is None
 
 
+def test_a_zip_with_something_before_it(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a.jpg": jpeg(1)})
+    path.write_bytes(b"PK00" + path.read_bytes())
+    assert found(path) == [f"{path}!a.jpg"] and read_source(f"{path}!a.jpg", LIMITS) == jpeg(1)
+
+
+def test_a_member_with_holes_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("holes.jpg")
+        member.size, member.pax_headers = len(jpeg(1)), {"GNU.sparse.size": "200000", "GNU.sparse.map": "0,10"}
+        archive.addfile(member, io.BytesIO(jpeg(1)))
+        member = tarfile.TarInfo("a.jpg")
+        member.size = len(jpeg(2))
+        archive.addfile(member, io.BytesIO(jpeg(2)))
+    assert found(path) == [f"{path}!holes.jpg", f"{path}!a.jpg"]
+    with pytest.raises(InputError, match="with holes") as refused:
+        read_source(f"{path}!holes.jpg", LIMITS)
+    assert refused.value.code == "unsupported_format" and read_source(f"{path}!a.jpg", LIMITS) == jpeg(2)
+
+
 def test_the_mark_in_an_archives_own_name(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "Party!.zip", {"a.jpg": jpeg(1)})
     (tmp_path / "Party").write_text("a list of guests")

@@ -313,6 +313,8 @@ def test_semantics_in_the_space_of_another_tower_are_refused(
     code, _, err = call("train", str(manifest), "-o", str(made), "--work", str(work), "--tower", str(tiny_tower))
     assert code == 2 and "the semantics are those of openai/clip-vit-base-patch16, the tower is" in err
     assert "give --labels" in err and not (work / "features").exists()
+    code, _, err = call("train", str(manifest), "-o", str(made), "--work", str(manifest))
+    assert code == 2 and "is a file; name a folder" in err
 
 
 def test_scores_of_another_order_or_semantics_are_not_taken_for_ours(

@@ -54,6 +54,21 @@ def test_frames_are_spread_over_the_clip_and_near_duplicates_are_left_out(clip: 
     assert len(fewer.times) == 2 and fewer.times[0] < 3 < fewer.times[1]
 
 
+def test_the_last_key_frames_of_a_clip_whose_length_nobody_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "live.mkv"
+    with av.open(str(path), "w", options={"live": "1"}) as container:
+        try:
+            stream = container.add_stream("libx264", rate=8, options={"g": "8", "sc_threshold": "0", "bf": "3"})
+        except av.codec.codec.UnknownCodecError:
+            pytest.skip("no encoder with delay here")
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for scene in (0, 1, 2):
+            for _ in range(8):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(textured(*SIZE, seed=scene), format="rgb24")))
+        container.mux(stream.encode())
+    assert look_through(str(path), 16, LIMITS).times == (0.0, 1.0, 2.0)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi", "mpg", "ts", "flv"])
 def test_containers_of_every_kind(suffix: str, tmp_path: Path) -> None:
     codec = {"mpg": "mpeg2video", "flv": "flv", "ts": "mpeg2video"}.get(suffix, "mpeg4")

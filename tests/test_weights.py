@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, SAMPLE
+from conftest import ROOT, SAMPLE, Call
 
-from nsnet_cli.errors import WeightsError
+from nsnet_cli.errors import UsageError, WeightsError
 from nsnet_cli.judges.network import Network
+from nsnet_cli.verdict.profiles import profiles_folder
 from nsnet_cli.weights.file import SEMANTIC, load_weights, weights_info
 from nsnet_cli.weights.safefile import read_header, write_safetensors
 from nsnet_cli.weights.store import DEFAULT_WEIGHTS, find_weights
@@ -43,6 +44,28 @@ def test_shipped_weights_fit_together() -> None:
 def test_a_name_that_is_not_there_says_where_it_looked() -> None:
     with pytest.raises(WeightsError, match="looked in"):
         load_weights("no-such-weights")
+
+
+def test_who_has_no_home_has_the_shipped_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*args: object, **more: object) -> str:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("platformdirs.user_data_dir", homeless)
+    monkeypatch.setattr("platformdirs.user_config_dir", homeless)
+    assert find_weights(DEFAULT_WEIGHTS).is_file()
+    with pytest.raises(UsageError, match="live in a home"):
+        profiles_folder()
+    with pytest.raises(WeightsError, match="no such weights file"):
+        find_weights("~nobody-of-this-name/x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [(("ViT-B-16", "-o", "c.safetensors"), "--pretrained"), (("x.onnx", "-o", "c.txt"), "end the name with")],
+)
+def test_no_tower_of_random_numbers_is_written(args: tuple[str, ...], said: str, call: Call) -> None:
+    code, _, err = call("weights", "convert", *args)
+    assert code == 2 and said in err
 
 
 def test_the_tower_alone_is_no_detector() -> None:

@@ -130,6 +130,8 @@ def train(
         raise UsageError(f"{output} exists; choose another name, or overwrite it with --force")
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: weights are safetensors; end the name with .safetensors")
+    if work.exists() and not work.is_dir():
+        raise UsageError(f"--work {work} is a file; name a folder")
 
     if detector is not None:
         _train_detector(

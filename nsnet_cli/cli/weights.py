@@ -145,6 +145,10 @@ def convert(
 
     if output.exists():
         raise UsageError(f"{output} exists; choose another name")
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: a tower is a safetensors file; end the name with .safetensors")
+    if not source.endswith(".onnx") and pretrained is None:
+        raise UsageError(f"{source}: give --pretrained TAG|FILE, or its weights would be random numbers")
     if source.endswith(".onnx"):
         if not Path(source).is_file():
             raise UsageError(f"{source}: no such file")

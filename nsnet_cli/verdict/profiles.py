@@ -230,7 +230,12 @@ def _joint_hash(digests: Sequence[str]) -> str:
 
 def profiles_folder() -> Path:
     """Where profiles live: the user's configuration folder."""
-    return Path(platformdirs.user_config_dir("nsnet", appauthor=False)) / "profiles"
+    try:
+        return Path(platformdirs.user_config_dir("nsnet", appauthor=False)) / "profiles"
+    except RuntimeError as error:
+        raise UsageError(
+            f"profiles live in a home, and there is none ({error}); set HOME or XDG_CONFIG_HOME"
+        ) from error
 
 
 def check_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -16,16 +17,17 @@ _SUFFIX = ".safetensors"
 def weights_folders() -> list[Path]:
     """Folders that are searched, first match wins: the user's own, the wheel's, the checkout's."""
     package = Path(__file__).resolve().parent.parent
-    return [
-        Path(platformdirs.user_data_dir("nsnet", appauthor=False)) / "weights",
-        package / "weights",
-        package.parent / "weights",
-    ]
+    folders = [package / "weights", package.parent / "weights"]
+    with suppress(RuntimeError):  # whoever runs this has no home
+        folders.insert(0, Path(platformdirs.user_data_dir("nsnet", appauthor=False)) / "weights")
+    return folders
 
 
 def find_weights(name_or_path: str) -> Path:
     """A weights file by path, or by name in the known folders.  Raises `WeightsError` saying where it looked."""
-    as_path = Path(name_or_path).expanduser()
+    as_path = Path(name_or_path)
+    with suppress(RuntimeError):  # of a user who is not known here
+        as_path = as_path.expanduser()
     if as_path.suffix == _SUFFIX or len(as_path.parts) > 1:
         if as_path.is_file():
             return as_path

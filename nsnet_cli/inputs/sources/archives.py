@@ -97,6 +97,7 @@ class TarArchive:
             self._tar: Any = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - open as long as we are
         # Where a member's bytes are, and how many; a tar may have more members than memory has room for `TarInfo`.
         self._known: dict[str, tuple[int, int]] = {}
+        self._with_holes: set[str] = set()
         self._names = _Names(self._known)
         self._began = self._ended = False
         self._failure: InputError | None = None
@@ -112,6 +113,11 @@ class TarArchive:
         at, size = self._known.get(name, (0, None))
         _check(name, size, max_bytes)
         assert size is not None
+        if name in self._with_holes:
+            raise InputError(
+                "unsupported_format",
+                "this member is stored with holes (tar --sparse); unpack the archive and scan that",
+            )
         data = self._read(at, size)
         if len(data) < size:
             raise InputError("truncated", f"the archive ends after {len(data):,} of this member's {size:,} bytes")
@@ -119,6 +125,8 @@ class TarArchive:
 
     def _member(self, name: str) -> Member:
         at, size = self._known[name]
+        if name in self._with_holes:
+            return Member(name, size, None)
         try:
             return Member(name, size, self._read(at, min(HEAD, size)))
         except InputError as error:
@@ -139,8 +147,10 @@ class TarArchive:
                 raise
             if info is None:
                 self._ended = True
-            elif info.isreg() and not info.issparse() and (name := self._names.own(info.name)) not in self._known:
+            elif info.isreg() and (name := self._names.own(info.name)) not in self._known:
                 self._known[name] = (info.offset_data, info.size)
+                if info.issparse():
+                    self._with_holes.add(name)
                 return name
         return None
 
@@ -245,7 +255,18 @@ def open_archive(file: BinaryIO, head: bytes, size: int | None, named_so: bool) 
     """
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipArchive(file)
-    return TarArchive(file, size) if _is_tar(head, named_so) else None
+    if _is_tar(head, named_so):
+        return TarArchive(file, size)
+    # With something before it, as programs that unpack themselves have: its directory stands at its end.
+    if named_so and not is_compressed(head) and zipfile.is_zipfile(file):
+        file.seek(0)
+        return ZipArchive(file)
+    return None
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether these are the first bytes of what one of tar's companions has compressed."""
+    return any(head.startswith(magic) for magic in _COMPRESSIONS)
 
 
 def _is_tar(head: bytes, named_so: bool) -> bool:

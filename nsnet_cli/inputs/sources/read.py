@@ -140,6 +140,9 @@ class _Containers:
             self._open = None
             self._open, self._key = open_container(path), key
         if self._open is None:
+            kind = None if is_url(path) else video_kind(path)
+            if kind is not None:
+                raise InputError("unsupported_format", kind.refusal)
             raise InputError("unsupported_format", "this is no archive and no Parquet table")
         return self._open
 

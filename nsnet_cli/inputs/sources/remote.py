@@ -134,18 +134,20 @@ def _below(fs: Any, path: str) -> Iterator[str]:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system for a URL, and the path in it.  Raises `UsageError` where its package is missing."""
+    """fsspec's file system for a URL, and the path in it.  Raises `UsageError` where its package is missing, and
+    `InputError` for an address that is none."""
     scheme = url.partition("://")[0].lower()
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-        fs, path = url_to_fs(url)
+        # Schemes may be spelt in any case (RFC 3986, 3.1); fsspec knows one.
+        fs, path = url_to_fs(scheme + url[len(scheme) :])
     except ImportError as error:
         raise UsageError(
             f"{scheme}:// needs an extra: pip install 'nsnet-cli[{_EXTRAS.get(scheme, scheme)}]' ({error})"
         ) from error
     except ValueError as error:
-        raise UsageError(f"{url}: {error}") from error
+        raise InputError("not_found", f"no address that can be read: {error}") from error
     return fs, path
 
 

@@ -335,10 +335,11 @@ def _forward(container: Any, stream: Any, places: int) -> Iterator[Any]:
         packets += 1
         if packets > _MOST_PACKETS:
             return
-        if not packet.is_keyframe:
+        last = packet.dts is None and not packet.size  # with it a decoder gives what it still holds
+        if not (packet.is_keyframe or last):
             continue
-        count += 1
-        if (count - 1) % every == 0:
+        count += not last
+        if last or (count - 1) % every == 0:
             try:
                 yield from (frame for frame in packet.decode() if frame.time is not None)
             except Exception:
