@@ -231,7 +231,7 @@ class Scanner(ABC):
 
     def scan_many(
         self,
-        paths: Iterable[str | os.PathLike[str]],
+        paths: Iterable[AnyPath],
         batch_size: int = 8,
         workers: int = 0,
         timeout: float | None = None,
@@ -246,7 +246,7 @@ class Scanner(ABC):
 
     def observe_many(
         self,
-        paths: Iterable[str | os.PathLike[str]],
+        paths: Iterable[AnyPath],
         batch_size: int = 8,
         workers: int = 0,
         timeout: float | None = None,

@@ -62,7 +62,7 @@ def parameters_of(text: str, known: bool = False) -> Settings | None:
     text = text[:_LONGEST].replace("\r\n", "\n").strip("\0 \n")
     lines = list(_LINE.finditer(text))
     # The last that begins a line; behind a comma it may stand in another setting's text.
-    begun = [found for found in lines if text[: found.start(1)].rstrip(" \t")[-1:] in ("", "\n")]
+    begun = [found for found in lines if not found.group().startswith(",")]
     line = (begun or lines)[-1] if lines else _IN_ONE_LINE.search(text)
     if line is not None:
         told = _NEGATIVE.search(text) is not None or _means_settings(text, line.start(1))
