@@ -186,7 +186,7 @@ def test_a_terminal_that_says_zero_columns_is_shown_the_results(tiny_weights: Pa
 
 
 def test_what_a_file_says_is_shown_as_it_stands(
-    picture: Picture, tmp_path: Path, call: Call, tiny_weights: Path
+    picture: Picture, tmp_path: Path, call: Call, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "a [cat:dog:0.5] in [red] boots :smile: [/INST] [link=http://x]there[/link]"
     info = PngInfo()
@@ -195,12 +195,13 @@ def test_what_a_file_says_is_shown_as_it_stands(
     )
     path = tmp_path / "a [red] :smile: picture.png"
     Image.open(picture("a.png")).save(path, pnginfo=info)
-    code, out, err = call("scan", str(path), "--weights", str(tiny_weights), "--workers", "0")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("scan", path.name, "--weights", str(tiny_weights), "--workers", "0")
     assert code == 0, err
     shown = "".join(line.strip("│ ") for line in out.splitlines() if line.startswith("│"))
     for text in ("[cat:dog:0.5]", "[red] boots :smile: [/INST]", "[link=http://x]there[/link]", "[ugly], bad"):
         assert text.replace(" ", "") in shown.replace(" ", "")
-    assert "/a [red] :smil" in out  # the title ends where the card does
+    assert path.name in out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such pipes")
